@@ -1,0 +1,63 @@
+"""Fixtures every test may use: where the real input lies, an environment without surprises.
+
+Put here: paths and process-wide settings. Keep out: data itself, and helpers of one test file.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+TEST_DATA_VARIABLE = "EXECINTEL_TEST_DATA"
+
+# Settings of the person who runs the tests must neither change a result nor be written to.
+for _name in list(os.environ):
+    if _name.startswith(("EXECINTEL_", "DAGSTER_")) and _name != TEST_DATA_VARIABLE:
+        del os.environ[_name]
+os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
+
+
+def _shared_data(name: str) -> Path:
+    """Locate one folder of real input, or skip the test saying where it was looked for."""
+    named = os.environ.get(TEST_DATA_VARIABLE)
+    root = Path(named).resolve() if named else REPOSITORY.parent / "shared" / "data"
+    folder = root / name
+    if folder.is_dir():
+        return folder
+    if named:  # a wrong variable is a fault, not a machine without data
+        pytest.fail(f"{TEST_DATA_VARIABLE}={named} holds no folder {name}: mend or unset it")
+    # .ci/run allows this reason, by its first three words, only where the data is not there.
+    pytest.skip(
+        f"no test data: {name} is not in ../shared/data and {TEST_DATA_VARIABLE} is not set"
+    )
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Root of this repository."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def router_logs() -> Path:
+    """Folder of v5.10 executor logs, testnet, 2025-10-18 to 2025-11-05. Never written to."""
+    return _shared_data("router_logs")
+
+
+@pytest.fixture(scope="session")
+def bars_1m() -> Path:
+    """Folder of 1-minute OHLCV of six perpetuals, bar-open time in UTC. Never written to."""
+    return _shared_data("bars_1m")
+
+
+@pytest.fixture(scope="session")
+def bars_1d() -> Path:
+    """Folder of daily OHLCV of SPY and IBM, 1998 to 2021. Never written to."""
+    return _shared_data("bars_1d")
+
+
+@pytest.fixture(scope="session")
+def bars_equity_1m() -> Path:
+    """Folder of 1-minute OHLCV of SPY and IBM, extended hours included, UTC. Never written to."""
+    return _shared_data("bars_equity_1m")
