@@ -1,0 +1,168 @@
+"""The lake: every raw and core table as a Delta table under one root.
+
+Put here: opening, creating, committing and listing files of Delta tables. Keep out: what rows mean.
+Callers hold the writer lock (features/lock.py) for every call that commits.
+"""
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction, write_deltalake
+
+FORMAT_VERSION = 1
+_MASK_63 = (1 << 63) - 1  # Delta transaction versions are signed 64-bit
+
+
+class LakeFormatError(RuntimeError):
+    """The lake on disk was written by another format version."""
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One live Parquet file of a table version, with the statistics that Delta keeps of it."""
+
+    path: str
+    rows: int
+    bytes: int
+    partition: Mapping[str, str | None]
+    minimum: Mapping[str, Any]
+    maximum: Mapping[str, Any]
+
+
+class Lake:
+    """Delta tables below ``root``; one folder a table, named as the table."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def prepare(self) -> None:
+        """Create the lake folder and its format marker.
+
+        Raises LakeFormatError when the marker names another version.
+        """
+        marker = self.root / "FORMAT"
+        self.root.mkdir(parents=True, exist_ok=True)
+        if not marker.exists():
+            marker.write_text(f"{FORMAT_VERSION}\n")
+        found = marker.read_text().strip()
+        if found != str(FORMAT_VERSION):
+            raise LakeFormatError(
+                f"{self.root} has lake format {found!r}, this release reads {FORMAT_VERSION}: "
+                "use the release that wrote it, or point EXECINTEL_HOME at a new folder"
+            )
+
+    def path(self, table: str) -> Path:
+        return self.root / table
+
+    def exists(self, table: str) -> bool:
+        return (self.path(table) / "_delta_log").is_dir() and DeltaTable.is_deltatable(
+            str(self.path(table))
+        )
+
+    def open(self, table: str, version: int | None = None) -> DeltaTable:
+        return DeltaTable(str(self.path(table)), version=version)
+
+    def ensure(self, table: str, schema: pa.Schema, partition_by: list[str], comment: str) -> None:
+        """Create ``table`` when absent and add columns that ``schema`` has and the table lacks."""
+        if not self.exists(table):
+            DeltaTable.create(
+                str(self.path(table)),
+                schema=schema,
+                partition_by=partition_by,
+                description=comment,
+                mode="ignore",
+            )
+            return
+        have = {field.name for field in self.open(table).schema().fields}
+        if any(field.name not in have for field in schema):
+            write_deltalake(
+                self.open(table), schema.empty_table(), mode="append", schema_mode="merge"
+            )
+
+    def append(
+        self, table: DeltaTable, data: pa.Table, transactions: Mapping[str, int]
+    ) -> None:
+        """Append rows and remember ``transactions`` in the same commit."""
+        write_deltalake(
+            table,
+            data,
+            mode="append",
+            partition_by=table.metadata().partition_columns,
+            commit_properties=_commit(transactions),
+            post_commithook_properties=_QUIET,
+        )
+
+    def replace(
+        self,
+        table: DeltaTable,
+        data: pa.RecordBatchReader,
+        predicate: str,
+        transactions: Mapping[str, int],
+    ) -> None:
+        """Replace the partitions that ``predicate`` names, in one commit."""
+        write_deltalake(
+            table,
+            data,
+            mode="overwrite",
+            predicate=predicate,
+            partition_by=table.metadata().partition_columns,
+            commit_properties=_commit(transactions),
+            post_commithook_properties=_QUIET,
+        )
+
+
+# Checkpoints stay on (they keep opening fast); expired logs are the upkeep job's business, because
+# versions that kept snapshots name must stay loadable.
+_QUIET = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
+
+
+def _commit(transactions: Mapping[str, int]) -> CommitProperties:
+    return CommitProperties(
+        app_transactions=[Transaction(app, value) for app, value in sorted(transactions.items())]
+    )
+
+
+def positive_63(value: int) -> int:
+    """Fold any integer into the range that a Delta transaction version can hold."""
+    return value & _MASK_63
+
+
+def data_files(table: DeltaTable) -> list[DataFile]:
+    """List the live files of an opened table version, sorted by path, with their statistics."""
+    actions = pa.table(table.get_add_actions(flatten=True))
+    root = table.table_uri.removeprefix("file://").rstrip("/")
+    names = actions.column_names
+    found = []
+    for row in actions.to_pylist():
+        found.append(
+            DataFile(
+                path=f"{root}/{row['path']}",
+                rows=row.get("num_records") or 0,
+                bytes=row["size_bytes"],
+                partition={n[10:]: row[n] for n in names if n.startswith("partition.")},
+                minimum={n[4:]: row[n] for n in names if n.startswith("min.")},
+                maximum={n[4:]: row[n] for n in names if n.startswith("max.")},
+            )
+        )
+    return sorted(found, key=lambda file: file.path)
+
+
+def overlapping(
+    files: Iterable[DataFile], column: str, ranges: list[tuple[int, int]]
+) -> list[DataFile]:
+    """Keep files whose [min, max] of ``column`` meets any half-open range; unknown stats stay in."""
+    kept = []
+    for file in files:
+        low, high = file.minimum.get(column), file.maximum.get(column)
+        if low is None or high is None or any(low < b and high >= a for a, b in ranges):
+            kept.append(file)
+    return kept
+
+
+def utc_day(epoch_ms: int) -> str:
+    """Name the UTC day of an epoch time in milliseconds."""
+    return dt.datetime.fromtimestamp(epoch_ms / 1000, tz=dt.UTC).strftime("%Y-%m-%d")
