@@ -1,0 +1,122 @@
+"""The default engine: one DuckDB connection over the Parquet files of the lake.
+
+Put here: opening the connection, views over table versions, binding parameters. Keep out: which
+tables there are and in which order they run.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+from deltalake import DeltaTable
+from scipy import special
+
+from features.lake import DataFile, data_files, overlapping
+
+_TYPES = {  # Delta's Arrow types as DuckDB writes them; views expose naive UTC time stamps
+    pa.int64(): "BIGINT",
+    pa.int32(): "INTEGER",
+    pa.float64(): "DOUBLE",
+    pa.string(): "VARCHAR",
+    pa.bool_(): "BOOLEAN",
+    pa.date32(): "DATE",
+}
+PARTITIONS = ("part", "definition")
+
+
+def connect(
+    database: str = ":memory:", *, memory_limit_mb: int = 1024, spill: Path | None = None
+) -> duckdb.DuckDBPyConnection:
+    """Open a connection with the functions that the SQL files use beyond DuckDB's own."""
+    con = duckdb.connect(database)
+    con.execute(f"SET memory_limit = '{memory_limit_mb}MB'")
+    con.execute("SET TimeZone = 'UTC'")
+    con.execute("SET preserve_insertion_order = false")  # every table is sorted where order counts
+    if spill is not None:
+        spill.mkdir(parents=True, exist_ok=True)
+        con.execute(f"SET temp_directory = {literal(str(spill))}")
+    con.create_function("student_t975", _student_t975, ["DOUBLE"], "DOUBLE", type="arrow")  # type: ignore[arg-type]  # type names are accepted
+    return con
+
+
+def _student_t975(degrees: pa.Array) -> pa.Array:
+    """Return the 97.5 % quantile of Student's t; degrees of freedom above 0."""
+    return pa.array(special.stdtrit(degrees.to_numpy(zero_copy_only=False), 0.975))
+
+
+def literal(value: object) -> str:
+    """Write a value as an SQL literal."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    if isinstance(value, int | float):
+        return repr(value)
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def scan(schema: pa.Schema, files: Sequence[DataFile]) -> str:
+    """Write the SELECT over exactly these files, typed and complete also when there are none."""
+    columns = []
+    for field in schema:
+        if field.name in PARTITIONS:
+            continue
+        name = identifier(field.name)
+        if not files:
+            kind = _TYPES.get(field.type, "TIMESTAMP")
+            columns.append(f"CAST(NULL AS {kind}) AS {name}")
+        elif pa.types.is_timestamp(field.type):
+            columns.append(f"{name} AT TIME ZONE 'UTC' AS {name}")
+        else:
+            columns.append(name)
+    listed = ",\n    ".join(columns)
+    if not files:
+        return f"SELECT\n    {listed}\nWHERE FALSE"
+    paths = ", ".join(literal(file.path) for file in files)
+    return (
+        f"SELECT\n    {listed}\nFROM read_parquet([{paths}],"
+        " union_by_name = true, hive_partitioning = false)"
+    )
+
+
+def create_view(
+    con: duckdb.DuckDBPyConnection,
+    name: str,
+    table: DeltaTable,
+    *,
+    ranges: list[tuple[int, int]] | None = None,
+    files: Iterable[DataFile] | None = None,
+) -> None:
+    """Create a temporary view over a table version, or over its files that meet ``ranges``.
+
+    ``ranges`` are half-open ranges of event_ms; rows outside them may remain.
+    """
+    chosen = data_files(table) if files is None else list(files)
+    if ranges is not None:
+        chosen = overlapping(chosen, "event_ms", ranges)
+    schema = pa.schema(table.schema().to_arrow())
+    con.execute(f"CREATE OR REPLACE TEMP VIEW {identifier(name)} AS {scan(schema, chosen)}")
+
+
+def bind(sql: str, names: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Pick the values that a statement names.
+
+    Raises KeyError naming the parameter that has no value.
+    """
+    missing = [name for name in names if name not in values]
+    if missing:
+        raise KeyError(f"no value for ${', $'.join(missing)} in: {sql.splitlines()[0]}")
+    return {name: values[name] for name in names}
+
+
+def inline(sql: str, values: Mapping[str, Any]) -> str:
+    """Write bound values as literals, for a view, which cannot hold parameters."""
+    for name in sorted(values, key=len, reverse=True):
+        sql = sql.replace(f"${name}", literal(values[name]))
+    return sql

@@ -1,0 +1,370 @@
+"""Keep the core tables true to the raw tables: rebuild only the hours that new rows touch.
+
+Put here: which partitions are touched, and replacing them. Keep out: what a row means (sql/).
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import duckdb
+import pyarrow as pa
+from deltalake import DeltaTable
+
+from features import catalog
+from features.engines import duckdb as engine
+from features.events import Event, Listener
+from features.lake import DataFile, Lake, data_files, utc_day
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+REACH_MS = 72 * HOUR_MS  # how far an outcome looks around itself: three joins of one day each
+DAY_ROWS_LIMIT = 200_000  # a fuller day is kept in partitions of an hour
+BATCH_ROWS = 1_000_000  # rebuilt in one commit: bounds memory
+FOREVER_MS = 1 << 53
+
+INPUTS = (
+    "raw_router__events",
+    "raw_orders__events",
+    "raw_orders__attempts",
+    "raw_risk__vetoes",
+)
+# Rows of these bring rows of core; the others only complete them.
+_ANCHORS = ("raw_router__events", "raw_orders__events", "raw_orders__attempts")
+
+
+@dataclass
+class CoreReport:
+    """What a rebuild did: partitions and rows written, by table."""
+
+    partitions: dict[str, int] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+
+
+def definition_of(table: catalog.Table, params: Mapping[str, float]) -> str:
+    """Digest what decides a table's rows beside its inputs: its SQL and the parameters it names."""
+    used = {name: params[name] for name in table.params if name in params}
+    upstream = [
+        definition_of(catalog.tables()[name], params)
+        for name in table.inputs
+        if name in catalog.tables()
+    ]
+    text = json.dumps([table.sql, used, upstream], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def rebuild(
+    lake: Lake,
+    con: duckdb.DuckDBPyConnection,
+    params: Mapping[str, float],
+    *,
+    window_ms: tuple[int, int],
+    listen: Listener = lambda event: None,
+) -> CoreReport:
+    """Bring every core table up to the raw tables; the caller holds the writer lock.
+
+    Partitions inside ``window_ms`` (half-open) that another definition built are rebuilt too.
+    """
+    report = CoreReport()
+    raw = {name: lake.open(name) for name in INPUTS}
+    newest = {name: _newest_seq(data_files(table)) for name, table in raw.items()}
+    for table in catalog.layer("core"):
+        if table.name.startswith("core_window__"):
+            continue
+        _ensure(lake, con, table, raw)
+        _rebuild_table(lake, con, table, params, raw, newest, window_ms, report, listen)
+    return report
+
+
+def _ensure(
+    lake: Lake,
+    con: duckdb.DuckDBPyConnection,
+    table: catalog.Table,
+    raw: Mapping[str, DeltaTable],
+) -> None:
+    for name, delta in raw.items():
+        engine.create_view(con, name, delta, files=())
+    _rebuild_hours(con, {})
+    if "core_execution__outcomes" in table.inputs:
+        outcomes = lake.open("core_execution__outcomes")
+        engine.create_view(con, "core_execution__outcomes", outcomes, files=())
+    schema = con.sql(_with_part(table), params=_bound(table, {})).to_arrow_table().schema
+    fields = [
+        pa.field(
+            f.name,
+            pa.timestamp("us", tz="UTC") if pa.types.is_timestamp(f.type) else f.type,
+            metadata={"comment": table.columns.get(f.name, "partition")},
+        )
+        for f in schema
+    ]
+    lake.ensure(table.name, pa.schema(fields), list(engine.PARTITIONS), table.comment)
+
+
+def _with_part(table: catalog.Table) -> str:
+    time = "event_ms" if "event_ms" in table.grain else "hour_ms"
+    return (
+        f"SELECT t.*, h.part, $definition AS definition FROM (\n{table.sql}\n) AS t"
+        f" INNER JOIN rebuild_hours AS h ON h.hour_ms = t.{time} // {HOUR_MS} * {HOUR_MS}"
+        f" ORDER BY t.{time}, t.symbol"
+    )
+
+
+def _bound(table: catalog.Table, params: Mapping[str, float]) -> dict[str, object]:
+    values: dict[str, object] = {
+        "from_ms": -FOREVER_MS,
+        "to_ms": FOREVER_MS,
+        "known_ms": FOREVER_MS,
+        **{name: params.get(name, 0.0) for name in table.params if name not in _CUTS},
+    }
+    return {name: values[name] for name in table.params} | {
+        "definition": definition_of(table, params) if params else ""
+    }
+
+
+_CUTS = ("from_ms", "to_ms", "known_ms")
+
+
+def _rebuild_table(
+    lake: Lake,
+    con: duckdb.DuckDBPyConnection,
+    table: catalog.Table,
+    params: Mapping[str, float],
+    raw: Mapping[str, DeltaTable],
+    newest: Mapping[str, int],
+    window_ms: tuple[int, int],
+    report: CoreReport,
+    listen: Listener,
+) -> None:
+    target = lake.open(table.name)
+    consumed = {name: target.transaction_version(name) or 0 for name in INPUTS}
+    files = data_files(target)
+    definition = definition_of(table, params)
+    hours = _touched_hours(con, raw, consumed) if consumed != newest else set()
+    parts = {(f.partition["part"] or "", f.partition["definition"]) for f in files}
+    for part, built_by in parts:
+        if built_by != definition and _part_range(part, window_ms):
+            hours |= set(_part_hours(part))
+    if not hours and consumed == newest:
+        return
+    plan = _plan(hours, files, _rows_by_day(con, raw, hours))
+    listen(Event("core.planned", table=table.name, total=len(plan)))
+    batches = _batches(plan) or [{}]
+    for number, batch in enumerate(batches, start=1):
+        is_last = number == len(batches)
+        marks = {name: newest[name] for name in INPUTS} if is_last else {}
+        wanted = {hour: part for part, (hours_of, _) in batch.items() for hour in hours_of}
+        _views(lake, con, table, raw, wanted)
+        rows = con.sql(_with_part(table), params=_bound(table, params)).to_arrow_table()
+        stale = set(batch)
+        for part in batch:  # a day that outgrew its partition, or the hours it had before
+            stale |= {p for p, _ in parts if p.startswith(part[:10]) and p != part and part[:10] == p}
+        named = ", ".join(engine.literal(part) for part in sorted(stale)) or "''"
+        listen(Event("core.before_commit", table=table.name))
+        schema = pa.schema(target.schema().to_arrow())
+        lake.replace(target, rows.cast(schema).to_reader(), f"part IN ({named})", marks)
+        target.update_incremental()
+        listen(Event("core.committed", table=table.name, done=len(batch)))
+        report.partitions[table.name] = report.partitions.get(table.name, 0) + len(batch)
+        report.rows[table.name] = report.rows.get(table.name, 0) + rows.num_rows
+
+
+def _newest_seq(files: Iterable[DataFile]) -> int:
+    return max((file.maximum.get("ingest_seq") or 0 for file in files), default=0)
+
+
+def _touched_hours(
+    con: duckdb.DuckDBPyConnection, raw: Mapping[str, DeltaTable], consumed: Mapping[str, int]
+) -> set[int]:
+    """Return the hours whose core rows new raw rows may change.
+
+    These are the hours of the new rows, those of every row within REACH_MS that shares an attempt
+    with one, and those between a new hour of orders_executed and its neighbours, where an
+    attempt's confirmation changes from unknowable to known.
+    """
+    spans = []
+    for name, table in raw.items():
+        files = data_files(table)
+        new = [f for f in files if (f.maximum.get("ingest_seq") or 0) > consumed[name]]
+        engine.create_view(con, f"new_{name}", table, files=new)
+        spans += [
+            (f.minimum["event_ms"] - REACH_MS, f.maximum["event_ms"] + REACH_MS + 1)
+            for f in new
+            if f.minimum.get("event_ms") is not None
+        ]
+    for name, table in raw.items():
+        engine.create_view(con, name, table, ranges=spans)
+    rows = con.sql(
+        _TOUCHED, params={f"{name}_seq": consumed[name] for name in INPUTS}
+    ).fetchall()
+    return {hour for (hour,) in rows}
+
+
+_TOUCHED = """
+WITH fresh AS (
+    SELECT attempt_id, line_hash, event_ms, 'router' AS kind, account, environment
+    FROM new_raw_router__events
+    WHERE ingest_seq > $raw_router__events_seq AND reject_reason IS NULL
+    UNION ALL
+    SELECT attempt_id, line_hash, event_ms, 'orders', account, environment
+    FROM new_raw_orders__events
+    WHERE ingest_seq > $raw_orders__events_seq AND reject_reason IS NULL
+    UNION ALL
+    SELECT attempt_id, line_hash, event_ms, 'attempts', account, environment
+    FROM new_raw_orders__attempts
+    WHERE ingest_seq > $raw_orders__attempts_seq AND reject_reason IS NULL
+    UNION ALL
+    SELECT attempt_id, line_hash, event_ms, 'vetoes', account, environment
+    FROM new_raw_risk__vetoes
+    WHERE ingest_seq > $raw_risk__vetoes_seq AND reject_reason IS NULL
+),
+fresh_keys AS (
+    SELECT attempt_id, MIN(event_ms) AS first_ms, MAX(event_ms) AS last_ms
+    FROM fresh WHERE attempt_id IS NOT NULL GROUP BY attempt_id
+),
+kin AS (
+    SELECT attempt_id, event_ms FROM raw_router__events WHERE reject_reason IS NULL
+    UNION ALL
+    SELECT attempt_id, event_ms FROM raw_orders__events
+    WHERE reject_reason IS NULL AND event_type = 'order_close'
+    UNION ALL
+    SELECT attempt_id, event_ms FROM raw_orders__attempts WHERE reject_reason IS NULL
+),
+-- Hours in which orders_executed spoke before, and those in which only new rows do.
+spoken AS (
+    SELECT account, environment, event_ms // 3600000 AS hour_n,
+        MIN(ingest_seq) > $raw_orders__events_seq AS is_new,
+    FROM raw_orders__events WHERE reject_reason IS NULL GROUP BY ALL
+),
+neighbours AS (
+    SELECT hour_n, is_new,
+        MAX(CASE WHEN NOT is_new THEN hour_n END) OVER (
+            PARTITION BY account, environment ORDER BY hour_n
+            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before_n,
+        MIN(CASE WHEN NOT is_new THEN hour_n END) OVER (
+            PARTITION BY account, environment ORDER BY hour_n
+            ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS after_n,
+    FROM spoken
+),
+uncovered AS (
+    SELECT DISTINCT unnest(range(
+        GREATEST(COALESCE(before_n, hour_n - 24), hour_n - 24),
+        LEAST(COALESCE(after_n, hour_n + 24), hour_n + 24) + 1)) AS hour_n
+    FROM neighbours WHERE is_new
+)
+SELECT DISTINCT event_ms // 3600000 * 3600000 AS hour_ms FROM fresh
+UNION
+SELECT DISTINCT k.event_ms // 3600000 * 3600000
+FROM kin AS k
+INNER JOIN fresh_keys AS f
+    ON f.attempt_id = k.attempt_id
+   AND k.event_ms BETWEEN f.first_ms - 259200000 AND f.last_ms + 259200000
+UNION
+SELECT DISTINCT r.event_ms // 3600000 * 3600000
+FROM raw_router__events AS r
+INNER JOIN uncovered AS u ON u.hour_n = r.event_ms // 3600000
+WHERE r.reject_reason IS NULL
+"""
+
+
+def _rows_by_day(
+    con: duckdb.DuckDBPyConnection, raw: Mapping[str, DeltaTable], hours: set[int]
+) -> dict[str, int]:
+    """Count router lines by UTC day from Delta's statistics: raw partitions are days."""
+    rows: dict[str, int] = {}
+    for file in data_files(raw["raw_router__events"]):
+        day = file.partition["part"] or ""
+        rows[day] = rows.get(day, 0) + file.rows
+    return rows
+
+
+def _plan(
+    hours: set[int], files: list[DataFile], rows_by_day: Mapping[str, int]
+) -> dict[str, tuple[list[int], int]]:
+    """Map each partition to rebuild to its hours and an estimate of its rows, in time order."""
+    hourly_days = {(f.partition["part"] or "")[:10] for f in files if "T" in (f.partition["part"] or "")}
+    daily_days = {f.partition["part"] for f in files if "T" not in (f.partition["part"] or "T")}
+    plan: dict[str, tuple[list[int], int]] = {}
+    for hour in sorted(hours):
+        day = utc_day(hour)
+        rows = rows_by_day.get(day, 0)
+        if day in hourly_days or rows > DAY_ROWS_LIMIT:
+            wanted = [hour] if day not in daily_days else _part_hours(day)
+            for each in wanted:
+                plan.setdefault(_hour_part(each), ([each], rows // 24))
+        else:
+            plan.setdefault(day, (_part_hours(day), rows))
+    return plan
+
+
+def _batches(
+    plan: Mapping[str, tuple[list[int], int]],
+) -> list[dict[str, tuple[list[int], int]]]:
+    """Cut a plan into batches of about BATCH_ROWS; the hours of one day that splits stay together."""
+    batches: list[dict[str, tuple[list[int], int]]] = []
+    rows = 0
+    for part, entry in plan.items():
+        if not batches or rows + entry[1] > BATCH_ROWS:
+            batches.append({})
+            rows = 0
+        batches[-1][part] = entry
+        rows += entry[1]
+    return batches
+
+
+def _hour_part(hour_ms: int) -> str:
+    return f"{utc_day(hour_ms)}T{hour_ms // HOUR_MS % 24:02d}"
+
+
+def _part_hours(part: str) -> list[int]:
+    """Return the hours (epoch ms) of a partition named by day or by hour."""
+    import datetime as dt
+
+    day = dt.datetime.fromisoformat(part[:10]).replace(tzinfo=dt.UTC)
+    start = int(day.timestamp()) * 1000
+    if len(part) > 10:
+        return [start + int(part[11:]) * HOUR_MS]
+    return [start + n * HOUR_MS for n in range(24)]
+
+
+def _part_range(part: str, window_ms: tuple[int, int]) -> bool:
+    hours = _part_hours(part)
+    return hours[0] < window_ms[1] and hours[-1] + HOUR_MS > window_ms[0]
+
+
+def _rebuild_hours(con: duckdb.DuckDBPyConnection, hours: Mapping[int, str]) -> None:
+    table = pa.table(
+        {"hour_ms": pa.array(list(hours), pa.int64()), "part": pa.array(list(hours.values()), pa.string())}
+    )
+    con.register("rebuild_hours_rows", table)
+    con.execute("CREATE OR REPLACE TEMP TABLE rebuild_hours AS FROM rebuild_hours_rows")
+    con.unregister("rebuild_hours_rows")
+
+
+def _views(
+    lake: Lake,
+    con: duckdb.DuckDBPyConnection,
+    table: catalog.Table,
+    raw: Mapping[str, DeltaTable],
+    hours: Mapping[int, str],
+) -> None:
+    """Set up what a table's SQL reads, limited to what these hours can depend on."""
+    _rebuild_hours(con, hours)
+    ranges = merged([(hour - REACH_MS, hour + HOUR_MS + REACH_MS) for hour in hours])
+    for name, delta in raw.items():
+        engine.create_view(con, name, delta, ranges=ranges)
+    if "core_execution__outcomes" in table.inputs:
+        exact = merged([(hour, hour + HOUR_MS) for hour in hours])
+        outcomes = lake.open("core_execution__outcomes")
+        engine.create_view(con, "core_execution__outcomes", outcomes, ranges=exact)
+
+
+def merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Join half-open ranges that touch or overlap."""
+    joined: list[tuple[int, int]] = []
+    for low, high in sorted(ranges):
+        if joined and low <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], high))
+        else:
+            joined.append((low, high))
+    return joined

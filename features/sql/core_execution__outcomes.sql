@@ -1,0 +1,497 @@
+-- What happened to each routing attempt, and to each close that stands alone.
+-- Grain: environment, account, symbol, attempt_id, event_ms
+-- Units: _ms milliseconds, _usd US dollars, _px quote per unit, qty base units, _bps basis points
+-- Source: raw_router__events, raw_orders__events, raw_orders__attempts
+-- Rebuild: the hours of rebuild_hours, from raw rows up to 72 hours around them
+WITH scope AS (
+    SELECT COALESCE(r.attempt_id, 'line:' || r.line_hash) AS attempt_id
+    FROM raw_router__events AS r
+    WHERE r.event_ms // 3600000 * 3600000 IN (SELECT hour_ms FROM rebuild_hours)
+    UNION
+    SELECT e.attempt_id
+    FROM raw_orders__events AS e
+    WHERE e.event_type = 'order_close'
+      AND e.event_ms // 3600000 * 3600000 IN (SELECT hour_ms FROM rebuild_hours)
+),
+
+-- Router lines of one attempt, worst to best: a terminal status beats another, then the later line.
+router_lines AS (
+    SELECT
+        *,
+        ROW_NUMBER() OVER (
+            PARTITION BY environment, account, symbol, key_id
+            ORDER BY is_terminal, event_ms, source_id, line_offset
+        ) AS merit,
+    FROM (
+        SELECT
+            *,
+            COALESCE(attempt_id, 'line:' || line_hash) AS key_id,
+            upper(COALESCE(status, '')) IN (
+                'FILLED', 'CANCELED', 'CANCELLED', 'EXPIRED', 'EXPIRED_IN_MATCH', 'REJECTED'
+            ) AS is_terminal,
+        FROM raw_router__events
+        WHERE reject_reason IS NULL
+          AND COALESCE(event, '') <> 'position_close'
+    )
+    WHERE key_id IN (SELECT attempt_id FROM scope)
+),
+
+-- An id may be used again after a day: a line stands for its attempt when none within a day beats it.
+attempts AS (
+    SELECT *
+    FROM (
+        SELECT
+            *,
+            MAX(merit) OVER (
+                PARTITION BY environment, account, symbol, key_id
+                ORDER BY event_ms
+                RANGE BETWEEN 86400000 PRECEDING AND 86400000 FOLLOWING
+            ) AS best_merit,
+        FROM router_lines
+    )
+    WHERE merit = best_merit
+),
+
+order_lines AS (
+    SELECT *
+    FROM raw_orders__events
+    WHERE reject_reason IS NULL
+      AND event_type IN ('order_ack', 'order_fill', 'order_close')
+      AND attempt_id IN (SELECT attempt_id FROM scope)
+),
+
+lone_closes AS (
+    SELECT
+        e.*,
+        ROW_NUMBER() OVER (
+            PARTITION BY e.environment, e.account, e.symbol, e.attempt_id
+            ORDER BY e.event_ms, e.source_id, e.line_offset
+        ) AS merit,
+    FROM order_lines AS e
+    WHERE e.event_type = 'order_close'
+      AND NOT EXISTS (
+          SELECT 1
+          FROM attempts AS a
+          WHERE a.environment = e.environment
+            AND a.account = e.account
+            AND a.symbol = e.symbol
+            AND a.key_id = e.attempt_id
+            AND abs(a.event_ms - e.event_ms) <= 86400000
+      )
+),
+
+-- Everything an order line can belong to: attempts, and the last of the closes that stand alone.
+anchors AS (
+    SELECT
+        environment,
+        account,
+        symbol,
+        key_id,
+        event_ms AS anchor_ms,
+        FALSE AS is_lone,
+    FROM attempts
+    UNION ALL
+    SELECT
+        environment,
+        account,
+        symbol,
+        attempt_id AS key_id,
+        event_ms AS anchor_ms,
+        TRUE AS is_lone,
+    FROM (
+        SELECT
+            *,
+            MAX(merit) OVER (
+                PARTITION BY environment, account, symbol, attempt_id
+                ORDER BY event_ms
+                RANGE BETWEEN 86400000 PRECEDING AND 86400000 FOLLOWING
+            ) AS best_merit,
+        FROM lone_closes
+    )
+    WHERE merit = best_merit
+),
+
+order_events AS (
+    SELECT
+        e.*,
+        a.anchor_ms,
+        a.is_lone,
+    FROM order_lines AS e
+    INNER JOIN anchors AS a
+        ON a.environment = e.environment
+       AND a.account = e.account
+       AND a.symbol = e.symbol
+       AND a.key_id = e.attempt_id
+       AND abs(a.anchor_ms - e.event_ms) <= 86400000
+    QUALIFY ROW_NUMBER() OVER (
+        PARTITION BY e.source_id, e.line_offset
+        ORDER BY a.is_lone, abs(a.anchor_ms - e.event_ms), a.anchor_ms
+    ) = 1
+),
+
+-- order_fill lines are cumulative: the latest of each order counts.
+order_fills AS (
+    SELECT
+        *,
+        CASE
+            WHEN COALESCE(upper(fee_asset), 'USD')
+                IN ('USD', 'USDT', 'USDC', 'BUSD', 'FDUSD', 'TUSD', 'DAI')
+            THEN fees
+        END AS fees_usd,
+    FROM order_events
+    WHERE event_type = 'order_fill'
+    QUALIFY ROW_NUMBER() OVER (
+        PARTITION BY environment, account, symbol, attempt_id, anchor_ms, order_id
+        ORDER BY event_ms DESC, source_id DESC, line_offset DESC
+    ) = 1
+),
+
+fills AS (
+    SELECT
+        environment,
+        account,
+        symbol,
+        attempt_id AS key_id,
+        anchor_ms,
+        CAST(SUM(CAST(executed_qty AS DECIMAL(38, 12))) AS DOUBLE) AS qty,
+        CASE
+            WHEN COUNT(*) = 1 THEN MAX(fill_px)
+            ELSE CAST(SUM(CAST(executed_qty * fill_px AS DECIMAL(38, 12))) AS DOUBLE)
+                / NULLIF(CAST(SUM(CAST(executed_qty AS DECIMAL(38, 12))) AS DOUBLE), 0e0)
+        END AS fill_px,
+        CASE
+            WHEN COUNT(fees_usd) = COUNT(*)
+            THEN CAST(SUM(CAST(fees_usd AS DECIMAL(38, 15))) AS DOUBLE)
+        END AS fees_usd,
+        MAX(COALESCE(ts_fill_last_ms, event_ms)) AS fill_at_ms,
+        MAX(side) AS side,
+        MAX(position_side) AS position_side,
+        BOOL_AND(upper(status) = 'FILLED') AS is_whole,
+    FROM order_fills
+    WHERE executed_qty > 0
+      AND fill_px > 0
+    GROUP BY environment, account, symbol, attempt_id, anchor_ms
+),
+
+acks AS (
+    SELECT
+        environment,
+        account,
+        symbol,
+        attempt_id AS key_id,
+        anchor_ms,
+        MAX(side) AS side,
+        MAX(position_side) AS position_side,
+    FROM order_events
+    WHERE event_type = 'order_ack'
+    GROUP BY environment, account, symbol, attempt_id, anchor_ms
+),
+
+order_closes AS (
+    SELECT
+        c.*,
+        f.fill_px AS order_fill_px,
+    FROM order_events AS c
+    LEFT JOIN order_fills AS f
+        ON f.environment = c.environment
+       AND f.account = c.account
+       AND f.symbol = c.symbol
+       AND f.attempt_id = c.attempt_id
+       AND f.anchor_ms = c.anchor_ms
+       AND f.order_id = c.order_id
+    WHERE c.event_type = 'order_close'
+    QUALIFY ROW_NUMBER() OVER (
+        PARTITION BY
+            c.environment, c.account, c.symbol, c.attempt_id, c.anchor_ms, c.order_id, c.event_ms
+        ORDER BY c.source_id DESC, c.line_offset DESC
+    ) = 1
+),
+
+closes AS (
+    SELECT
+        c.environment,
+        c.account,
+        c.symbol,
+        c.attempt_id AS key_id,
+        c.anchor_ms,
+        COUNT(*) AS close_n,
+        MAX(c.event_ms) AS close_ms,
+        CAST(SUM(CAST(c.realized_pnl_usd AS DECIMAL(38, 15))) AS DOUBLE) AS realized_pnl_usd,
+        CAST(SUM(CAST(c.closed_qty AS DECIMAL(38, 12))) AS DOUBLE) AS closed_qty,
+        CASE
+            WHEN COUNT(c.order_fill_px) = COUNT(*)
+            THEN CAST(SUM(CAST(c.closed_qty * c.order_fill_px AS DECIMAL(38, 12))) AS DOUBLE)
+        END AS closed_notional_usd,
+        CASE
+            WHEN COUNT(c.fees) = COUNT(*)
+            THEN CAST(SUM(CAST(c.fees AS DECIMAL(38, 15))) AS DOUBLE)
+        END AS fees_usd,
+        MAX(c.position_side) AS position_side,
+        MAX(c.side) AS side,
+        MAX(c.venue) AS venue,
+        MAX(c.intent_id) AS intent_id,
+        MAX(c.strategy) AS strategy,
+        arg_max(c.position_size_after, c.event_ms) AS position_size_after,
+    FROM order_closes AS c
+    GROUP BY c.environment, c.account, c.symbol, c.attempt_id, c.anchor_ms
+),
+
+-- The decision: the first line of orders_attempted within a day of the attempt.
+decisions AS (
+    SELECT
+        d.environment,
+        d.account,
+        d.symbol,
+        d.attempt_id AS key_id,
+        a.anchor_ms,
+        d.strategy,
+        d.side,
+        d.price_hint,
+        d.local_ms,
+        d.confidence,
+        d.expected_edge,
+    FROM raw_orders__attempts AS d
+    INNER JOIN anchors AS a
+        ON a.environment = d.environment
+       AND a.account = d.account
+       AND a.symbol = d.symbol
+       AND a.key_id = d.attempt_id
+       AND abs(a.anchor_ms - d.event_ms) <= 86400000
+    WHERE d.reject_reason IS NULL
+    QUALIFY ROW_NUMBER() OVER (
+        PARTITION BY a.environment, a.account, a.symbol, a.key_id, a.anchor_ms
+        ORDER BY d.event_ms, d.source_id, d.line_offset
+    ) = 1
+),
+
+-- Hours in which orders_executed spoke; it covers an hour when it spoke within a day on both sides.
+spoken_hours AS (
+    SELECT DISTINCT
+        environment,
+        account,
+        event_ms // 3600000 AS hour_n,
+    FROM raw_orders__events
+    WHERE reject_reason IS NULL
+),
+
+covered_hours AS (
+    SELECT
+        h.environment,
+        h.account,
+        h.hour_n,
+        MAX(CASE WHEN s.hour_n <= h.hour_n THEN 1 ELSE 0 END) = 1
+        AND MAX(CASE WHEN s.hour_n >= h.hour_n THEN 1 ELSE 0 END) = 1 AS is_covered,
+    FROM (
+        SELECT DISTINCT environment, account, anchor_ms // 3600000 AS hour_n FROM anchors
+    ) AS h
+    INNER JOIN spoken_hours AS s
+        ON s.environment = h.environment
+       AND s.account = h.account
+       AND s.hour_n BETWEEN h.hour_n - 24 AND h.hour_n + 24
+    GROUP BY h.environment, h.account, h.hour_n
+),
+
+joined AS (
+    SELECT
+        n.environment,
+        n.account,
+        n.symbol,
+        n.key_id,
+        n.anchor_ms,
+        n.is_lone,
+        COALESCE(a.venue, c.venue) AS venue,
+        upper(COALESCE(a.side, f.side, k.side, c.side, d.side)) AS side,
+        upper(COALESCE(c.position_side, f.position_side, k.position_side, a.position_side))
+            AS position_side,
+        COALESCE(a.strategy, d.strategy, c.strategy) AS strategy,
+        a.route,
+        COALESCE(a.intent_id, c.intent_id) AS intent_id,
+        a.snapshot_id,
+        upper(a.status) AS status,
+        COALESCE(NULLIF(a.mark_px, 0e0), d.price_hint) AS mark_px,
+        d.local_ms,
+        d.confidence,
+        d.expected_edge,
+        a.submit_px,
+        COALESCE(NULLIF(a.fill_px, 0e0), f.fill_px) AS fill_px,
+        COALESCE(NULLIF(a.qty, 0e0), f.qty) AS qty,
+        NULLIF(a.notional_usd, 0e0) AS notional_logged_usd,
+        a.slippage_logged_bps,
+        a.is_maker,
+        a.started_maker,
+        a.used_fallback,
+        a.ack_ms,
+        a.fill_ms,
+        CASE WHEN n.is_lone THEN c.fees_usd ELSE COALESCE(a.fees_usd, f.fees_usd) END AS fees_usd,
+        CASE WHEN c.key_id IS NULL THEN a.realized_pnl_usd ELSE c.realized_pnl_usd END
+            AS realized_pnl_usd,
+        CASE
+            WHEN c.key_id IS NOT NULL THEN c.close_n
+            WHEN a.realized_pnl_usd IS NOT NULL THEN 1
+            ELSE 0
+        END AS close_n,
+        CASE
+            WHEN c.key_id IS NOT NULL THEN c.close_ms
+            WHEN a.realized_pnl_usd IS NOT NULL THEN n.anchor_ms
+        END AS close_ms,
+        c.closed_qty,
+        c.closed_notional_usd,
+        c.position_size_after,
+        c.key_id IS NOT NULL AS has_close,
+        f.key_id IS NOT NULL AS has_fill,
+        f.fill_at_ms,
+        COALESCE(f.is_whole, FALSE) AS is_whole,
+        k.key_id IS NOT NULL AS has_ack,
+        COALESCE(h.is_covered, FALSE) AS is_covered,
+        a.arrival_bid,
+        a.arrival_ask,
+        COALESCE(a.arrival_mid, (a.arrival_bid + a.arrival_ask) / 2) AS arrival_mid,
+        a.reason,
+    FROM anchors AS n
+    LEFT JOIN attempts AS a
+        ON NOT n.is_lone
+       AND a.environment = n.environment
+       AND a.account = n.account
+       AND a.symbol = n.symbol
+       AND a.key_id = n.key_id
+       AND a.event_ms = n.anchor_ms
+    LEFT JOIN fills AS f
+        ON f.environment = n.environment
+       AND f.account = n.account
+       AND f.symbol = n.symbol
+       AND f.key_id = n.key_id
+       AND f.anchor_ms = n.anchor_ms
+    LEFT JOIN acks AS k
+        ON k.environment = n.environment
+       AND k.account = n.account
+       AND k.symbol = n.symbol
+       AND k.key_id = n.key_id
+       AND k.anchor_ms = n.anchor_ms
+    LEFT JOIN closes AS c
+        ON c.environment = n.environment
+       AND c.account = n.account
+       AND c.symbol = n.symbol
+       AND c.key_id = n.key_id
+       AND c.anchor_ms = n.anchor_ms
+    LEFT JOIN decisions AS d
+        ON d.environment = n.environment
+       AND d.account = n.account
+       AND d.symbol = n.symbol
+       AND d.key_id = n.key_id
+       AND d.anchor_ms = n.anchor_ms
+    LEFT JOIN covered_hours AS h
+        ON h.environment = n.environment
+       AND h.account = n.account
+       AND h.hour_n = n.anchor_ms // 3600000
+    WHERE n.anchor_ms // 3600000 * 3600000 IN (SELECT hour_ms FROM rebuild_hours)
+),
+
+judged AS (
+    SELECT
+        *,
+        CASE
+            WHEN is_lone THEN 'close_only'
+            WHEN COALESCE(fill_px, 0e0) > 0 AND COALESCE(qty, 0e0) > 0 THEN
+                CASE
+                    WHEN status = 'FILLED' OR (has_fill AND is_whole) THEN 'filled'
+                    WHEN status = 'PARTIALLY_FILLED' OR has_fill THEN 'partial'
+                    WHEN status IN ('CANCELED', 'CANCELLED', 'EXPIRED', 'EXPIRED_IN_MATCH')
+                        THEN 'partial'
+                    WHEN status = 'REJECTED' THEN 'rejected'
+                    WHEN status IN ('ERROR', 'FAILED') THEN 'error'
+                    ELSE 'unknown'
+                END
+            -- A flat line without quantity or price says what was traded by its notional and PnL.
+            WHEN status IS NULL AND fill_px IS NULL AND notional_logged_usd > 0 THEN 'filled'
+            WHEN status IN ('CANCELED', 'CANCELLED', 'EXPIRED', 'EXPIRED_IN_MATCH') THEN 'unfilled'
+            WHEN status = 'REJECTED' THEN 'rejected'
+            WHEN status IN ('ERROR', 'FAILED') THEN 'error'
+            ELSE 'unknown'
+        END AS outcome,
+    FROM joined
+),
+
+priced AS (
+    SELECT
+        *,
+        outcome IN ('filled', 'partial') AS is_fill,
+        CASE
+            WHEN outcome NOT IN ('filled', 'partial') THEN NULL
+            WHEN mark_px > 0 AND fill_px > 0
+                THEN (fill_px - mark_px) / mark_px * 1e4 * CASE WHEN side = 'SELL' THEN -1 ELSE 1 END
+            ELSE slippage_logged_bps
+        END AS slippage_raw_bps,
+        CASE
+            WHEN outcome IN ('filled', 'partial')
+            THEN COALESCE(qty * fill_px, notional_logged_usd)
+        END AS notional_raw_usd,
+        COALESCE(
+            closed_notional_usd,
+            closed_qty * fill_px,
+            CASE WHEN close_n > 0 AND NOT has_close THEN notional_logged_usd END
+        ) AS closed_raw_usd,
+    FROM judged
+)
+
+SELECT
+    make_timestamp(anchor_ms * 1000) AS event_at_utc, -- time of the event, UTC
+    anchor_ms AS event_ms, -- time of the event, epoch ms: the router's ts, of a lone close ts_close
+    CAST(make_timestamp(anchor_ms * 1000) AS DATE) AS event_date, -- UTC day of the event
+    CAST(anchor_ms // 3600000 % 24 AS INTEGER) AS hour_utc, -- UTC hour of the event, 0 to 23
+    account AS account, -- account that traded
+    environment AS environment, -- live, testnet, paper or backtest
+    venue AS venue, -- venue traded on, unknown where no line says it
+    symbol AS symbol, -- instrument
+    side AS side, -- BUY or SELL
+    position_side AS position_side, -- LONG, SHORT or BOTH; NULL where no order line says it
+    strategy AS strategy, -- strategy that asked
+    route AS route, -- route taken
+    key_id AS attempt_id, -- id of the attempt; line:<hash> where the log gives none
+    intent_id AS intent_id, -- id of the intent
+    snapshot_id AS snapshot_id, -- snapshot the executor had read
+    outcome AS outcome, -- filled, partial, unfilled, rejected, error, unknown or close_only
+    CASE
+        WHEN is_fill AND has_fill THEN TRUE
+        WHEN NOT is_fill AND (has_fill OR has_ack) THEN TRUE
+        WHEN is_covered THEN FALSE
+    END AS is_confirmed, -- orders_executed confirms it: a fill by its order_fill; NULL = cannot be known
+    mark_px AS mark_px, -- decision price, quote per unit
+    CASE WHEN local_ms IS NOT NULL THEN COALESCE(fill_at_ms, anchor_ms) - local_ms END
+        AS mark_age_ms, -- age of the decision price at the fill, ms
+    submit_px AS submit_px, -- submitted price, quote per unit
+    CASE WHEN is_fill OR is_lone THEN fill_px END AS fill_px, -- quantity-weighted fill price
+    CASE WHEN is_fill OR is_lone THEN qty END AS qty, -- filled quantity, base units
+    CASE WHEN notional_raw_usd < 1e9 THEN notional_raw_usd END AS notional_usd, -- filled notional, USD
+    slippage_raw_bps AS slippage_bps, -- decision-price slippage, bps, positive = cost; NULL unless filled
+    CASE WHEN is_fill THEN slippage_logged_bps END AS slippage_logged_bps, -- slippage as logged, bps
+    CASE
+        WHEN is_fill AND mark_px > 0 AND fill_px > 0
+        THEN abs(slippage_raw_bps - slippage_logged_bps) > 0.01
+    END AS is_slippage_different, -- logged slippage is over 0.01 bps away from the prices
+    is_maker AS is_maker, -- the final fill was maker; NULL = not logged
+    started_maker AS started_maker, -- began post-only; NULL = not logged
+    used_fallback AS used_fallback, -- fell back to taker; NULL = not logged
+    ack_ms AS ack_ms, -- create call to acknowledgement, ms
+    fill_ms AS fill_ms, -- acknowledgement to fill, ms
+    fees_usd AS fees_usd, -- fees, USD; NULL = unknown
+    CASE WHEN abs(realized_pnl_usd) < 1e9 THEN realized_pnl_usd END AS realized_pnl_usd, -- realised PnL, USD, gross of fees
+    CAST(close_n AS BIGINT) AS close_n, -- closes in this row
+    close_ms AS close_ms, -- time of the last close, epoch ms; the PnL is known from then on
+    CASE WHEN closed_raw_usd < 1e9 THEN closed_raw_usd END AS closed_notional_usd, -- notional closed, USD
+    position_size_after AS position_size_after, -- signed position after the last close, base units
+    arrival_mid AS arrival_mid, -- mid price on arrival, quote per unit
+    CASE
+        WHEN is_fill AND arrival_mid > 0
+        THEN (fill_px - arrival_mid) / arrival_mid * 1e4 * CASE WHEN side = 'SELL' THEN -1 ELSE 1 END
+    END AS arrival_slippage_bps, -- slippage against the arrival mid, bps, positive = cost
+    CASE
+        WHEN arrival_bid >= arrival_ask THEN 'crossed_arrival_book'
+        WHEN abs(slippage_raw_bps) >= 5000 THEN 'slippage_out_of_range'
+        WHEN notional_raw_usd >= 1e9 OR closed_raw_usd >= 1e9 OR abs(realized_pnl_usd) >= 1e9
+            THEN 'amount_out_of_range'
+    END AS suspect_reason, -- why the row stays out of slippage statistics
+    confidence AS confidence, -- confidence of the signal, 0 to 1
+    expected_edge AS expected_edge, -- expected edge as logged
+    reason AS reason, -- reason for no fill
+FROM priced
+ORDER BY event_ms, symbol, attempt_id
