@@ -1,0 +1,346 @@
+"""Compute every feature table as of a time, from named versions of the lake, into one database.
+
+Put here: setting up what the SQL reads, running tables and checks in order. Keep out: publication
+(snapshot.py) and what the numbers mean (sql/).
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+from deltalake import DeltaTable
+
+from features import catalog, params
+from features.digest import table_digest
+from features.engines import duckdb as engine
+from features.events import Event, Listener
+from features.lake import DataFile, Lake, data_files, overlapping
+from features.rebuild import DAY_MS, HOUR_MS
+from features.settings import Freshness, Settings
+
+SNAPSHOT = "snapshot"  # the attached database that becomes features.duckdb
+
+
+@dataclass(frozen=True)
+class Input:
+    """One table version that a build reads, and what identifies its content."""
+
+    table: str
+    version: int
+    rows: int
+    digest: str  # of the content; a compaction does not change it
+    files: tuple[DataFile, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides a build's rows: equal plans give equal tables."""
+
+    as_of_ms: int
+    environment: str
+    window_days: int
+    symbol_key: str
+    equity_usd: float | None
+    freshness: Mapping[str, Freshness]
+    params: Mapping[str, float]
+    inputs: Mapping[str, Input]
+    code: str
+
+    @property
+    def window_ms(self) -> int:
+        return self.window_days * DAY_MS
+
+    @property
+    def identity(self) -> str:
+        """Return eight hex digits over as-of, inputs, code and parameters."""
+        parts = {
+            "as_of_ms": self.as_of_ms,
+            "inputs": {
+                name: [i.rows, i.digest] for name, i in self.inputs.items() if name.startswith("raw_")
+            },
+            "code": self.code,
+            "params": self.parameters(),
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
+
+    def parameters(self) -> dict[str, Any]:
+        """Return every value that a person may have changed."""
+        return {
+            **self.params,
+            "environment": self.environment,
+            "window_days": self.window_days,
+            "symbol_key": self.symbol_key,
+            "equity_usd": self.equity_usd,
+            **{
+                f"freshness.{name}.{key}": value
+                for name, rule in sorted(self.freshness.items())
+                for key, value in rule.model_dump().items()
+            },
+        }
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """How one check ended: its severity, cause, number of offending rows and the first of them."""
+
+    name: str
+    severity: str
+    cause: str
+    rows: int
+    examples: tuple[str, ...] = ()
+
+    @property
+    def is_failed(self) -> bool:
+        return self.rows > 0 and self.severity in ("fail", "hold")
+
+
+@dataclass
+class Built:
+    """What a build produced, by table, and what its checks found."""
+
+    rows: dict[str, int] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
+    checks: list[CheckResult] = field(default_factory=list)
+    left_out: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> list[CheckResult]:
+        return [check for check in self.checks if check.is_failed]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@cache
+def code_version() -> str:
+    """Return the release and a digest over every file that decides a number."""
+    here = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(here.rglob("*")):
+        if path.suffix in (".py", ".sql", ".toml") and path.is_file():
+            digest.update(f"{path.relative_to(here)}\n".encode() + path.read_bytes())
+    return f"{version('execintel')}+{digest.hexdigest()[:12]}"
+
+
+def plan_build(
+    lake: Lake,
+    settings: Settings,
+    raw_tables: tuple[str, ...],
+    as_of_ms: int,
+    versions: Mapping[str, int] | None = None,
+) -> Plan:
+    """Fix what a build reads: the newest versions of raw and core tables, or the named ones."""
+    core = [t.name for t in catalog.layer("core") if not t.name.startswith("core_window__")]
+    inputs = {}
+    for name in [*raw_tables, *core]:
+        if versions is not None and name not in versions:
+            continue
+        if not lake.exists(name):
+            continue
+        inputs[name] = read_input(name, lake.open(name, (versions or {}).get(name)))
+    return Plan(
+        as_of_ms=as_of_ms,
+        environment=settings.environment,
+        window_days=settings.window_days,
+        symbol_key=settings.symbol_key,
+        equity_usd=settings.equity_usd,
+        freshness={name: settings.freshness.get(name, Freshness()) for name in raw_tables},
+        params=params.load(settings.params),
+        inputs=inputs,
+        code=code_version(),
+    )
+
+
+def read_input(name: str, table: DeltaTable) -> Input:
+    """Describe an opened table version; its content digest is the intake's running total."""
+    files = tuple(data_files(table))
+    total = table.transaction_version("intake:digest")
+    return Input(
+        table=name,
+        version=table.version(),
+        rows=sum(file.rows for file in files),
+        digest="" if total is None else f"{total:016x}",
+        files=files,
+    )
+
+
+def open_database(
+    path: Path, settings: Settings, spill: Path | None = None
+) -> duckdb.DuckDBPyConnection:
+    """Open a connection with an empty features.duckdb attached at ``path``."""
+    con = engine.connect(memory_limit_mb=settings.memory_limit_mb, spill=spill)
+    con.execute(f"ATTACH {engine.literal(str(path))} AS {SNAPSHOT} (BLOCK_SIZE 16384)")
+    return con
+
+
+def run_tables(
+    con: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    plan: Plan,
+    names: set[str] | None = None,
+    listen: Listener = lambda event: None,
+) -> Built:
+    """Compute the feature tables (or those in ``names``) and their digests."""
+    built = Built()
+    set_up(con, lake, plan)
+    built.left_out = _left_out(con, plan)
+    values = bound_values(plan)
+    wanted = [t for t in catalog.layer("feat") if names is None or t.name in names]
+    listen(Event("build.started", total=len(wanted)))
+    for table in wanted:
+        listen(Event("build.table", table=table.name))
+        relation = con.sql(table.sql, params=engine.bind(table.sql, table.params, values))
+        rows = relation.to_arrow_table()
+        con.register("rows_of_table", rows)
+        con.execute(f"CREATE OR REPLACE TABLE {SNAPSHOT}.main.{table.name} AS FROM rows_of_table")
+        con.unregister("rows_of_table")
+        con.execute(
+            f"CREATE OR REPLACE TEMP VIEW {table.name} AS FROM {SNAPSHOT}.main.{table.name}"
+        )
+        comment(con, f"{SNAPSHOT}.main.{table.name}", "TABLE", table.comment, table.columns)
+        built.rows[table.name] = rows.num_rows
+        built.digests[table.name] = table_digest(con, table.name, table.grain)
+        listen(Event("build.table_done", table=table.name, done=1))
+    return built
+
+
+def run_checks(con: duckdb.DuckDBPyConnection, plan: Plan) -> list[CheckResult]:
+    """Run every check on the tables that stand on this connection."""
+    values = bound_values(plan)
+    results = []
+    for check in catalog.checks().values():
+        relation = con.sql(check.sql, params=engine.bind(check.sql, check.params, values))
+        rows = relation.fetchall()
+        columns = relation.columns
+        examples = tuple(
+            ", ".join(f"{name}={value}" for name, value in zip(columns, row, strict=True))
+            for row in rows[:5]
+        )
+        results.append(CheckResult(check.name, check.severity, check.cause, len(rows), examples))
+    return results
+
+
+def bound_values(plan: Plan) -> dict[str, Any]:
+    """Return every value that SQL may name."""
+    return {
+        **plan.params,
+        "as_of_ms": plan.as_of_ms,
+        "window_ms": plan.window_ms,
+        "environment": plan.environment,
+        "symbol_key": plan.symbol_key,
+        "equity_usd": plan.equity_usd,
+    }
+
+
+def set_up(con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan) -> None:
+    """Create everything that feature tables and checks read beside each other."""
+    window = [(plan.as_of_ms - plan.window_ms - DAY_MS, plan.as_of_ms + DAY_MS)]
+    for name, source in plan.inputs.items():
+        table = lake.open(name, source.version)
+        # Rejected NAV values are counted over all history, so attempts are read whole.
+        files = source.files
+        if name != "raw_orders__attempts":
+            files = tuple(overlapping(files, "hour_ms" if name.endswith("__hourly") else "event_ms", window))
+        engine.create_view(con, name, table, files=files)
+    _source_views(con, plan)
+    values = bound_values(plan)
+    view = catalog.tables()["core_window__outcomes"]
+    con.execute(
+        f"CREATE OR REPLACE TEMP VIEW {view.name} AS {engine.inline(view.sql, values)}"
+    )
+    _edge_hours(con, plan, values)
+    view = catalog.tables()["core_window__hourly"]
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {view.name} AS {engine.inline(view.sql, values)}")
+
+
+def _edge_hours(con: duckdb.DuckDBPyConnection, plan: Plan, values: Mapping[str, Any]) -> None:
+    """Sum the hours that the window cuts, or whose closes came after as-of, from their outcomes."""
+    first_ms, end_ms = plan.as_of_ms - plan.window_ms + 1, plan.as_of_ms + 1
+    late = con.sql(
+        "SELECT DISTINCT hour_ms FROM core_execution__hourly"
+        " WHERE max_close_ms > $as_of_ms AND hour_ms >= $first_ms - 3600000 AND hour_ms < $end_ms",
+        params={"as_of_ms": plan.as_of_ms, "first_ms": first_ms, "end_ms": end_ms},
+    ).fetchall()
+    hours = {hour for (hour,) in late}
+    for cut in (first_ms, end_ms):
+        if cut % HOUR_MS:
+            hours.add(cut // HOUR_MS * HOUR_MS)
+    con.register("cut_hours", pa.table({"hour_ms": pa.array(sorted(hours), pa.int64())}))
+    con.execute("CREATE OR REPLACE TEMP TABLE rebuild_hours AS FROM cut_hours")
+    con.unregister("cut_hours")
+    hourly = catalog.tables()["core_execution__hourly"]
+    cut_values = {**values, "from_ms": first_ms, "to_ms": end_ms, "known_ms": plan.as_of_ms}
+    rows = con.sql(hourly.sql, params=engine.bind(hourly.sql, hourly.params, cut_values))
+    con.register("edge_rows", rows.to_arrow_table())
+    con.execute("CREATE OR REPLACE TEMP TABLE edge_hours AS FROM edge_rows")
+    con.unregister("edge_rows")
+
+
+def _source_views(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
+    """Create raw_sources (lines of every source in the window) and source_rules."""
+    since = plan.as_of_ms - plan.window_ms
+    parts = [
+        f"SELECT {engine.literal(name)} AS source, symbol, event_ms, ingested_ms, reject_reason"
+        f" FROM {name} WHERE event_ms > {since} OR event_ms IS NULL"
+        for name in plan.inputs
+        if name.startswith("raw_")
+    ]
+    con.execute("CREATE OR REPLACE TEMP VIEW raw_sources AS " + " UNION ALL ".join(parts))
+    rules = pa.table(
+        {
+            "source": pa.array(list(plan.freshness), pa.string()),
+            "required": pa.array([r.required for r in plan.freshness.values()], pa.bool_()),
+            "max_silence_s": pa.array([r.max_silence_s for r in plan.freshness.values()], pa.int64()),
+        }
+    )
+    con.register("rules_rows", rules)
+    con.execute("CREATE OR REPLACE TEMP TABLE source_rules AS FROM rules_rows")
+    con.unregister("rules_rows")
+
+
+def _left_out(con: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, int]:
+    """Count outcomes of the window by environment that this snapshot is not about."""
+    rows = con.sql(
+        "SELECT environment, COUNT(*) FROM core_execution__outcomes"
+        " WHERE event_ms > $since AND event_ms <= $as_of AND environment <> $environment"
+        " GROUP BY environment ORDER BY environment",
+        params={
+            "since": plan.as_of_ms - plan.window_ms,
+            "as_of": plan.as_of_ms,
+            "environment": plan.environment,
+        },
+    ).fetchall()
+    return dict(rows)
+
+
+def write_lake_views(con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan) -> None:
+    """Create in the snapshot a view over the exact Parquet files of every input."""
+    for name, source in plan.inputs.items():
+        table = lake.open(name, source.version)
+        schema = pa.schema(table.schema().to_arrow())
+        target = f"{SNAPSHOT}.main.{name}"
+        con.execute(f"CREATE OR REPLACE VIEW {target} AS {engine.scan(schema, source.files)}")
+        comments = {
+            f.name: (f.metadata or {}).get(b"comment", b"").decode()
+            for f in schema
+            if f.name not in engine.PARTITIONS
+        }
+        comment(con, target, "VIEW", table.metadata().description or name, comments)
+
+
+def comment(
+    con: duckdb.DuckDBPyConnection, name: str, kind: str, text: str, columns: Mapping[str, str]
+) -> None:
+    """Attach a comment to a table or view and to its columns."""
+    con.execute(f"COMMENT ON {kind} {name} IS {engine.literal(text)}")
+    for column, words in columns.items():
+        con.execute(
+            f"COMMENT ON COLUMN {name}.{engine.identifier(column)} IS {engine.literal(words)}"
+        )

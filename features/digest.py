@@ -1,0 +1,57 @@
+"""Digests of tables and files: equal rows give equal digests, however they were computed or stored.
+
+Put here: hashing. Keep out: what is hashed and why.
+"""
+
+import hashlib
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.engines.duckdb import identifier
+
+_BATCH_ROWS = 65_536
+
+
+def table_digest(con: duckdb.DuckDBPyConnection, relation: str, grain: tuple[str, ...]) -> str:
+    """Return the SHA-256 of a relation's rows sorted by ``grain``, column by column.
+
+    Batches, threads, files and compaction do not matter; column names, types and NULLs do.
+    """
+    order = ", ".join(identifier(column) for column in grain)
+    rows = con.sql(f"SELECT * FROM {relation} ORDER BY {order}").to_arrow_reader(_BATCH_ROWS)
+    names = rows.schema.names
+    digests = {name: [hashlib.sha256() for _ in range(3)] for name in names}
+    for batch in rows:
+        for name in names:
+            for digest, part in zip(digests[name], _bytes(batch.column(name)), strict=True):
+                digest.update(part)
+    whole = hashlib.sha256()
+    for field in rows.schema:
+        whole.update(f"{field.name}:{field.type}\n".encode())
+        for digest in digests[field.name]:
+            whole.update(digest.digest())
+    return whole.hexdigest()
+
+
+def _bytes(column: pa.Array) -> tuple[bytes, bytes, bytes]:
+    """Write validity, lengths and values, so that joined batches give the bytes of one batch."""
+    present = pc.is_valid(column).cast(pa.uint8()).to_numpy(zero_copy_only=False).tobytes()
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        filled = pc.fill_null(column, "")
+        lengths = pc.binary_length(filled).cast(pa.int64()).to_numpy(zero_copy_only=False)
+        return present, lengths.tobytes(), "".join(filled.to_pylist()).encode()
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.uint8())
+    elif not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        column = column.cast(pa.int64() if pa.types.is_timestamp(column.type) else pa.int32())
+    values = pc.fill_null(column, 0).to_numpy(zero_copy_only=False)
+    return present, b"", (values + 0).tobytes()  # -0.0 + 0 is 0.0: the two compare equal
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

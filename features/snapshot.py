@@ -1,0 +1,501 @@
+"""Immutable snapshots: build under a temporary name, check, publish atomically, keep, take back.
+
+Put here: the folder of snapshots and every change to it. Keep out: computing tables (build.py).
+Calls that change anything need the writer lock (lock.py); reading needs none.
+"""
+
+import datetime as dt
+import gzip
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from features.build import Built, Plan
+from features.digest import file_digest, table_digest
+from features.engines import duckdb as engine
+
+DATABASE = "features.duckdb"
+MANIFEST = "manifest.json"
+_KEPT_WHOLE = 288  # a day at every five minutes
+_KEPT_DAILY_DAYS = 30
+_KEPT_REJECTED = 10
+_ARCHIVE_DAYS = 365
+
+
+class SnapshotError(RuntimeError):
+    """A snapshot is missing, damaged or not what was asked for."""
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Publication is held: who held it, when and why."""
+
+    since_ms: int
+    by: str
+    reason: str
+
+
+class Store:
+    """The snapshots below one root: one folder each, CURRENT naming the one that readers use."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def current(self) -> str | None:
+        """Return the id that CURRENT names, or None before the first publication."""
+        try:
+            return (self.root / "CURRENT").read_text().strip() or None
+        except FileNotFoundError:
+            return None
+
+    def ids(self) -> list[str]:
+        """Return the whole snapshots, oldest build first."""
+        found = [path.parent.name for path in self.root.glob(f"[0-9]*/{MANIFEST}")]
+        return sorted(found, key=lambda i: (self.manifest(i)["sequence"], i))
+
+    def path(self, snapshot_id: str) -> Path:
+        return self.root / snapshot_id
+
+    def database(self, snapshot_id: str) -> Path:
+        return self.path(snapshot_id) / DATABASE
+
+    def manifest(self, snapshot_id: str) -> dict[str, Any]:
+        """Read a snapshot's manifest.
+
+        Raises SnapshotError naming the ids there are when it is missing.
+        """
+        path = self.path(snapshot_id) / MANIFEST
+        try:
+            found: dict[str, Any] = json.loads(path.read_text())
+        except FileNotFoundError:
+            have = ", ".join(p.parent.name for p in sorted(self.root.glob(f"[0-9]*/{MANIFEST}"))[-5:])
+            raise SnapshotError(
+                f"no snapshot {snapshot_id} under {self.root}; the newest are: {have or 'none'}"
+            ) from None
+        except ValueError as error:
+            raise SnapshotError(
+                f"{path} is damaged ({error}): roll back with `execintel snapshots rollback`"
+            ) from error
+        return found
+
+    def resolve(self, name: str | None) -> str:
+        """Return the id that ``name`` means: an id, a unique beginning of one, or None = CURRENT.
+
+        Raises SnapshotError when nothing or more than one thing is meant.
+        """
+        if name is None:
+            current = self.current()
+            if current is None:
+                raise SnapshotError(
+                    f"nothing is published under {self.root}: run `execintel refresh` first"
+                )
+            return current
+        matches = [i for i in self.ids() if i.startswith(name)]
+        if len(matches) != 1:
+            raise SnapshotError(
+                f"{name} names {len(matches)} snapshots under {self.root}"
+                + (f": {', '.join(matches[:5])}" if matches else "; see `execintel snapshots list`")
+            )
+        return matches[0]
+
+    def publications(self) -> list[dict[str, Any]]:
+        """Return what was made CURRENT and when, in order; the last line counts on a repeat."""
+        path = self.root / "published.jsonl"
+        if not path.exists():
+            return []
+        lines = path.read_text().splitlines()
+        return [json.loads(line) for line in lines if line.endswith("}")]
+
+    def hold(self) -> Hold | None:
+        """Return why publication is held, or None."""
+        try:
+            return Hold(**json.loads((self.root / "HOLD").read_text()))
+        except FileNotFoundError:
+            return None
+
+    def rejected(self) -> list[dict[str, Any]]:
+        """Return the manifests of builds that a check kept from publication, newest last."""
+        paths = self.root.glob(f"rejected/*/{MANIFEST}")
+        return sorted((json.loads(p.read_text()) for p in paths), key=lambda m: m["sequence"])
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def begin(self) -> Path:
+        """Make a fresh folder to build in; leftovers of killed runs are removed."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        for stale in self.root.glob(".building-*"):
+            shutil.rmtree(stale)
+        folder = self.root / f".building-{os.getpid()}"
+        folder.mkdir()
+        return folder
+
+    def next_sequence(self) -> int:
+        manifests = [self.manifest(i)["sequence"] for i in self.ids()]
+        manifests += [m["sequence"] for m in self.rejected()]
+        manifests += [p.get("sequence", 0) for p in self.publications()]
+        return max(manifests, default=0) + 1
+
+    def finish(self, folder: Path, manifest: dict[str, Any]) -> Path:
+        """Write the manifest, make everything durable and give the folder its final name.
+
+        A build with a failed check goes to ``rejected/``; the others stand beside CURRENT's.
+        """
+        manifest["files"] = {
+            path.name: file_digest(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST
+        }
+        (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
+        for path in folder.iterdir():
+            _fsync(path)
+        _fsync(folder)
+        parent = self.root / "rejected" if manifest["failed_checks"] else self.root
+        parent.mkdir(exist_ok=True)
+        final = parent / manifest["snapshot_id"]
+        if final.exists():
+            shutil.rmtree(final)
+        folder.rename(final)
+        _fsync(parent)
+        if manifest["failed_checks"]:
+            for old in self.rejected()[:-_KEPT_REJECTED]:
+                shutil.rmtree(self.root / "rejected" / old["snapshot_id"])
+        return final
+
+    def publish(self, snapshot_id: str, *, now_ms: int, by: str) -> None:
+        """Make a whole snapshot the one that readers use."""
+        entry = {
+            "snapshot_id": snapshot_id,
+            "sequence": self.manifest(snapshot_id)["sequence"],
+            "published_ms": now_ms,
+            "by": by,
+        }
+        log = self.root / "published.jsonl"
+        with log.open("a+b") as file:
+            # A run killed in mid-line must not swallow this one.
+            file.seek(0, os.SEEK_END)
+            if file.tell() and not log.read_bytes().endswith(b"\n"):
+                file.write(b"\n")
+            file.write(json.dumps(entry).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        _replace(self.root / "CURRENT", snapshot_id + "\n")
+
+    def rollback(self, target: str | None, *, now_ms: int, by: str, reason: str) -> str:
+        """Point CURRENT at an earlier snapshot and hold publication until resume.
+
+        Without ``target`` it is the one published before CURRENT. Returns the id now in force.
+        """
+        current = self.resolve(None)
+        if target is None:
+            earlier = [p["snapshot_id"] for p in self.publications()]
+            whole = set(self.ids())
+            cut = len(earlier) - 1 - earlier[::-1].index(current) if current in earlier else 0
+            before = [i for i in earlier[:cut] if i != current and i in whole]
+            if not before:
+                raise SnapshotError(f"nothing was published before {current}: nothing to go back to")
+            target = before[-1]
+        target = self.resolve(target)
+        self.set_hold(now_ms=now_ms, by=by, reason=reason)
+        self.publish(target, now_ms=now_ms, by=by)
+        return target
+
+    def set_hold(self, *, now_ms: int, by: str, reason: str) -> None:
+        """Hold publication: refresh goes on building and keeps what it builds."""
+        text = json.dumps({"since_ms": now_ms, "by": by, "reason": reason})
+        _replace(self.root / "HOLD", text)
+
+    def resume(self) -> Hold | None:
+        """Let refresh publish again; returns the hold that ended, or None."""
+        hold = self.hold()
+        if hold is not None:
+            (self.root / "HOLD").unlink()
+            _fsync(self.root)
+        return hold
+
+    def collect_garbage(self, now_ms: int) -> list[str]:
+        """Remove snapshots beyond the kept ones, archiving their manifests; returns the ids.
+
+        Kept whole: CURRENT, the newest 288, and the newest of each UTC day for 30 days.
+        """
+        ids = self.ids()
+        kept = set(ids[-_KEPT_WHOLE:]) | {self.current() or ""}
+        newest_of_day: dict[str, str] = {}
+        for snapshot_id in ids:
+            created_ms = self.manifest(snapshot_id)["created_ms"]
+            if now_ms - created_ms <= _KEPT_DAILY_DAYS * 86_400_000:
+                day = dt.datetime.fromtimestamp(created_ms / 1000, tz=dt.UTC).date().isoformat()
+                newest_of_day[day] = snapshot_id
+        kept |= set(newest_of_day.values())
+        published = {p["snapshot_id"] for p in self.publications()}
+        removed = [i for i in ids if i not in kept]
+        for snapshot_id in removed:
+            if snapshot_id in published:
+                self._archive(snapshot_id)
+            doomed = self.root / f".building-removed-{snapshot_id}"
+            self.path(snapshot_id).rename(doomed)  # a reader never meets half a folder
+            shutil.rmtree(doomed)
+        archive = self.root / "archive"
+        for path in archive.glob("*/created_ms") if archive.exists() else []:
+            if now_ms - int(path.read_text()) > _ARCHIVE_DAYS * 86_400_000:
+                shutil.rmtree(path.parent)
+        return removed
+
+    def _archive(self, snapshot_id: str) -> None:
+        """Keep manifest and live.jsonl, compressed: what an order's decision is reopened from."""
+        target = self.root / "archive" / snapshot_id
+        target.mkdir(parents=True, exist_ok=True)
+        for name in (MANIFEST, "live.jsonl"):
+            source = self.path(snapshot_id) / name
+            if source.exists():
+                (target / f"{name}.gz").write_bytes(gzip.compress(source.read_bytes(), mtime=0))
+        (target / "created_ms").write_text(str(self.manifest(snapshot_id)["created_ms"]))
+
+    # -- trust -----------------------------------------------------------------------------------
+
+    def verify(self, snapshot_id: str) -> list[str]:
+        """Compare files, tables and the lake's files with the manifest; returns what differs."""
+        manifest = self.manifest(snapshot_id)
+        faults = []
+        for name, expected in manifest["files"].items():
+            path = self.path(snapshot_id) / name
+            if not path.exists():
+                faults.append(f"{path} is missing")
+            elif file_digest(path) != expected:
+                faults.append(f"{path} has other bytes than when it was published")
+        for name, source in manifest["inputs"].items():
+            missing = [f for f in source["files"] if not Path(f).exists()]
+            if missing:
+                faults.append(f"{name}: {len(missing)} of {len(source['files'])} files are gone, "
+                              f"such as {missing[0]}; moved the data? `execintel snapshots relocate`")
+        if not any(DATABASE in fault for fault in faults):
+            with open_snapshot(self.database(snapshot_id)) as con:
+                for name, table in manifest["tables"].items():
+                    if table_digest(con, name, tuple(table["grain"])) != table["sha256"]:
+                        faults.append(f"{name} has other rows than when it was published")
+        return faults
+
+    def relocate(self, snapshot_id: str, lake_root: Path) -> int:
+        """Point the snapshot's lake views at ``lake_root``; returns the number of views.
+
+        The tables stay as they are; manifest and file digests follow.
+        """
+        manifest = self.manifest(snapshot_id)
+        old_root = manifest["lake_root"]
+        draft = self.root / f".building-relocated-{snapshot_id}"
+        shutil.rmtree(draft, ignore_errors=True)
+        shutil.copytree(self.path(snapshot_id), draft)
+        with duckdb.connect(str(draft / DATABASE)) as con:
+            for name, source in manifest["inputs"].items():
+                moved = [str(lake_root / Path(f).relative_to(old_root)) for f in source["files"]]
+                gone = [path for path in moved if not Path(path).exists()]
+                if gone:
+                    shutil.rmtree(draft)
+                    raise SnapshotError(f"{gone[0]} does not exist: is {lake_root} the lake's root?")
+                source["files"] = moved
+            rewritten = _rewrite_views(con, old_root, str(lake_root))
+        manifest["lake_root"] = str(lake_root)
+        manifest["files"] = {p.name: file_digest(p) for p in draft.iterdir() if p.name != MANIFEST}
+        (draft / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
+        for path in draft.iterdir():
+            _fsync(path)
+        aside = self.root / f".building-old-{snapshot_id}"
+        self.path(snapshot_id).rename(aside)
+        draft.rename(self.path(snapshot_id))
+        _fsync(self.root)
+        shutil.rmtree(aside)
+        return rewritten
+
+
+def _rewrite_views(con: duckdb.DuckDBPyConnection, old_root: str, new_root: str) -> int:
+    views = con.sql(
+        "SELECT view_name, sql FROM duckdb_views() WHERE NOT internal ORDER BY view_name"
+    ).fetchall()
+    for name, sql in views:
+        columns = con.sql(
+            "SELECT column_name, comment FROM duckdb_columns() WHERE table_name = $name",
+            params={"name": name},
+        ).fetchall()
+        (text,) = con.sql(
+            "SELECT comment FROM duckdb_views() WHERE view_name = $name", params={"name": name}
+        ).fetchall()[0]
+        moved = sql.replace(f"'{old_root}/", f"'{new_root}/")
+        con.execute(moved.replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1))
+        con.execute(f"COMMENT ON VIEW {name} IS {engine.literal(text)}")
+        for column, words in columns:
+            con.execute(
+                f"COMMENT ON COLUMN {name}.{engine.identifier(column)} IS {engine.literal(words)}"
+            )
+    return len(views)
+
+
+def open_snapshot(database: Path) -> duckdb.DuckDBPyConnection:
+    """Open a snapshot's database for reading only.
+
+    Raises SnapshotError when it is missing.
+    """
+    if not database.exists():
+        raise SnapshotError(f"{database} does not exist: see `execintel snapshots list`")
+    con = duckdb.connect(str(database), read_only=True)
+    con.execute("SET TimeZone = 'UTC'")
+    return con
+
+
+def open_confined(database: Path, lake_files: list[str]) -> duckdb.DuckDBPyConnection:
+    """Open a snapshot for foreign SQL: read only, no file or network beyond the snapshot's own."""
+    con = open_snapshot(database)
+    listed = ", ".join(engine.literal(path) for path in lake_files)
+    con.execute(f"SET allowed_paths = [{listed}]")
+    con.execute("SET enable_external_access = false")
+    con.execute("SET lock_configuration = true")
+    return con
+
+
+def manifest_of(
+    plan: Plan,
+    built: Built,
+    *,
+    snapshot_id: str,
+    sequence: int,
+    now_ms: int,
+    origin: str,
+    account: str,
+    operator: str,
+    previous: str | None,
+    lake_root: Path,
+    sql_sha256: str,
+    params_sha256: str,
+    grains: Mapping[str, tuple[str, ...]],
+) -> dict[str, Any]:
+    """Write down everything a number of this build came from."""
+    return {
+        "snapshot_id": snapshot_id,
+        "sequence": sequence,
+        "as_of_ms": plan.as_of_ms,
+        "created_ms": now_ms,
+        "origin": origin,
+        "environment": plan.environment,
+        "account": account,
+        "operator": operator,
+        "code": plan.code,
+        "sql_sha256": sql_sha256,
+        "window_days": plan.window_days,
+        "params": plan.parameters(),
+        "params_sha256": params_sha256,
+        "previous": previous,
+        "lake_root": str(lake_root),
+        "inputs": {
+            name: {
+                "version": source.version,
+                "rows": source.rows,
+                "digest": source.digest,
+                "files": [file.path for file in source.files],
+            }
+            for name, source in plan.inputs.items()
+        },
+        "tables": {
+            name: {"rows": rows, "sha256": built.digests[name], "grain": list(grains[name])}
+            for name, rows in built.rows.items()
+        },
+        "left_out": built.left_out,
+        "checks": [
+            {
+                "name": check.name,
+                "severity": check.severity,
+                "rows": check.rows,
+                "cause": check.cause,
+                "examples": list(check.examples),
+            }
+            for check in built.checks
+        ],
+        "failed_checks": [check.name for check in built.failed],
+    }
+
+
+def snapshot_name(plan: Plan) -> str:
+    """Return the id of a plan's snapshot: as-of and the digest of all that decides its rows."""
+    moment = dt.datetime.fromtimestamp(plan.as_of_ms / 1000, tz=dt.UTC)
+    return f"{moment:%Y%m%dT%H%M%SZ}-{plan.identity}"
+
+
+def diff(store: Store, before: str, after: str) -> Iterator[dict[str, Any]]:
+    """Yield, table by table, the rows that differ between two snapshots.
+
+    Each item holds table, added, removed, changed (counts) and examples of changed rows: key,
+    column, old and new value.
+    """
+    old, new = store.manifest(before), store.manifest(after)
+    con = duckdb.connect(":memory:")
+    for alias, snapshot_id in (("old", before), ("new", after)):
+        path = engine.literal(str(store.database(snapshot_id)))
+        con.execute(f"ATTACH {path} AS {alias}_snapshot (READ_ONLY)")
+    for name in sorted(set(old["tables"]) | set(new["tables"])):
+        if name not in old["tables"] or name not in new["tables"]:
+            side = old if name in old["tables"] else new
+            rows = side["tables"][name]["rows"]
+            yield {
+                "table": name,
+                "added": 0 if side is old else rows,
+                "removed": rows if side is old else 0,
+                "changed": 0,
+                "examples": [],
+            }
+            continue
+        if old["tables"][name]["sha256"] == new["tables"][name]["sha256"]:
+            continue
+        yield _table_diff(con, name, tuple(new["tables"][name]["grain"]))
+    con.close()
+
+
+def _table_diff(
+    con: duckdb.DuckDBPyConnection, name: str, grain: tuple[str, ...]
+) -> dict[str, Any]:
+    rows = {}
+    for alias in ("old", "new"):
+        relation = con.sql(f"SELECT * FROM {alias}_snapshot.main.{name}")
+        keys = [relation.columns.index(column) for column in grain]
+        rows[alias] = (
+            relation.columns,
+            {tuple(row[k] for k in keys): row for row in relation.fetchall()},
+        )
+    (old_columns, old), (new_columns, new) = rows["old"], rows["new"]
+    shared = [column for column in new_columns if column in old_columns]
+    examples = []
+    changed = 0
+    for key in sorted(old.keys() & new.keys(), key=str):
+        moved = [
+            (key, column, old[key][old_columns.index(column)], new[key][new_columns.index(column)])
+            for column in shared
+            if old[key][old_columns.index(column)] != new[key][new_columns.index(column)]
+        ]
+        changed += bool(moved)
+        examples += moved
+    return {
+        "table": name,
+        "added": len(new.keys() - old.keys()),
+        "removed": len(old.keys() - new.keys()),
+        "changed": changed,
+        "examples": examples,
+    }
+
+
+def _replace(path: Path, text: str) -> None:
+    """Replace a small file at once: readers see the old text or the new, never a part."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text)
+    _fsync(draft)
+    draft.replace(path)
+    _fsync(path.parent)
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

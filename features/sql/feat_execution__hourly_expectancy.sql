@@ -1,0 +1,114 @@
+-- What an hour of the day earned per dollar traded, and what its fills cost.
+-- Grain: symbol, hour_utc
+-- Units: exp_* dollars of PnL per dollar of notional, _usd US dollars, _bps basis points
+-- Source: core_window__hourly
+-- Params: shrink_attempts; symbol * is the sum over symbols; only hours with rows
+WITH hours AS (
+    SELECT
+        COALESCE(symbol, '*') AS symbol,
+        hour_utc,
+        SUM(n) AS n,
+        SUM(filled_n + partial_n) AS fill_n,
+        SUM(close_n) AS close_n,
+        CAST(SUM(CAST(pnl_usd AS DECIMAL(38, 15))) AS DOUBLE) AS pnl_usd,
+        CAST(SUM(CAST(pnl_sq AS DECIMAL(38, 12))) AS DOUBLE) AS pnl_sq,
+        CAST(SUM(CAST(notional_usd AS DECIMAL(38, 15))) AS DOUBLE) AS notional_usd,
+        CAST(SUM(CAST(notional_sq AS DECIMAL(38, 12))) AS DOUBLE) AS notional_sq,
+        CAST(SUM(CAST(pnl_notional AS DECIMAL(38, 12))) AS DOUBLE) AS pnl_notional,
+        CAST(SUM(CAST(fees_usd AS DECIMAL(38, 15))) AS DOUBLE) AS fees_usd,
+        SUM(fees_known_n) AS fees_known_n,
+        SUM(slip_n) AS slip_n,
+        CAST(SUM(CAST(slip_bps AS DECIMAL(38, 15))) AS DOUBLE) AS slip_bps,
+        CAST(SUM(CAST(slip_sq AS DECIMAL(38, 15))) AS DOUBLE) AS slip_sq,
+    FROM core_window__hourly
+    GROUP BY GROUPING SETS ((symbol, hour_utc), (hour_utc))
+    HAVING SUM(n + close_n) > 0
+),
+
+whole AS (
+    SELECT
+        symbol,
+        CAST(SUM(CAST(pnl_usd AS DECIMAL(38, 15))) AS DOUBLE) AS pnl_usd,
+        CAST(SUM(CAST(notional_usd AS DECIMAL(38, 15))) AS DOUBLE) AS notional_usd,
+        SUM(n) AS n,
+    FROM hours
+    GROUP BY symbol
+),
+
+ratios AS (
+    SELECT
+        h.*,
+        COALESCE(h.pnl_usd, 0e0) / NULLIF(h.notional_usd, 0e0) AS exp_per_notional,
+        COALESCE(w.pnl_usd, 0e0) / NULLIF(w.notional_usd, 0e0) AS exp_whole,
+        COALESCE(h.notional_usd, 0e0) / NULLIF(
+            COALESCE(h.notional_usd, 0e0)
+            + $shrink_attempts * w.notional_usd / NULLIF(w.n, 0),
+            0e0
+        ) AS shrink_weight,
+    FROM hours AS h
+    INNER JOIN whole AS w USING (symbol)
+),
+
+errors AS (
+    SELECT
+        *,
+        -- delta method for a ratio of sums, with as many degrees of freedom as closes allow
+        CASE
+            WHEN close_n >= 2 AND notional_usd > 0
+            THEN sqrt(
+                GREATEST(
+                    COALESCE(pnl_sq, 0e0)
+                    - 2 * exp_per_notional * COALESCE(pnl_notional, 0e0)
+                    + exp_per_notional * exp_per_notional * notional_sq,
+                    0e0
+                )
+                * close_n / (close_n - 1)
+            ) / notional_usd
+        END AS exp_stderr,
+        CASE WHEN close_n >= 2 THEN student_t975(CAST(close_n - 1 AS DOUBLE)) END AS t975,
+        slip_bps / NULLIF(slip_n, 0) AS slip_bps_avg,
+    FROM ratios
+)
+
+SELECT
+    symbol AS symbol, -- instrument, * for all
+    hour_utc AS hour_utc, -- UTC hour of day, 0 to 23
+    CAST(n AS BIGINT) AS n, -- attempts
+    CAST(fill_n AS BIGINT) AS fill_n, -- attempts that filled, whole or in part
+    COALESCE(pnl_usd, 0e0) AS pnl_usd, -- realised PnL of the closes counted in close_n, USD
+    COALESCE(notional_usd, 0e0) AS notional_usd, -- filled notional, USD
+    CAST(close_n AS BIGINT) AS close_n, -- closes
+    exp_per_notional AS exp_per_notional, -- PnL per dollar of notional; NULL without notional
+    (COALESCE(pnl_usd, 0e0) - COALESCE(fees_usd, 0e0)) / NULLIF(notional_usd, 0e0)
+        AS exp_net_per_notional, -- the same less known fees
+    CAST(fees_known_n AS BIGINT) AS fees_known_n, -- fills and lone closes with known fees
+    exp_stderr AS exp_stderr, -- standard error of exp_per_notional; NULL below 2 closes
+    exp_per_notional - t975 * exp_stderr AS exp_lo95, -- lower 95 % bound, Student's t
+    exp_per_notional + t975 * exp_stderr AS exp_hi95, -- upper 95 % bound
+    CASE
+        WHEN COALESCE(shrink_weight, 0e0) = 0 THEN exp_whole
+        ELSE shrink_weight * exp_per_notional + (1 - shrink_weight) * exp_whole
+    END AS exp_shrunk, -- expectancy drawn towards all hours of the symbol
+    shrink_weight AS shrink_weight, -- weight of the hour itself, 0 to 1
+    CAST(slip_n AS BIGINT) AS slip_n, -- fills with slippage
+    slip_bps_avg AS slip_bps_avg, -- mean slippage, bps, positive = cost
+    CASE
+        WHEN slip_n >= 2
+        THEN sqrt(
+            GREATEST(slip_sq - slip_n * slip_bps_avg * slip_bps_avg, 0e0) / (slip_n - 1) / slip_n
+        )
+    END AS slip_bps_stderr, -- standard error of slip_bps_avg; NULL below 2 fills
+    CASE
+        WHEN slip_n >= 2
+        THEN slip_bps_avg - student_t975(CAST(slip_n - 1 AS DOUBLE)) * sqrt(
+            GREATEST(slip_sq - slip_n * slip_bps_avg * slip_bps_avg, 0e0) / (slip_n - 1) / slip_n
+        )
+    END AS slip_bps_lo95, -- lower 95 % bound of slip_bps_avg
+    CASE
+        WHEN slip_n >= 2
+        THEN slip_bps_avg + student_t975(CAST(slip_n - 1 AS DOUBLE)) * sqrt(
+            GREATEST(slip_sq - slip_n * slip_bps_avg * slip_bps_avg, 0e0) / (slip_n - 1) / slip_n
+        )
+    END AS slip_bps_hi95, -- upper 95 % bound of slip_bps_avg
+FROM errors
+ORDER BY symbol, hour_utc

@@ -1,0 +1,51 @@
+-- How old the newest line of each source is, in event time, and whether that is too old.
+-- Grain: source, symbol
+-- Units: _s seconds, _n and _24h counts
+-- Source: raw_sources
+-- Params: as_of_ms, source_rules; symbol * = all symbols; a source that never spoke has n = 0
+WITH spoken AS (
+    SELECT
+        source,
+        COALESCE(symbol, '*') AS symbol,
+        COUNT(*) AS n,
+        MAX(event_ms) FILTER (event_ms <= $as_of_ms) AS last_event_ms,
+        MAX(ingested_ms) AS last_bytes_ms,
+        COUNT(*) FILTER (
+            reject_reason IS NULL AND event_ms > $as_of_ms - 86400000 AND event_ms <= $as_of_ms
+        ) AS rows_24h,
+        COUNT(*) FILTER (
+            reject_reason IS NOT NULL
+            AND COALESCE(event_ms, ingested_ms) > $as_of_ms - 86400000
+            AND COALESCE(event_ms, ingested_ms) <= $as_of_ms
+        ) AS rejected_24h,
+    FROM raw_sources
+    GROUP BY GROUPING SETS ((source, symbol), (source))
+    HAVING GROUPING(symbol) = 1 OR symbol IS NOT NULL
+),
+
+wanted AS (
+    SELECT source, '*' AS symbol FROM source_rules
+    UNION
+    SELECT source, symbol FROM spoken
+)
+
+SELECT
+    w.source AS source, -- raw table the source feeds
+    w.symbol AS symbol, -- instrument, * for all
+    COALESCE(s.n, 0) AS n, -- lines in the window, rejected ones included
+    make_timestamp(s.last_event_ms * 1000) AS last_event_at_utc, -- newest event up to as-of, UTC
+    ($as_of_ms - s.last_event_ms) / 1e3 AS lag_s, -- age of that event at as-of, s
+    make_timestamp(s.last_bytes_ms * 1000) AS last_bytes_at_utc, -- when its newest line was read, UTC
+    COALESCE(s.rows_24h, 0) AS rows_24h, -- accepted lines of the last 24 h
+    COALESCE(s.rejected_24h, 0) AS rejected_24h, -- rejected lines of the last 24 h
+    r.required AS required, -- silence of this source blocks publication
+    r.max_silence_s AS max_silence_s, -- allowed silence, s
+    CASE
+        WHEN s.last_event_ms IS NULL THEN 'missing'
+        WHEN ($as_of_ms - s.last_event_ms) / 1e3 > r.max_silence_s THEN 'silent'
+        ELSE 'ok'
+    END AS status, -- ok, silent, or missing: nothing in the window
+FROM wanted AS w
+INNER JOIN source_rules AS r USING (source)
+LEFT JOIN spoken AS s USING (source, symbol)
+ORDER BY w.source, w.symbol

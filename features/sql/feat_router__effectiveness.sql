@@ -1,0 +1,66 @@
+-- How well the router works: what fills, as maker or after a fallback, and how fast the venue answers.
+-- Grain: symbol
+-- Units: _ratio shares 0 to 1, _n counts, _ms milliseconds
+-- Source: core_window__hourly, core_window__outcomes
+-- Params: none; symbol * = all symbols
+WITH counts AS (
+    SELECT
+        COALESCE(symbol, '*') AS symbol,
+        SUM(n) AS n,
+        SUM(filled_n + partial_n) AS fill_n,
+        SUM(filled_n + partial_n + unfilled_n + rejected_n) AS fill_known_n,
+        SUM(unknown_n) AS unknown_n,
+        SUM(unconfirmed_n) AS unconfirmed_n,
+        SUM(maker_known_n) AS maker_known_n,
+        SUM(maker_n) AS maker_n,
+        SUM(started_maker_n) AS started_maker_n,
+        SUM(fallback_known_n) AS fallback_known_n,
+        SUM(fallback_n) AS fallback_n,
+        SUM(submitted_n) AS submitted_n,
+        SUM(vetoed_n) AS vetoed_n,
+        SUM(no_outcome_n) AS no_outcome_n,
+        SUM(rejected_n) AS rejected_n,
+        SUM(error_n) AS error_n,
+        SUM(slip_different_n) AS slip_different_n,
+    FROM core_window__hourly
+    GROUP BY GROUPING SETS ((symbol), ())
+),
+
+acks AS (
+    SELECT
+        COALESCE(symbol, '*') AS symbol,
+        COUNT(ack_ms) AS ack_n,
+        quantile_cont(ack_ms, 0.5) AS ack_ms_p50,
+        quantile_cont(ack_ms, 0.95) AS ack_ms_p95,
+    FROM core_window__outcomes
+    WHERE ack_ms IS NOT NULL
+    GROUP BY GROUPING SETS ((symbol), ())
+)
+
+SELECT
+    c.symbol AS symbol, -- instrument, * for all
+    CAST(c.n AS BIGINT) AS n, -- attempts
+    CAST(c.fill_n AS BIGINT) AS fill_n, -- attempts that filled, whole or in part
+    CAST(c.fill_known_n AS BIGINT) AS fill_known_n, -- attempts whose end is known
+    c.fill_n / NULLIF(CAST(c.fill_known_n AS DOUBLE), 0e0) AS fill_ratio, -- fill_n / fill_known_n
+    CAST(c.unknown_n AS BIGINT) AS unknown_n, -- attempts whose end nobody logged; in no ratio
+    CAST(c.unconfirmed_n AS BIGINT) AS unconfirmed_n, -- fills that orders_executed should confirm and does not
+    CAST(c.maker_known_n AS BIGINT) AS maker_known_n, -- fills known to be maker or taker
+    c.maker_n / NULLIF(CAST(c.maker_known_n AS DOUBLE), 0e0) AS maker_fill_ratio, -- maker share of those
+    CAST(c.started_maker_n AS BIGINT) AS started_maker_n, -- attempts begun post-only
+    CAST(c.fallback_known_n AS BIGINT) AS fallback_known_n, -- of those, known to fall back or not
+    c.fallback_n / NULLIF(CAST(c.fallback_known_n AS DOUBLE), 0e0) AS fallback_ratio, -- share that fell back to taker
+    CAST(c.submitted_n AS BIGINT) AS submitted_n, -- orders asked for, by id
+    CAST(c.vetoed_n AS BIGINT) AS vetoed_n, -- of those, refused by a risk gate
+    CAST(c.no_outcome_n AS BIGINT) AS no_outcome_n, -- of those, never heard of again
+    CAST(c.rejected_n AS BIGINT) AS rejected_n, -- attempts the venue rejected
+    CAST(c.error_n AS BIGINT) AS error_n, -- order errors
+    c.rejected_n / NULLIF(CAST(c.n AS DOUBLE), 0e0) AS reject_ratio, -- rejected_n / n
+    c.error_n / NULLIF(CAST(c.n + c.error_n AS DOUBLE), 0e0) AS error_ratio, -- error_n / (n + error_n)
+    CAST(c.slip_different_n AS BIGINT) AS slip_different_n, -- logged slippage over 0.01 bps off the prices
+    COALESCE(a.ack_n, 0) AS ack_n, -- attempts with a known acknowledgement time
+    a.ack_ms_p50 AS ack_ms_p50, -- median time to acknowledgement, ms
+    a.ack_ms_p95 AS ack_ms_p95, -- 95th percentile of it, ms
+FROM counts AS c
+LEFT JOIN acks AS a USING (symbol)
+ORDER BY c.symbol

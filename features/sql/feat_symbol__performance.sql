@@ -1,0 +1,222 @@
+-- What a symbol's closed trades earned, after fees, with the Sharpe ratio and today's drawdown.
+-- Grain: symbol
+-- Units: _usd US dollars, _pct percent of equity, returns as fractions of closed notional
+-- Source: core_window__outcomes, raw_orders__attempts
+-- Params: dust_notional_usd, equity_tolerance, sharpe_z90, equity_usd, as_of_ms
+WITH outcomes AS (
+    SELECT
+        *,
+        outcome = 'close_only' AS is_lone,
+        close_n > 0 AS has_close,
+        close_n > 0 AND closed_notional_usd < $dust_notional_usd AS is_dust,
+    FROM core_window__outcomes
+),
+
+-- A round trip ends with the close after which the position is flat.
+closes AS (
+    SELECT
+        *,
+        COALESCE(
+            SUM(CASE WHEN abs(position_size_after) <= 1e-9 OR position_size_after IS NULL THEN 1 ELSE 0 END)
+                OVER (
+                    PARTITION BY account, symbol, position_side
+                    ORDER BY close_ms, event_ms, attempt_id
+                    ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+                ),
+            0
+        ) AS trip_n,
+    FROM outcomes
+    WHERE has_close
+),
+
+trips AS (
+    SELECT
+        symbol,
+        CAST(SUM(CAST(realized_pnl_usd AS DECIMAL(38, 15))) AS DOUBLE) AS pnl_usd,
+        CAST(SUM(CAST(realized_pnl_usd AS DECIMAL(38, 15))) AS DOUBLE)
+            / NULLIF(CAST(SUM(CAST(closed_notional_usd AS DECIMAL(38, 15))) AS DOUBLE), 0e0) AS return,
+    FROM closes
+    WHERE NOT is_dust
+      AND closed_notional_usd IS NOT NULL
+    GROUP BY account, symbol, position_side, trip_n
+),
+
+-- Deviations are summed around the mean: a sum of squares less a square would lose their digits.
+return_means AS (
+    SELECT
+        symbol,
+        COUNT(return) AS round_trip_n,
+        CAST(SUM(CAST(return AS DECIMAL(38, 18))) AS DOUBLE) / NULLIF(COUNT(return), 0) AS return_mean,
+        COUNT(*) FILTER (pnl_usd > 0) AS win_n,
+        CAST(SUM(CAST(GREATEST(pnl_usd, 0e0) AS DECIMAL(38, 15))) AS DOUBLE) AS gain_usd,
+        CAST(SUM(CAST(GREATEST(-pnl_usd, 0e0) AS DECIMAL(38, 15))) AS DOUBLE) AS loss_usd,
+    FROM trips
+    GROUP BY symbol
+),
+
+return_stats AS (
+    SELECT
+        m.symbol,
+        m.round_trip_n,
+        m.return_mean,
+        m.win_n,
+        m.gain_usd,
+        m.loss_usd,
+        CASE
+            WHEN m.round_trip_n >= 2
+            THEN sqrt(
+                CAST(
+                    SUM(
+                        CAST((t.return - m.return_mean) * (t.return - m.return_mean) AS DECIMAL(38, 24))
+                    ) AS DOUBLE
+                ) / (m.round_trip_n - 1)
+            )
+        END AS return_std,
+    FROM return_means AS m
+    LEFT JOIN trips AS t USING (symbol)
+    GROUP BY m.symbol, m.round_trip_n, m.return_mean, m.win_n, m.gain_usd, m.loss_usd
+),
+
+sums AS (
+    SELECT
+        symbol,
+        CASE WHEN COUNT(DISTINCT account) = 1 THEN MAX(account) END AS account,
+        COUNT(*) FILTER (NOT is_lone) AS attempt_n,
+        CAST(SUM(close_n) AS BIGINT) AS n,
+        COUNT(*) FILTER (is_dust) AS dust_n,
+        COUNT(*) FILTER (has_close AND is_lone) AS close_only_n,
+        CAST(SUM(CAST(realized_pnl_usd AS DECIMAL(38, 15))) AS DOUBLE) AS realized_pnl_usd,
+        CAST(SUM(CAST(realized_pnl_usd AS DECIMAL(38, 15))) FILTER (NOT is_lone) AS DOUBLE)
+            AS realized_pnl_attempts_usd,
+        CAST(
+            SUM(CAST(fees_usd AS DECIMAL(38, 15)))
+                FILTER (outcome IN ('filled', 'partial', 'close_only')) AS DOUBLE
+        ) AS fees_usd,
+        COUNT(fees_usd) FILTER (outcome IN ('filled', 'partial', 'close_only')) AS fees_known_n,
+    FROM outcomes
+    GROUP BY symbol
+),
+
+navs AS (
+    SELECT
+        account,
+        nav_usd,
+        nav_usd > 0 AND event_ms > $as_of_ms - 86400000 AS is_recent,
+    FROM raw_orders__attempts
+    WHERE reject_reason IS NULL
+      AND environment = $environment
+      AND nav_usd IS NOT NULL
+      AND event_ms <= $as_of_ms
+),
+
+medians AS (
+    SELECT
+        account,
+        quantile_cont(nav_usd, 0.5) AS median_usd,
+    FROM navs
+    WHERE is_recent
+    GROUP BY account
+),
+
+equities AS (
+    SELECT
+        n.account,
+        quantile_cont(n.nav_usd, 0.5) FILTER (
+            n.is_recent AND abs(n.nav_usd - m.median_usd) <= $equity_tolerance * m.median_usd
+        ) AS equity_usd,
+        COUNT(*) FILTER (
+            n.is_recent AND abs(n.nav_usd - m.median_usd) <= $equity_tolerance * m.median_usd
+        ) AS nav_n,
+        COUNT(*) FILTER (
+            n.nav_usd <= 0 OR abs(n.nav_usd - m.median_usd) > $equity_tolerance * m.median_usd
+        ) AS nav_rejected_n,
+    FROM navs AS n
+    LEFT JOIN medians AS m USING (account)
+    GROUP BY n.account
+),
+
+today AS (
+    SELECT
+        symbol,
+        event_ms,
+        attempt_id,
+        SUM(
+            CAST(COALESCE(realized_pnl_usd, 0e0) AS DECIMAL(38, 15))
+            - CAST(
+                CASE
+                    WHEN outcome IN ('filled', 'partial', 'close_only') THEN COALESCE(fees_usd, 0e0)
+                    ELSE 0e0
+                END AS DECIMAL(38, 15)
+            )
+        ) OVER (
+            PARTITION BY symbol
+            ORDER BY event_ms, attempt_id
+            ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+        ) AS net_usd,
+    FROM outcomes
+    WHERE event_ms >= ($as_of_ms - 1) // 86400000 * 86400000
+      AND (realized_pnl_usd IS NOT NULL OR fees_usd IS NOT NULL)
+),
+
+falls AS (
+    SELECT
+        symbol,
+        event_ms,
+        attempt_id,
+        CAST(
+            net_usd - GREATEST(
+                MAX(net_usd) OVER (
+                    PARTITION BY symbol
+                    ORDER BY event_ms, attempt_id
+                    ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+                ),
+                CAST(0 AS DECIMAL(38, 15))
+            ) AS DOUBLE
+        ) AS fall_usd,
+    FROM today
+),
+
+drawdowns AS (
+    SELECT
+        symbol,
+        arg_max(fall_usd, (event_ms, attempt_id)) AS last_fall_usd,
+        MIN(fall_usd) AS deepest_fall_usd,
+    FROM falls
+    GROUP BY symbol
+)
+
+SELECT
+    s.symbol AS symbol, -- instrument
+    s.n AS n, -- closes
+    COALESCE(r.round_trip_n, 0) AS round_trip_n, -- exits above the dust limit; n of the returns
+    s.dust_n AS dust_n, -- closes below the dust limit: in PnL, in no statistic of returns
+    s.close_only_n AS close_only_n, -- closes without an attempt
+    COALESCE(s.realized_pnl_usd, 0e0) AS realized_pnl_usd, -- realised PnL of all n closes, USD
+    COALESCE(s.realized_pnl_attempts_usd, 0e0) AS realized_pnl_attempts_usd, -- of closes that belong to an attempt, USD
+    s.fees_usd AS fees_usd, -- known fees, USD; NULL = none known
+    s.fees_known_n AS fees_known_n, -- fills and lone closes with known fees
+    COALESCE(s.realized_pnl_usd, 0e0) - s.fees_usd AS net_pnl_usd, -- realised PnL less known fees, USD
+    s.fees_usd / NULLIF(s.realized_pnl_usd, 0e0) AS fee_pnl_ratio, -- fees per dollar of PnL
+    r.return_mean AS return_mean, -- mean return of a round trip, fraction of closed notional
+    r.return_std AS return_std, -- its standard deviation
+    r.return_std / sqrt(r.round_trip_n) AS return_stderr, -- standard error of return_mean
+    r.return_mean - student_t975(CAST(NULLIF(r.round_trip_n - 1, 0) AS DOUBLE))
+        * r.return_std / sqrt(r.round_trip_n) AS return_lo95, -- lower 95 % bound of return_mean
+    r.return_mean + student_t975(CAST(NULLIF(r.round_trip_n - 1, 0) AS DOUBLE))
+        * r.return_std / sqrt(r.round_trip_n) AS return_hi95, -- upper 95 % bound of return_mean
+    r.return_mean / NULLIF(r.return_std, 0e0) AS sharpe_7d, -- mean / deviation, not annualised
+    r.return_mean / NULLIF(r.return_std, 0e0) - $sharpe_z90 * sqrt(
+        (1 + pow(r.return_mean / NULLIF(r.return_std, 0e0), 2) / 2) / r.round_trip_n
+    ) AS sharpe_lo90, -- one-sided 90 % lower bound of it (Lo 2002)
+    r.win_n / NULLIF(CAST(r.round_trip_n AS DOUBLE), 0e0) AS win_rate, -- share of round trips with a gain
+    r.gain_usd / NULLIF(r.loss_usd, 0e0) AS profit_factor, -- gains / losses; NULL without a loss
+    COALESCE(e.equity_usd, $equity_usd) AS equity_usd, -- account equity, USD: 24 h median of logged NAV
+    COALESCE(e.nav_n, 0) AS nav_n, -- NAV values of the 24 h that equity is the median of
+    COALESCE(e.nav_rejected_n, 0) AS nav_rejected_n, -- NAV values up to as-of rejected: 0 or too far from that median
+    100 * COALESCE(d.last_fall_usd, 0e0) / COALESCE(e.equity_usd, $equity_usd) AS dd_today_pct, -- fall from today's peak of realised net PnL, percent of equity, at most 0
+    100 * COALESCE(d.deepest_fall_usd, 0e0) / COALESCE(e.equity_usd, $equity_usd) AS max_dd_today_pct, -- deepest such fall today
+FROM sums AS s
+LEFT JOIN return_stats AS r USING (symbol)
+LEFT JOIN drawdowns AS d USING (symbol)
+LEFT JOIN equities AS e USING (account)
+ORDER BY s.symbol

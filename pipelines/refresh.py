@@ -1,0 +1,275 @@
+"""The refresh as plain calls: intake, core, features, checks, snapshot. Dagster makes the same calls.
+
+Put here: the order of the steps and what a run reports. Keep out: the steps themselves.
+"""
+
+import getpass
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+
+from features import build, catalog, params, snapshot
+from features.build import Built, Plan
+from features.engines import duckdb as engine
+from features.events import Event, Listener
+from features.lake import Lake
+from features.lock import writer_lock
+from features.rebuild import CoreReport, rebuild
+from features.settings import Settings
+from pipelines.intake.intake import IntakeReport, ensure_tables, ingest
+from pipelines.intake.kinds import RAW_TABLES
+
+
+@dataclass
+class RefreshReport:
+    """What one refresh read, computed and published.
+
+    ``outcome`` is published, kept (older than CURRENT), held, rejected (a check failed),
+    unchanged (this very snapshot stands already) or empty (no line was ever read).
+    """
+
+    outcome: str = "empty"
+    snapshot_id: str | None = None
+    intake: IntakeReport = field(default_factory=IntakeReport)
+    core: CoreReport = field(default_factory=CoreReport)
+    built: Built = field(default_factory=Built)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class Refresh:
+    """One refresh in steps, under the writer lock and on one DuckDB connection.
+
+    The steps are called in order: read, rebuild_core, build_features, check, publish. Each may be
+    left out where it was done before; nothing is published without the checks.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        as_of_ms: int | None = None,
+        now_ms: int | None = None,
+        publish_older: bool = False,
+        listen: Listener = lambda event: None,
+    ) -> None:
+        self.settings = settings
+        self.now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+        self.as_of_ms = self.now_ms if as_of_ms is None else as_of_ms
+        self.publish_older = publish_older
+        self.listen = listen
+        self.lake = Lake(settings.lake_root)
+        self.store = snapshot.Store(settings.snapshots_root)
+        self.params = params.load(settings.params)
+        self.report = RefreshReport()
+        self.plan: Plan | None = None
+        self._con: duckdb.DuckDBPyConnection | None = None
+        self._folder: Path | None = None
+
+    def prepare(self) -> None:
+        """Create what the lake lacks; refuses a lake of another format."""
+        self.lake.prepare()
+        ensure_tables(self.lake)
+
+    def read(self, tables: set[str] | None = None) -> IntakeReport:
+        """Ingest the new lines of every source, or of some raw tables."""
+        with self._timed("intake"):
+            found = ingest(
+                self.lake, self.settings, now_ms=self.now_ms, tables=tables, listen=self.listen
+            )
+        self.report.intake.tables.update(found.tables)
+        self.report.intake.problems = found.problems
+        self.report.intake.unclaimed = found.unclaimed
+        return found
+
+    def rebuild_core(self) -> CoreReport:
+        """Rebuild the core partitions that new rows touch."""
+        window_ms = self.settings.window_days * 86_400_000
+        with self._timed("core"), self._engine() as con:
+            self.report.core = rebuild(
+                self.lake,
+                con,
+                self.params,
+                window_ms=(self.as_of_ms - window_ms, self.as_of_ms + 1),
+                listen=self.listen,
+            )
+        return self.report.core
+
+    def make_plan(self) -> Plan:
+        """Fix the versions and parameters that this build reads."""
+        if self.plan is None:
+            self.plan = build.plan_build(self.lake, self.settings, RAW_TABLES, self.as_of_ms)
+            self.report.snapshot_id = snapshot.snapshot_name(self.plan)
+        return self.plan
+
+    @property
+    def has_lines(self) -> bool:
+        """Tell whether any line was ever read."""
+        return any(source.rows for source in self.make_plan().inputs.values())
+
+    @property
+    def stands(self) -> bool:
+        """Tell whether this very snapshot stands whole on disk."""
+        name = snapshot.snapshot_name(self.make_plan())
+        return (self.store.path(name) / snapshot.MANIFEST).exists()
+
+    def build_features(self, names: set[str] | None = None) -> Built:
+        """Compute the feature tables, or some of them, into a new build."""
+        plan = self.make_plan()
+        with self._timed("build"):
+            if self._con is None:
+                self._folder = self.store.begin()
+                self._con = build.open_database(
+                    self._folder / snapshot.DATABASE, self.settings, self._spill
+                )
+            found = build.run_tables(self._con, self.lake, plan, names, self.listen)
+        self.report.built.rows.update(found.rows)
+        self.report.built.digests.update(found.digests)
+        self.report.built.left_out = found.left_out
+        return found
+
+    def check(self) -> list[build.CheckResult]:
+        """Run every check on the build; missing tables are computed first."""
+        missing = {t.name for t in catalog.layer("feat")} - set(self.report.built.rows)
+        if missing:
+            self.build_features(missing)
+        assert self._con is not None  # build_features opened it
+        with self._timed("checks"):
+            self.report.built.checks = build.run_checks(self._con, self.make_plan())
+        return self.report.built.checks
+
+    def publish(self) -> str:
+        """Finish the build and publish it, unless a check, a hold or a newer CURRENT forbids it.
+
+        Returns the outcome, as RefreshReport names it.
+        """
+        plan = self.make_plan()
+        name = snapshot.snapshot_name(plan)
+        if not self.stands:
+            self._finish(plan, name)
+        if self.report.built.failed:
+            self.report.outcome = "rejected"
+        elif self.store.current() == name:
+            self.report.outcome = "unchanged"
+        elif self.store.hold() is not None:
+            self.report.outcome = "held"
+        elif self._is_older(plan):
+            self.report.outcome = "kept"
+        else:
+            self.listen(Event("publish.before_current", table=name))
+            self.store.publish(name, now_ms=self.now_ms, by=operator())
+            self.listen(Event("publish.done", table=name))
+            self.report.outcome = "published"
+        return self.report.outcome
+
+    def close(self) -> None:
+        """Release the connection; a build that was not finished is removed by the next run."""
+        if self._con is not None:
+            self._con.close()
+            self._con = None
+
+    def _finish(self, plan: Plan, name: str) -> None:
+        if not self.report.built.checks:
+            self.check()
+        assert self._con is not None and self._folder is not None  # check() opened them
+        with self._timed("publish"):
+            build.write_lake_views(self._con, self.lake, plan)
+            self._con.execute(f"DETACH {build.SNAPSHOT}")
+            self.close()
+            manifest = snapshot.manifest_of(
+                plan,
+                self.report.built,
+                snapshot_id=name,
+                sequence=self.store.next_sequence(),
+                now_ms=self.now_ms,
+                origin=self.settings.origin,
+                account=self.settings.account,
+                operator=operator(),
+                previous=self.store.current(),
+                lake_root=self.settings.lake_root,
+                sql_sha256=catalog.code_digest(),
+                params_sha256=params.digest(plan.params),
+                grains={t.name: t.grain for t in catalog.layer("feat")},
+            )
+            self.listen(Event("publish.before_finish", table=name))
+            self.store.finish(self._folder, manifest)
+            self.listen(Event("publish.finished", table=name))
+
+    def _is_older(self, plan: Plan) -> bool:
+        current = self.store.current()
+        if current is None or self.publish_older:
+            return False
+        published_as_of_ms: int = self.store.manifest(current)["as_of_ms"]
+        return plan.as_of_ms < published_as_of_ms
+
+    @property
+    def _spill(self) -> Path:
+        return self.settings.home / "cache" / "spill"
+
+    @contextmanager
+    def _engine(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        con = engine.connect(memory_limit_mb=self.settings.memory_limit_mb, spill=self._spill)
+        try:
+            yield con
+        finally:
+            con.close()
+
+    @contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        spent = time.perf_counter() - started
+        self.report.seconds[step] = self.report.seconds.get(step, 0.0) + spent
+
+
+def operator() -> str:
+    """Name who runs this: user, host and process."""
+    return f"{getpass.getuser()}@{socket.gethostname()} pid {os.getpid()}"
+
+
+def refresh(
+    settings: Settings,
+    *,
+    as_of_ms: int | None = None,
+    now_ms: int | None = None,
+    publish: bool = False,
+    wait_s: float = 60.0,
+    on_event: Listener = lambda event: None,
+) -> RefreshReport:
+    """Read new lines, bring every table up to date and publish one snapshot as of ``as_of_ms``.
+
+    Args:
+        settings: where the data is and what it means.
+        as_of_ms: epoch ms the windows end at; the start of the run when None.
+        now_ms: the run's clock, for tests and simulations; the real one when None.
+        publish: publish also when CURRENT is of a later as-of.
+        wait_s: seconds to wait for another writer.
+        on_event: called with every Event of the run.
+
+    Raises:
+        WriterBusyError: another process writes and did not end in time.
+        LakeFormatError: the lake was written by another format version.
+    """
+    with writer_lock(settings.home, "refresh", wait_s=wait_s):
+        run = Refresh(
+            settings, as_of_ms=as_of_ms, now_ms=now_ms, publish_older=publish, listen=on_event
+        )
+        try:
+            run.prepare()
+            run.read()
+            if not run.has_lines:
+                return run.report
+            run.plan = None
+            run.rebuild_core()
+            if not run.stands:
+                run.build_features()
+                run.check()
+            run.publish()
+            return run.report
+        finally:
+            run.close()
