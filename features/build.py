@@ -63,7 +63,9 @@ class Plan:
         parts = {
             "as_of_ms": self.as_of_ms,
             "inputs": {
-                name: [i.rows, i.digest] for name, i in self.inputs.items() if name.startswith("raw_")
+                name: [i.rows, i.digest]
+                for name, i in self.inputs.items()
+                if name.startswith("raw_")
             },
             "code": self.code,
             "params": self.parameters(),
@@ -247,14 +249,14 @@ def set_up(con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan) -> None:
         # Rejected NAV values are counted over all history, so attempts are read whole.
         files = source.files
         if name != "raw_orders__attempts":
-            files = tuple(overlapping(files, "hour_ms" if name.endswith("__hourly") else "event_ms", window))
+            files = tuple(
+                overlapping(files, "hour_ms" if name.endswith("__hourly") else "event_ms", window)
+            )
         engine.create_view(con, name, table, files=files)
     _source_views(con, plan)
     values = bound_values(plan)
     view = catalog.tables()["core_window__outcomes"]
-    con.execute(
-        f"CREATE OR REPLACE TEMP VIEW {view.name} AS {engine.inline(view.sql, values)}"
-    )
+    con.execute(f"CREATE OR REPLACE TEMP VIEW {view.name} AS {engine.inline(view.sql, values)}")
     _edge_hours(con, plan, values)
     view = catalog.tables()["core_window__hourly"]
     con.execute(f"CREATE OR REPLACE TEMP TABLE {view.name} AS {engine.inline(view.sql, values)}")
@@ -297,7 +299,9 @@ def _source_views(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
         {
             "source": pa.array(list(plan.freshness), pa.string()),
             "required": pa.array([r.required for r in plan.freshness.values()], pa.bool_()),
-            "max_silence_s": pa.array([r.max_silence_s for r in plan.freshness.values()], pa.int64()),
+            "max_silence_s": pa.array(
+                [r.max_silence_s for r in plan.freshness.values()], pa.int64()
+            ),
         }
     )
     con.register("rules_rows", rules)

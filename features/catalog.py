@@ -92,7 +92,7 @@ def column_lineage(name: str) -> dict[str, list[tuple[str, str]]]:
     for upstream in table.inputs:
         if upstream in tables():
             sources[upstream] = tables()[upstream].columns
-    schema = {t: {c: "DOUBLE" for c in columns} for t, columns in sources.items()}
+    schema = {t: dict.fromkeys(columns, "DOUBLE") for t, columns in sources.items()}
     found: dict[str, list[tuple[str, str]]] = {}
     for column in table.columns:
         try:

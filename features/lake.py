@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction, write_deltalake
+from deltalake import (
+    CommitProperties,
+    DeltaTable,
+    PostCommitHookProperties,
+    Transaction,
+    write_deltalake,
+)
 
 FORMAT_VERSION = 1
 _MASK_63 = (1 << 63) - 1  # Delta transaction versions are signed 64-bit
@@ -83,9 +89,7 @@ class Lake:
                 self.open(table), schema.empty_table(), mode="append", schema_mode="merge"
             )
 
-    def append(
-        self, table: DeltaTable, data: pa.Table, transactions: Mapping[str, int]
-    ) -> None:
+    def append(self, table: DeltaTable, data: pa.Table, transactions: Mapping[str, int]) -> None:
         """Append rows and remember ``transactions`` in the same commit."""
         write_deltalake(
             table,
@@ -154,7 +158,7 @@ def data_files(table: DeltaTable) -> list[DataFile]:
 def overlapping(
     files: Iterable[DataFile], column: str, ranges: list[tuple[int, int]]
 ) -> list[DataFile]:
-    """Keep files whose [min, max] of ``column`` meets any half-open range; unknown stats stay in."""
+    """Keep files whose [min, max] of ``column`` meets a half-open range, or has no statistics."""
     kept = []
     for file in files:
         low, high = file.minimum.get(column), file.maximum.get(column)

@@ -28,7 +28,9 @@ def writer_lock(home: Path, what: str, *, wait_s: float = 0.0) -> Iterator[None]
     try:
         lock.acquire(timeout=wait_s)
     except Timeout:
-        raise WriterBusyError(f"{home} is being written by {_holder(note)}; try again when it ends") from None
+        raise WriterBusyError(
+            f"{home} is being written by {_holder(note)}; try again when it ends"
+        ) from None
     try:
         note.write_text(json.dumps({"what": what, "pid": os.getpid()}))
         yield

@@ -35,8 +35,8 @@ def load(overrides: Mapping[str, float]) -> dict[str, float]:
             raise ParameterError(
                 f"[params] {name}: no such parameter; there are {', '.join(sorted(known))}"
             )
-        low, high = known[name]["range"]  # type: ignore[misc]  # two numbers, by the file's form
-        if not low <= value <= high:  # type: ignore[has-type]
+        low, high = _range(known[name])
+        if not low <= value <= high:
             raise ParameterError(f"[params] {name} = {value}: allowed are {low} to {high}")
         values[name] = value
     return values
@@ -45,6 +45,13 @@ def load(overrides: Mapping[str, float]) -> dict[str, float]:
 def digest(values: Mapping[str, float]) -> str:
     """Return the SHA-256 of parameter values, equal for equal values."""
     return hashlib.sha256(json.dumps(dict(sorted(values.items()))).encode()).hexdigest()
+
+
+def _range(entry: Mapping[str, object]) -> tuple[float, float]:
+    match entry["range"]:
+        case [low, high]:
+            return _number(low), _number(high)
+    raise ParameterError(f"{_FILE.name}: a range needs two numbers, not {entry['range']!r}")
 
 
 def _number(value: object) -> float:

@@ -158,7 +158,9 @@ def _rebuild_table(
         rows = con.sql(_with_part(table), params=_bound(table, params)).to_arrow_table()
         stale = set(batch)
         for part in batch:  # a day that outgrew its partition, or the hours it had before
-            stale |= {p for p, _ in parts if p.startswith(part[:10]) and p != part and part[:10] == p}
+            stale |= {
+                p for p, _ in parts if p.startswith(part[:10]) and p != part and part[:10] == p
+            }
         named = ", ".join(engine.literal(part) for part in sorted(stale)) or "''"
         listen(Event("core.before_commit", table=table.name))
         schema = pa.schema(target.schema().to_arrow())
@@ -194,9 +196,7 @@ def _touched_hours(
         ]
     for name, table in raw.items():
         engine.create_view(con, name, table, ranges=spans)
-    rows = con.sql(
-        _TOUCHED, params={f"{name}_seq": consumed[name] for name in INPUTS}
-    ).fetchall()
+    rows = con.sql(_TOUCHED, params={f"{name}_seq": consumed[name] for name in INPUTS}).fetchall()
     return {hour for (hour,) in rows}
 
 
@@ -282,7 +282,9 @@ def _plan(
     hours: set[int], files: list[DataFile], rows_by_day: Mapping[str, int]
 ) -> dict[str, tuple[list[int], int]]:
     """Map each partition to rebuild to its hours and an estimate of its rows, in time order."""
-    hourly_days = {(f.partition["part"] or "")[:10] for f in files if "T" in (f.partition["part"] or "")}
+    hourly_days = {
+        (f.partition["part"] or "")[:10] for f in files if "T" in (f.partition["part"] or "")
+    }
     daily_days = {f.partition["part"] for f in files if "T" not in (f.partition["part"] or "T")}
     plan: dict[str, tuple[list[int], int]] = {}
     for hour in sorted(hours):
@@ -300,7 +302,7 @@ def _plan(
 def _batches(
     plan: Mapping[str, tuple[list[int], int]],
 ) -> list[dict[str, tuple[list[int], int]]]:
-    """Cut a plan into batches of about BATCH_ROWS; the hours of one day that splits stay together."""
+    """Cut a plan into batches of about BATCH_ROWS."""
     batches: list[dict[str, tuple[list[int], int]]] = []
     rows = 0
     for part, entry in plan.items():
@@ -334,7 +336,10 @@ def _part_range(part: str, window_ms: tuple[int, int]) -> bool:
 
 def _rebuild_hours(con: duckdb.DuckDBPyConnection, hours: Mapping[int, str]) -> None:
     table = pa.table(
-        {"hour_ms": pa.array(list(hours), pa.int64()), "part": pa.array(list(hours.values()), pa.string())}
+        {
+            "hour_ms": pa.array(list(hours), pa.int64()),
+            "part": pa.array(list(hours.values()), pa.string()),
+        }
     )
     con.register("rebuild_hours_rows", table)
     con.execute("CREATE OR REPLACE TEMP TABLE rebuild_hours AS FROM rebuild_hours_rows")

@@ -1,12 +1,13 @@
 """One frozen Settings object a process: defaults, execintel.toml, environment variables above it.
 
-Put here: what may be configured and its allowed range. Keep out: what the numbers mean (params.toml).
+Put here: what may be configured and its allowed range. Keep out: thresholds (params.toml).
 """
 
 import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import (
@@ -15,7 +16,6 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 Environment = Literal["live", "testnet", "paper", "backtest"]
 

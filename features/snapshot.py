@@ -76,7 +76,9 @@ class Store:
         try:
             found: dict[str, Any] = json.loads(path.read_text())
         except FileNotFoundError:
-            have = ", ".join(p.parent.name for p in sorted(self.root.glob(f"[0-9]*/{MANIFEST}"))[-5:])
+            have = ", ".join(
+                p.parent.name for p in sorted(self.root.glob(f"[0-9]*/{MANIFEST}"))[-5:]
+            )
             raise SnapshotError(
                 f"no snapshot {snapshot_id} under {self.root}; the newest are: {have or 'none'}"
             ) from None
@@ -149,7 +151,9 @@ class Store:
         A build with a failed check goes to ``rejected/``; the others stand beside CURRENT's.
         """
         manifest["files"] = {
-            path.name: file_digest(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST
+            path.name: file_digest(path)
+            for path in sorted(folder.iterdir())
+            if path.name != MANIFEST
         }
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
         for path in folder.iterdir():
@@ -157,7 +161,7 @@ class Store:
         _fsync(folder)
         parent = self.root / "rejected" if manifest["failed_checks"] else self.root
         parent.mkdir(exist_ok=True)
-        final = parent / manifest["snapshot_id"]
+        final = parent / str(manifest["snapshot_id"])
         if final.exists():
             shutil.rmtree(final)
         folder.rename(final)
@@ -198,7 +202,9 @@ class Store:
             cut = len(earlier) - 1 - earlier[::-1].index(current) if current in earlier else 0
             before = [i for i in earlier[:cut] if i != current and i in whole]
             if not before:
-                raise SnapshotError(f"nothing was published before {current}: nothing to go back to")
+                raise SnapshotError(
+                    f"nothing was published before {current}: nothing to go back to"
+                )
             target = before[-1]
         target = self.resolve(target)
         self.set_hold(now_ms=now_ms, by=by, reason=reason)
@@ -271,8 +277,10 @@ class Store:
         for name, source in manifest["inputs"].items():
             missing = [f for f in source["files"] if not Path(f).exists()]
             if missing:
-                faults.append(f"{name}: {len(missing)} of {len(source['files'])} files are gone, "
-                              f"such as {missing[0]}; moved the data? `execintel snapshots relocate`")
+                faults.append(
+                    f"{name}: {len(missing)} of {len(source['files'])} files are gone, "
+                    f"such as {missing[0]}; moved the data? `execintel snapshots relocate`"
+                )
         if not any(DATABASE in fault for fault in faults):
             with open_snapshot(self.database(snapshot_id)) as con:
                 for name, table in manifest["tables"].items():
@@ -291,12 +299,14 @@ class Store:
         shutil.rmtree(draft, ignore_errors=True)
         shutil.copytree(self.path(snapshot_id), draft)
         with duckdb.connect(str(draft / DATABASE)) as con:
-            for name, source in manifest["inputs"].items():
+            for source in manifest["inputs"].values():
                 moved = [str(lake_root / Path(f).relative_to(old_root)) for f in source["files"]]
                 gone = [path for path in moved if not Path(path).exists()]
                 if gone:
                     shutil.rmtree(draft)
-                    raise SnapshotError(f"{gone[0]} does not exist: is {lake_root} the lake's root?")
+                    raise SnapshotError(
+                        f"{gone[0]} does not exist: is {lake_root} the lake's root?"
+                    )
                 source["files"] = moved
             rewritten = _rewrite_views(con, old_root, str(lake_root))
         manifest["lake_root"] = str(lake_root)

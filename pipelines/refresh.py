@@ -1,4 +1,4 @@
-"""The refresh as plain calls: intake, core, features, checks, snapshot. Dagster makes the same calls.
+"""The refresh as plain calls: intake, core, features, checks, snapshot; Dagster makes the same.
 
 Put here: the order of the steps and what a run reports. Keep out: the steps themselves.
 """
@@ -176,7 +176,8 @@ class Refresh:
     def _finish(self, plan: Plan, name: str) -> None:
         if not self.report.built.checks:
             self.check()
-        assert self._con is not None and self._folder is not None  # check() opened them
+        assert self._con is not None  # check() opened them
+        assert self._folder is not None
         with self._timed("publish"):
             build.write_lake_views(self._con, self.lake, plan)
             self._con.execute(f"DETACH {build.SNAPSHOT}")

@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable
+from duckdb.func import PythonUDFType
 from scipy import special
 
 from features.lake import DataFile, data_files, overlapping
@@ -37,7 +38,9 @@ def connect(
     if spill is not None:
         spill.mkdir(parents=True, exist_ok=True)
         con.execute(f"SET temp_directory = {literal(str(spill))}")
-    con.create_function("student_t975", _student_t975, ["DOUBLE"], "DOUBLE", type="arrow")  # type: ignore[arg-type]  # type names are accepted
+    con.create_function(
+        "student_t975", _student_t975, ["DOUBLE"], "DOUBLE", type=PythonUDFType.ARROW
+    )
     return con
 
 
