@@ -148,26 +148,21 @@ def _rebuild_table(
     if not hours and consumed == newest:
         return
     plan = _plan(hours, files, _rows_by_day(con, raw, hours))
-    listen(Event("core.planned", table=table.name, total=len(plan)))
-    batches = _batches(plan) or [{}]
+    batches = _batches(plan) or [_Work()]
+    listen(Event("core.planned", table=table.name, total=len(batches)))
     for number, batch in enumerate(batches, start=1):
         is_last = number == len(batches)
         marks = {name: newest[name] for name in INPUTS} if is_last else {}
-        wanted = {hour: part for part, (hours_of, _) in batch.items() for hour in hours_of}
-        _views(lake, con, table, raw, wanted)
+        _views(lake, con, table, raw, batch.hours)
         rows = con.sql(_with_part(table), params=_bound(table, params)).to_arrow_table()
-        stale = set(batch)
-        for part in batch:  # a day that outgrew its partition, or the hours it had before
-            stale |= {
-                p for p, _ in parts if p.startswith(part[:10]) and p != part and part[:10] == p
-            }
-        named = ", ".join(engine.literal(part) for part in sorted(stale)) or "''"
+        named = ", ".join(engine.literal(part) for part in sorted(batch.replaced)) or "''"
         listen(Event("core.before_commit", table=table.name))
         schema = pa.schema(target.schema().to_arrow())
         lake.replace(target, rows.cast(schema).to_reader(), f"part IN ({named})", marks)
         target.update_incremental()
-        listen(Event("core.committed", table=table.name, done=len(batch)))
-        report.partitions[table.name] = report.partitions.get(table.name, 0) + len(batch)
+        listen(Event("core.committed", table=table.name, done=1))
+        written = len(set(batch.hours.values()))
+        report.partitions[table.name] = report.partitions.get(table.name, 0) + written
         report.rows[table.name] = report.rows.get(table.name, 0) + rows.num_rows
 
 
@@ -278,39 +273,49 @@ def _rows_by_day(
     return rows
 
 
-def _plan(
-    hours: set[int], files: list[DataFile], rows_by_day: Mapping[str, int]
-) -> dict[str, tuple[list[int], int]]:
-    """Map each partition to rebuild to its hours and an estimate of its rows, in time order."""
-    hourly_days = {
-        (f.partition["part"] or "")[:10] for f in files if "T" in (f.partition["part"] or "")
-    }
-    daily_days = {f.partition["part"] for f in files if "T" not in (f.partition["part"] or "T")}
-    plan: dict[str, tuple[list[int], int]] = {}
+@dataclass
+class _Work:
+    """Partitions to replace in one commit: their hours, and partitions they take the place of."""
+
+    hours: dict[int, str] = field(default_factory=dict)  # hour (epoch ms) → partition
+    replaced: set[str] = field(default_factory=set)
+    rows: float = 0.0
+
+    def add(self, other: "_Work") -> None:
+        self.hours |= other.hours
+        self.replaced |= other.replaced
+        self.rows += other.rows
+
+
+def _plan(hours: set[int], files: list[DataFile], rows_by_day: Mapping[str, int]) -> list[_Work]:
+    """Turn hours into the least pieces of work that may be committed alone, in time order.
+
+    A day that outgrew its partition is one piece: its hours appear as the day disappears.
+    """
+    parts = {file.partition["part"] or "" for file in files}
+    hourly_days = {part[:10] for part in parts if len(part) > 10}
+    pieces: dict[str, _Work] = {}
     for hour in sorted(hours):
         day = utc_day(hour)
         rows = rows_by_day.get(day, 0)
-        if day in hourly_days or rows > DAY_ROWS_LIMIT:
-            wanted = [hour] if day not in daily_days else _part_hours(day)
-            for each in wanted:
-                plan.setdefault(_hour_part(each), ([each], rows // 24))
+        if day not in hourly_days and rows <= DAY_ROWS_LIMIT:
+            pieces.setdefault(day, _Work(dict.fromkeys(_part_hours(day), day), {day}, rows))
+        elif day in parts:
+            split = {each: _hour_part(each) for each in _part_hours(day)}
+            pieces.setdefault(day, _Work(split, {day, *split.values()}, rows))
         else:
-            plan.setdefault(day, (_part_hours(day), rows))
-    return plan
+            part = _hour_part(hour)
+            pieces.setdefault(part, _Work({hour: part}, {part}, rows / 24))
+    return list(pieces.values())
 
 
-def _batches(
-    plan: Mapping[str, tuple[list[int], int]],
-) -> list[dict[str, tuple[list[int], int]]]:
-    """Cut a plan into batches of about BATCH_ROWS."""
-    batches: list[dict[str, tuple[list[int], int]]] = []
-    rows = 0
-    for part, entry in plan.items():
-        if not batches or rows + entry[1] > BATCH_ROWS:
-            batches.append({})
-            rows = 0
-        batches[-1][part] = entry
-        rows += entry[1]
+def _batches(plan: Iterable[_Work]) -> list[_Work]:
+    """Join pieces of work to commits of about BATCH_ROWS."""
+    batches: list[_Work] = []
+    for piece in plan:
+        if not batches or batches[-1].rows + piece.rows > BATCH_ROWS:
+            batches.append(_Work())
+        batches[-1].add(piece)
     return batches
 
 
