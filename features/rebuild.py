@@ -197,19 +197,19 @@ def _touched_hours(
 
 _TOUCHED = """
 WITH fresh AS (
-    SELECT attempt_id, line_hash, event_ms, 'router' AS kind, account, environment
+    SELECT attempt_id, event_ms
     FROM new_raw_router__events
     WHERE ingest_seq > $raw_router__events_seq AND reject_reason IS NULL
     UNION ALL
-    SELECT attempt_id, line_hash, event_ms, 'orders', account, environment
+    SELECT COALESCE(attempt_id, 'order:' || order_id), event_ms
     FROM new_raw_orders__events
     WHERE ingest_seq > $raw_orders__events_seq AND reject_reason IS NULL
     UNION ALL
-    SELECT attempt_id, line_hash, event_ms, 'attempts', account, environment
+    SELECT attempt_id, event_ms
     FROM new_raw_orders__attempts
     WHERE ingest_seq > $raw_orders__attempts_seq AND reject_reason IS NULL
     UNION ALL
-    SELECT attempt_id, line_hash, event_ms, 'vetoes', account, environment
+    SELECT attempt_id, event_ms
     FROM new_raw_risk__vetoes
     WHERE ingest_seq > $raw_risk__vetoes_seq AND reject_reason IS NULL
 ),
@@ -220,7 +220,7 @@ fresh_keys AS (
 kin AS (
     SELECT attempt_id, event_ms FROM raw_router__events WHERE reject_reason IS NULL
     UNION ALL
-    SELECT attempt_id, event_ms FROM raw_orders__events
+    SELECT COALESCE(attempt_id, 'order:' || order_id), event_ms FROM raw_orders__events
     WHERE reject_reason IS NULL AND event_type = 'order_close'
     UNION ALL
     SELECT attempt_id, event_ms FROM raw_orders__attempts WHERE reject_reason IS NULL

@@ -4,14 +4,13 @@ WITH raw_closes AS (
         environment,
         account,
         symbol,
-        attempt_id,
+        COALESCE(attempt_id, 'order:' || order_id, 'line:' || line_hash) AS attempt_id,
         order_id,
         event_ms,
         realized_pnl_usd,
     FROM raw_orders__events
     WHERE reject_reason IS NULL
       AND event_type = 'order_close'
-      AND attempt_id IS NOT NULL
       AND abs(realized_pnl_usd) < 1e9
       AND event_ms > $as_of_ms - $window_ms
       AND event_ms <= $as_of_ms

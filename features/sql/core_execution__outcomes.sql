@@ -8,7 +8,7 @@ WITH scope AS (
     FROM raw_router__events AS r
     WHERE r.event_ms // 3600000 * 3600000 IN (SELECT hour_ms FROM rebuild_hours)
     UNION
-    SELECT e.attempt_id
+    SELECT COALESCE(e.attempt_id, 'order:' || e.order_id, 'line:' || e.line_hash) AS attempt_id
     FROM raw_orders__events AS e
     WHERE e.event_type = 'order_close'
       AND e.event_ms // 3600000 * 3600000 IN (SELECT hour_ms FROM rebuild_hours)
@@ -52,12 +52,19 @@ attempts AS (
     WHERE merit = best_merit
 ),
 
+-- An order without attempt id stands under its order id: its close counts too.
 order_lines AS (
     SELECT *
-    FROM raw_orders__events
-    WHERE reject_reason IS NULL
-      AND event_type IN ('order_ack', 'order_fill', 'order_close')
-      AND attempt_id IN (SELECT attempt_id FROM scope)
+    FROM (
+        SELECT
+            * REPLACE (
+                COALESCE(attempt_id, 'order:' || order_id, 'line:' || line_hash) AS attempt_id
+            ),
+        FROM raw_orders__events
+        WHERE reject_reason IS NULL
+          AND event_type IN ('order_ack', 'order_fill', 'order_close')
+    )
+    WHERE attempt_id IN (SELECT attempt_id FROM scope)
 ),
 
 lone_closes AS (
@@ -446,7 +453,7 @@ SELECT
     position_side AS position_side, -- LONG, SHORT or BOTH; NULL where no order line says it
     strategy AS strategy, -- strategy that asked
     route AS route, -- route taken
-    key_id AS attempt_id, -- id of the attempt; line:<hash> where the log gives none
+    key_id AS attempt_id, -- id of the attempt; order:<id> or line:<hash> where the log gives none
     intent_id AS intent_id, -- id of the intent
     snapshot_id AS snapshot_id, -- snapshot the executor had read
     outcome AS outcome, -- filled, partial, unfilled, rejected, error, unknown or close_only
