@@ -5,6 +5,7 @@ Put here: everything learned from the text of sql/ and checks/. Keep out: runnin
 
 import hashlib
 import re
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from graphlib import TopologicalSorter
@@ -12,8 +13,25 @@ from pathlib import Path
 
 import sqlglot
 from sqlglot import exp
+from sqlglot.optimizer.qualify import qualify
+from sqlglot.optimizer.scope import Scope, build_scope
+
+Column = tuple[str, str]  # table, column
+Lineage = dict[str, list[Column]]
 
 _HERE = Path(__file__).parent
+# What build.py sets up beside the stored tables: the tables behind each, and its columns.
+_SET_UP: dict[str, Callable[[Collection[str]], tuple[str, ...]]] = {
+    "raw_sources": lambda raw: tuple(sorted(raw)),
+    "edge_hours": lambda raw: ("core_execution__hourly",),  # the same sums over parts of hours
+    "rebuild_hours": lambda raw: (),
+    "source_rules": lambda raw: (),
+}
+_BUILD_COLUMNS: dict[str, tuple[str, ...]] = {
+    "raw_sources": ("source", "symbol", "event_ms", "ingested_ms", "reject_reason"),
+    "rebuild_hours": ("hour_ms", "part"),
+    "source_rules": ("source", "required", "max_silence_s"),
+}
 _PARAM = re.compile(r"\$([a-z_0-9]+)")
 _COMMENTED = re.compile(r"\bAS\s+(\w+),?\s+--\s*(.+?)\s*$")
 
@@ -83,30 +101,97 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
-def column_lineage(name: str) -> dict[str, list[tuple[str, str]]]:
-    """Map each column of a table to the (table, column) pairs it comes from, read from the SQL."""
-    from sqlglot.lineage import lineage
+def stored_inputs(name: str, raw: Collection[str]) -> tuple[str, ...]:
+    """Return the raw and core tables that a table is computed from.
 
-    table = tables()[name]
-    sources = {}
-    for upstream in table.inputs:
-        if upstream in tables():
-            sources[upstream] = tables()[upstream].columns
-    schema = {t: dict.fromkeys(columns, "DOUBLE") for t, columns in sources.items()}
-    found: dict[str, list[tuple[str, str]]] = {}
-    for column in table.columns:
-        try:
-            root = lineage(column, table.sql, schema=schema or None, dialect="duckdb")
-        except sqlglot.errors.SqlglotError:
-            continue
-        pairs = set()
-        for node in root.walk():
-            if isinstance(node.expression, exp.Table):
-                pairs.add((node.expression.name, node.name.rpartition(".")[2].strip('"')))
-        known = {pair for pair in pairs if pair[0] in table.inputs}
-        if known:
-            found[column] = sorted(known)
+    What only a build sets up (core_window__*, edge_hours, raw_sources) is followed to the tables
+    behind it; ``raw`` names every raw table.
+    """
+    found: set[str] = set()
+    for upstream in tables()[name].inputs:
+        if upstream in _SET_UP:
+            found.update(_SET_UP[upstream](raw))
+        elif upstream.startswith("core_window__"):
+            found.update(stored_inputs(upstream, raw))
+        else:
+            found.add(upstream)
+    return tuple(sorted(found))
+
+
+def column_lineage(name: str, raw: Mapping[str, Collection[str]]) -> Lineage:
+    """Map each column of a table to the (table, column) pairs its values come from.
+
+    ``raw`` names the columns of every raw table. Pairs are of stored tables, one step up. A column
+    that only counts rows, or holds a parameter, comes from no column and is left out.
+    """
+    return _lineage(name, tuple((table, tuple(columns)) for table, columns in sorted(raw.items())))
+
+
+@cache
+def _lineage(name: str, raw: tuple[tuple[str, tuple[str, ...]], ...]) -> Lineage:
+    known = dict(raw)
+    columns: dict[str, Collection[str]] = {**known, **_BUILD_COLUMNS}
+    for core in layer("core"):
+        stored = core.name.replace("core_window__", "core_execution__")
+        columns[core.name] = tables()[stored].columns
+    columns["edge_hours"] = columns["core_execution__hourly"]
+    tree = qualify(
+        sqlglot.parse_one(tables()[name].sql, dialect="duckdb"),
+        dialect="duckdb",
+        schema={table: dict.fromkeys(names, "TEXT") for table, names in columns.items()},
+        validate_qualify_columns=False,
+        identify=False,
+        quote_identifiers=False,
+    )
+    scope = build_scope(tree)
+    assert scope is not None  # every file is one SELECT
+    seen: dict[tuple[int, str], frozenset[Column]] = {}
+    found: Lineage = {}
+    for column in tables()[name].columns or columns[name]:
+        pairs: set[Column] = set()
+        for table, origin in _origins(scope, column, seen):
+            if table in _SET_UP:
+                behind = _SET_UP[table](known)
+                pairs.update((t, origin) for t in behind if origin in columns[t])
+            elif table.startswith("core_window__"):
+                pairs.update(_lineage(table, raw).get(origin, ()))
+            else:
+                pairs.add((table, origin))
+        if pairs:
+            found[column] = sorted(pairs)
     return found
+
+
+def _origins(
+    scope: Scope, column: str, seen: dict[tuple[int, str], frozenset[Column]]
+) -> frozenset[Column]:
+    """Follow one column of a scope through its CTEs and subqueries to the tables it reads."""
+    key = (id(scope), column)
+    if key in seen:
+        return seen[key]
+    seen[key] = frozenset()  # ends a recursive CTE
+    pairs: set[Column] = set()
+    query = scope.expression
+    assert isinstance(query, exp.Query)
+    if scope.set_operation_scopes:
+        position = query.named_selects.index(column)
+        for branch in scope.set_operation_scopes:
+            assert isinstance(branch.expression, exp.Query)
+            pairs |= _origins(branch, branch.expression.named_selects[position], seen)
+    else:
+        sources = {n: s for sub in scope.subquery_scopes for n, s in sub.sources.items()}
+        sources |= scope.sources
+        for select in query.selects:
+            if select.alias_or_name != column:
+                continue
+            for part in select.find_all(exp.Column):
+                source = sources.get(part.table)
+                if isinstance(source, Scope):
+                    pairs |= _origins(source, part.name, seen)
+                elif isinstance(source, exp.Table):
+                    pairs.add((source.name, part.name))
+    seen[key] = frozenset(pairs)
+    return seen[key]
 
 
 def _table(path: Path) -> Table:
