@@ -67,13 +67,24 @@ order_lines AS (
     WHERE attempt_id IN (SELECT attempt_id FROM scope)
 ),
 
-lone_closes AS (
+-- Everything an order line can belong to: attempts, and closes without one, each by its own time.
+anchors AS (
     SELECT
-        e.*,
-        ROW_NUMBER() OVER (
-            PARTITION BY e.environment, e.account, e.symbol, e.attempt_id
-            ORDER BY e.event_ms, e.source_id, e.line_offset
-        ) AS merit,
+        environment,
+        account,
+        symbol,
+        key_id,
+        event_ms AS anchor_ms,
+        FALSE AS is_lone,
+    FROM attempts
+    UNION ALL
+    SELECT DISTINCT
+        e.environment,
+        e.account,
+        e.symbol,
+        e.attempt_id AS key_id,
+        e.event_ms AS anchor_ms,
+        TRUE AS is_lone,
     FROM order_lines AS e
     WHERE e.event_type = 'order_close'
       AND NOT EXISTS (
@@ -85,37 +96,6 @@ lone_closes AS (
             AND a.key_id = e.attempt_id
             AND abs(a.event_ms - e.event_ms) <= 86400000
       )
-),
-
--- Everything an order line can belong to: attempts, and the last of the closes that stand alone.
-anchors AS (
-    SELECT
-        environment,
-        account,
-        symbol,
-        key_id,
-        event_ms AS anchor_ms,
-        FALSE AS is_lone,
-    FROM attempts
-    UNION ALL
-    SELECT
-        environment,
-        account,
-        symbol,
-        attempt_id AS key_id,
-        event_ms AS anchor_ms,
-        TRUE AS is_lone,
-    FROM (
-        SELECT
-            *,
-            MAX(merit) OVER (
-                PARTITION BY environment, account, symbol, attempt_id
-                ORDER BY event_ms
-                RANGE BETWEEN 86400000 PRECEDING AND 86400000 FOLLOWING
-            ) AS best_merit,
-        FROM lone_closes
-    )
-    WHERE merit = best_merit
 ),
 
 order_events AS (
@@ -173,10 +153,11 @@ fills AS (
         MAX(COALESCE(ts_fill_last_ms, event_ms)) AS fill_at_ms,
         MAX(side) AS side,
         MAX(position_side) AS position_side,
-        BOOL_AND(upper(status) = 'FILLED') AS is_whole,
+        COALESCE(BOOL_AND(upper(status) <> 'PARTIALLY_FILLED'), TRUE) AS is_whole,
     FROM order_fills
     WHERE executed_qty > 0
       AND fill_px > 0
+      AND executed_qty * fill_px < 1e12 -- beyond any market: a number that overflowed
     GROUP BY environment, account, symbol, attempt_id, anchor_ms
 ),
 
@@ -194,23 +175,32 @@ acks AS (
     GROUP BY environment, account, symbol, attempt_id, anchor_ms
 ),
 
+-- A close counts once by order and time; its price is the last that its order's fills name.
 order_closes AS (
     SELECT
         c.*,
-        f.fill_px AS order_fill_px,
+        CASE WHEN c.closed_qty * f.fill_px < 1e12 THEN c.closed_qty * f.fill_px END
+            AS closed_notional_usd,
     FROM order_events AS c
-    LEFT JOIN order_fills AS f
-        ON f.environment = c.environment
+    LEFT JOIN order_lines AS f
+        ON f.event_type = 'order_fill'
+       AND f.fill_px > 0
+       AND f.environment = c.environment
        AND f.account = c.account
        AND f.symbol = c.symbol
        AND f.attempt_id = c.attempt_id
-       AND f.anchor_ms = c.anchor_ms
        AND f.order_id = c.order_id
+       AND abs(f.event_ms - c.event_ms) <= 86400000
     WHERE c.event_type = 'order_close'
     QUALIFY ROW_NUMBER() OVER (
         PARTITION BY
             c.environment, c.account, c.symbol, c.attempt_id, c.anchor_ms, c.order_id, c.event_ms
-        ORDER BY c.source_id DESC, c.line_offset DESC
+        ORDER BY
+            c.source_id DESC,
+            c.line_offset DESC,
+            f.event_ms DESC,
+            f.source_id DESC,
+            f.line_offset DESC
     ) = 1
 ),
 
@@ -224,10 +214,13 @@ closes AS (
         COUNT(*) AS close_n,
         MAX(c.event_ms) AS close_ms,
         CAST(SUM(CAST(c.realized_pnl_usd AS DECIMAL(38, 15))) AS DOUBLE) AS realized_pnl_usd,
-        CAST(SUM(CAST(c.closed_qty AS DECIMAL(38, 12))) AS DOUBLE) AS closed_qty,
         CASE
-            WHEN COUNT(c.order_fill_px) = COUNT(*)
-            THEN CAST(SUM(CAST(c.closed_qty * c.order_fill_px AS DECIMAL(38, 12))) AS DOUBLE)
+            WHEN COUNT(c.closed_qty) = COUNT(*)
+            THEN CAST(SUM(CAST(c.closed_qty AS DECIMAL(38, 12))) AS DOUBLE)
+        END AS closed_qty,
+        CASE
+            WHEN COUNT(c.closed_notional_usd) = COUNT(*)
+            THEN CAST(SUM(CAST(c.closed_notional_usd AS DECIMAL(38, 12))) AS DOUBLE)
         END AS closed_notional_usd,
         CASE
             WHEN COUNT(c.fees) = COUNT(*)
@@ -238,7 +231,8 @@ closes AS (
         MAX(c.venue) AS venue,
         MAX(c.intent_id) AS intent_id,
         MAX(c.strategy) AS strategy,
-        arg_max(c.position_size_after, c.event_ms) AS position_size_after,
+        arg_max(c.position_size_after, (c.event_ms, c.source_id, c.line_offset))
+            AS position_size_after,
     FROM order_closes AS c
     GROUP BY c.environment, c.account, c.symbol, c.attempt_id, c.anchor_ms
 ),
@@ -323,6 +317,7 @@ joined AS (
         COALESCE(NULLIF(a.fill_px, 0e0), f.fill_px) AS fill_px,
         COALESCE(NULLIF(a.qty, 0e0), f.qty) AS qty,
         NULLIF(a.notional_usd, 0e0) AS notional_logged_usd,
+        COALESCE(a.fill_px = 0e0, FALSE) AS is_unfilled,
         a.slippage_logged_bps,
         a.is_maker,
         a.started_maker,
@@ -396,20 +391,25 @@ joined AS (
 judged AS (
     SELECT
         *,
+        CASE side WHEN 'BUY' THEN 1 WHEN 'SELL' THEN -1 END AS cost_sign,
         CASE
             WHEN is_lone THEN 'close_only'
-            WHEN COALESCE(fill_px, 0e0) > 0 AND COALESCE(qty, 0e0) > 0 THEN
+            WHEN fill_px > 0
+                AND (
+                    has_fill
+                    OR status IN ('FILLED', 'PARTIALLY_FILLED')
+                    OR (
+                        status IN ('CANCELED', 'CANCELLED', 'EXPIRED', 'EXPIRED_IN_MATCH')
+                        AND qty > 0
+                    )
+                )
+                THEN
                 CASE
                     WHEN status = 'FILLED' OR (has_fill AND is_whole) THEN 'filled'
-                    WHEN status = 'PARTIALLY_FILLED' OR has_fill THEN 'partial'
-                    WHEN status IN ('CANCELED', 'CANCELLED', 'EXPIRED', 'EXPIRED_IN_MATCH')
-                        THEN 'partial'
-                    WHEN status = 'REJECTED' THEN 'rejected'
-                    WHEN status IN ('ERROR', 'FAILED') THEN 'error'
-                    ELSE 'unknown'
+                    ELSE 'partial'
                 END
-            -- A flat line without quantity or price says what was traded by its notional and PnL.
-            WHEN status IS NULL AND fill_px IS NULL AND notional_logged_usd > 0 THEN 'filled'
+            -- A flat line says by its notional what was traded, unless it says a price of 0.
+            WHEN status IS NULL AND notional_logged_usd > 0 AND NOT is_unfilled THEN 'filled'
             WHEN status IN ('CANCELED', 'CANCELLED', 'EXPIRED', 'EXPIRED_IN_MATCH') THEN 'unfilled'
             WHEN status = 'REJECTED' THEN 'rejected'
             WHEN status IN ('ERROR', 'FAILED') THEN 'error'
@@ -422,10 +422,11 @@ priced AS (
     SELECT
         *,
         outcome IN ('filled', 'partial') AS is_fill,
+        cost_sign IS NOT NULL AND mark_px > 0 AND fill_px > 0 AS is_recomputed,
         CASE
             WHEN outcome NOT IN ('filled', 'partial') THEN NULL
-            WHEN mark_px > 0 AND fill_px > 0
-                THEN (fill_px - mark_px) / mark_px * 1e4 * CASE WHEN side = 'SELL' THEN -1 ELSE 1 END
+            WHEN cost_sign IS NOT NULL AND mark_px > 0 AND fill_px > 0
+                THEN (fill_px - mark_px) / mark_px * 1e4 * cost_sign
             ELSE slippage_logged_bps
         END AS slippage_raw_bps,
         CASE
@@ -435,7 +436,9 @@ priced AS (
         COALESCE(
             closed_notional_usd,
             closed_qty * fill_px,
-            CASE WHEN close_n > 0 AND NOT has_close THEN notional_logged_usd END
+            CASE
+                WHEN close_n > 0 AND NOT has_close THEN COALESCE(notional_logged_usd, qty * fill_px)
+            END
         ) AS closed_raw_usd,
     FROM judged
 )
@@ -472,7 +475,7 @@ SELECT
     slippage_raw_bps AS slippage_bps, -- decision-price slippage, bps, positive = cost; NULL unless filled
     CASE WHEN is_fill THEN slippage_logged_bps END AS slippage_logged_bps, -- slippage as logged, bps
     CASE
-        WHEN is_fill AND mark_px > 0 AND fill_px > 0
+        WHEN is_fill AND is_recomputed
         THEN abs(slippage_raw_bps - slippage_logged_bps) > 0.01
     END AS is_slippage_different, -- logged slippage is over 0.01 bps away from the prices
     is_maker AS is_maker, -- the final fill was maker; NULL = not logged
@@ -489,7 +492,7 @@ SELECT
     arrival_mid AS arrival_mid, -- mid price on arrival, quote per unit
     CASE
         WHEN is_fill AND arrival_mid > 0
-        THEN (fill_px - arrival_mid) / arrival_mid * 1e4 * CASE WHEN side = 'SELL' THEN -1 ELSE 1 END
+        THEN (fill_px - arrival_mid) / arrival_mid * 1e4 * cost_sign
     END AS arrival_slippage_bps, -- slippage against the arrival mid, bps, positive = cost
     CASE
         WHEN arrival_bid >= arrival_ask THEN 'crossed_arrival_book'
