@@ -54,8 +54,8 @@ traded AS (
         COUNT(is_maker) FILTER (is_fill) AS maker_known_n,
         COUNT(*) FILTER (is_fill AND is_maker) AS maker_n,
         COUNT(*) FILTER (started_maker) AS started_maker_n,
-        COUNT(*) FILTER (started_maker AND used_fallback IS NOT NULL) AS fallback_known_n,
-        COUNT(*) FILTER (started_maker AND used_fallback) AS fallback_n,
+        COUNT(used_fallback) FILTER (started_maker AND outcome <> 'unknown') AS fallback_known_n,
+        COUNT(*) FILTER (started_maker AND used_fallback AND outcome <> 'unknown') AS fallback_n,
         COUNT(fees_usd) FILTER (is_fill OR is_lone) AS fees_known_n,
         SUM(CAST(fees_usd AS DECIMAL(38, 15))) FILTER (is_fill OR is_lone) AS fees_usd,
         COUNT(ack_ms) AS ack_n,
@@ -192,8 +192,8 @@ SELECT
     CAST(COALESCE(t.maker_known_n, 0) AS BIGINT) AS maker_known_n, -- fills known to be maker or taker
     CAST(COALESCE(t.maker_n, 0) AS BIGINT) AS maker_n, -- maker fills
     CAST(COALESCE(t.started_maker_n, 0) AS BIGINT) AS started_maker_n, -- attempts begun post-only
-    CAST(COALESCE(t.fallback_known_n, 0) AS BIGINT) AS fallback_known_n, -- of those, known to fall back or not
-    CAST(COALESCE(t.fallback_n, 0) AS BIGINT) AS fallback_n, -- of those, fell back to taker
+    CAST(COALESCE(t.fallback_known_n, 0) AS BIGINT) AS fallback_known_n, -- of those that ended, known to fall back or not
+    CAST(COALESCE(t.fallback_n, 0) AS BIGINT) AS fallback_n, -- of those that ended, fell back to taker
     CAST(COALESCE(t.fees_known_n, 0) AS BIGINT) AS fees_known_n, -- fills and lone closes with known fees
     CAST(t.fees_usd AS DOUBLE) AS fees_usd, -- sum of known fees, USD
     CAST(COALESCE(t.ack_n, 0) AS BIGINT) AS ack_n, -- attempts with a known acknowledgement time

@@ -30,7 +30,7 @@ SELECT
     CAST(SUM(CAST(GREATEST(LEAST(slip_bps, $winsor_bps), -$winsor_bps) AS DECIMAL(38, 15))) AS DOUBLE)
         / NULLIF(COUNT(slip_bps), 0) AS slip_bps_mean_w50, -- mean with values clipped at the limit, bps
     COUNT(*) FILTER (abs(slip_bps) > $winsor_bps) AS clipped_n, -- values clipped for that mean
-    COUNT(*) FILTER (is_suspect) AS suspect_n, -- fills kept out as suspect
+    COUNT(*) FILTER (is_suspect) AS suspect_n, -- rows kept out as suspect
     quantile_cont(slip_bps, 0.25) FILTER (is_fresh) AS fresh_q25, -- first quartile of the fresh ones, bps
     quantile_cont(slip_bps, 0.5) FILTER (is_fresh) AS fresh_q50, -- median of the fresh ones, bps
     quantile_cont(slip_bps, 0.75) FILTER (is_fresh) AS fresh_q75, -- third quartile of the fresh ones, bps

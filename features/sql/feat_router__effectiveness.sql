@@ -24,6 +24,7 @@ WITH counts AS (
         SUM(slip_different_n) AS slip_different_n,
     FROM core_window__hourly
     GROUP BY GROUPING SETS ((symbol), ())
+    HAVING COUNT(*) > 0
 ),
 
 acks AS (
@@ -48,15 +49,16 @@ SELECT
     CAST(c.maker_known_n AS BIGINT) AS maker_known_n, -- fills known to be maker or taker
     c.maker_n / NULLIF(CAST(c.maker_known_n AS DOUBLE), 0e0) AS maker_fill_ratio, -- maker share of those
     CAST(c.started_maker_n AS BIGINT) AS started_maker_n, -- attempts begun post-only
-    CAST(c.fallback_known_n AS BIGINT) AS fallback_known_n, -- of those, known to fall back or not
+    CAST(c.fallback_known_n AS BIGINT) AS fallback_known_n, -- of those that ended, known to fall back or not
     c.fallback_n / NULLIF(CAST(c.fallback_known_n AS DOUBLE), 0e0) AS fallback_ratio, -- share that fell back to taker
     CAST(c.submitted_n AS BIGINT) AS submitted_n, -- orders asked for, by id
     CAST(c.vetoed_n AS BIGINT) AS vetoed_n, -- of those, refused by a risk gate
     CAST(c.no_outcome_n AS BIGINT) AS no_outcome_n, -- of those, never heard of again
     CAST(c.rejected_n AS BIGINT) AS rejected_n, -- attempts the venue rejected
     CAST(c.error_n AS BIGINT) AS error_n, -- order errors
-    c.rejected_n / NULLIF(CAST(c.n AS DOUBLE), 0e0) AS reject_ratio, -- rejected_n / n
-    c.error_n / NULLIF(CAST(c.n + c.error_n AS DOUBLE), 0e0) AS error_ratio, -- error_n / (n + error_n)
+    c.rejected_n / NULLIF(CAST(c.fill_known_n AS DOUBLE), 0e0) AS reject_ratio, -- rejected_n / fill_known_n
+    c.error_n / NULLIF(CAST(c.fill_known_n + c.error_n AS DOUBLE), 0e0)
+        AS error_ratio, -- error_n / (fill_known_n + error_n)
     CAST(c.slip_different_n AS BIGINT) AS slip_different_n, -- logged slippage over 0.01 bps off the prices
     COALESCE(a.ack_n, 0) AS ack_n, -- attempts with a known acknowledgement time
     a.ack_ms_p50 AS ack_ms_p50, -- median time to acknowledgement, ms

@@ -37,7 +37,8 @@ trips AS (
             / NULLIF(CAST(SUM(CAST(closed_notional_usd AS DECIMAL(38, 15))) AS DOUBLE), 0e0) AS return,
     FROM closes
     WHERE NOT is_dust
-      AND closed_notional_usd IS NOT NULL
+      AND closed_notional_usd > 0
+      AND abs(realized_pnl_usd) < 100 * closed_notional_usd -- 10,000 % is a fault of the log, no return
     GROUP BY account, symbol, position_side, trip_n
 ),
 
