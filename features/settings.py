@@ -38,6 +38,15 @@ def _zone(name: str) -> str:
 Zone = Annotated[str, AfterValidator(_zone)]
 
 
+def _cron(text: str) -> str:
+    if not re.fullmatch(r"(?:[\d*/,-]+ +){4}[\d*/,-]+", text):
+        raise ValueError(f"{text!r} is no cron expression of five numeric fields, as */5 * * * *")
+    return text
+
+
+Cron = Annotated[str, AfterValidator(_cron)]
+
+
 class LogFolder(BaseModel):
     """A folder of logs, bars or traces, and what its lines do not say themselves."""
 
@@ -77,6 +86,7 @@ class Settings(BaseSettings):
     snapshot_max_age_s: int = Field(900, ge=1, description="an older snapshot is stale")
     equity_usd: float | None = Field(None, gt=0, description="equity where the logs name none")
     engine: Literal["duckdb"] = Field("duckdb", description="engine that runs the SQL")
+    refresh_cron: Cron = Field("*/5 * * * *", description="when the schedule refreshes, UTC")
     memory_limit_mb: int = Field(1024, ge=256, description="memory of the engine")
     symbol_key: Literal["symbol", "venue_symbol"] = Field(
         "symbol", description="venue_symbol keeps one symbol on two venues apart"

@@ -89,6 +89,7 @@ class Refresh:
 
     def rebuild_core(self) -> CoreReport:
         """Rebuild the core partitions that new rows touch."""
+        self.plan = None  # the versions it fixed are about to move
         window_ms = self.settings.window_days * 86_400_000
         with self._timed("core"), self._engine() as con:
             self.report.core = rebuild(
@@ -132,6 +133,12 @@ class Refresh:
         self.report.built.digests.update(found.digests)
         self.report.built.left_out = found.left_out
         return found
+
+    def column_types(self, name: str) -> dict[str, str]:
+        """Return the columns of a feature table of this build with their types."""
+        assert self._con is not None  # build_features opened it
+        relation = self._con.table(f"{build.SNAPSHOT}.main.{name}")
+        return dict(zip(relation.columns, map(str, relation.types), strict=True))
 
     def check(self) -> list[build.CheckResult]:
         """Run every check on the build; missing tables are computed first."""
@@ -265,7 +272,6 @@ def refresh(
             run.read()
             if not run.has_lines:
                 return run.report
-            run.plan = None
             run.rebuild_core()
             if not run.stands:
                 run.build_features()
