@@ -1,4 +1,4 @@
--- How old the newest line of each source is, in event time, and whether that is too old.
+-- How old the newest accepted line of each source is, in event time, and whether that is too old.
 -- Grain: source, symbol
 -- Units: _s seconds, _n and _24h counts
 -- Source: raw_sources
@@ -8,7 +8,7 @@ WITH spoken AS (
         source,
         COALESCE(symbol, '*') AS symbol,
         COUNT(*) AS n,
-        MAX(event_ms) FILTER (event_ms <= $as_of_ms) AS last_event_ms,
+        MAX(event_ms) FILTER (reject_reason IS NULL AND event_ms <= $as_of_ms) AS last_event_ms,
         MAX(ingested_ms) AS last_bytes_ms,
         COUNT(*) FILTER (
             reject_reason IS NULL AND event_ms > $as_of_ms - 86400000 AND event_ms <= $as_of_ms
@@ -33,7 +33,7 @@ SELECT
     w.source AS source, -- raw table the source feeds
     w.symbol AS symbol, -- instrument, * for all
     COALESCE(s.n, 0) AS n, -- lines in the window, rejected ones included
-    make_timestamp(s.last_event_ms * 1000) AS last_event_at_utc, -- newest event up to as-of, UTC
+    make_timestamp(s.last_event_ms * 1000) AS last_event_at_utc, -- newest accepted event up to as-of, UTC
     ($as_of_ms - s.last_event_ms) / 1e3 AS lag_s, -- age of that event at as-of, s
     make_timestamp(s.last_bytes_ms * 1000) AS last_bytes_at_utc, -- when its newest line was read, UTC
     COALESCE(s.rows_24h, 0) AS rows_24h, -- accepted lines of the last 24 h
@@ -44,7 +44,7 @@ SELECT
         WHEN s.last_event_ms IS NULL THEN 'missing'
         WHEN ($as_of_ms - s.last_event_ms) / 1e3 > r.max_silence_s THEN 'silent'
         ELSE 'ok'
-    END AS status, -- ok, silent, or missing: nothing in the window
+    END AS status, -- ok, silent, or missing: nothing accepted in the window
 FROM wanted AS w
 INNER JOIN source_rules AS r USING (source)
 LEFT JOIN spoken AS s USING (source, symbol)
