@@ -60,11 +60,13 @@ def rebuild(
     params: Mapping[str, float],
     *,
     window_ms: tuple[int, int],
+    window_only: bool = False,
     listen: Listener = lambda event: None,
 ) -> CoreReport:
     """Bring every core table up to the raw tables; the caller holds the writer lock.
 
     Partitions inside ``window_ms`` (half-open) that another definition built are rebuilt too.
+    ``window_only`` leaves out hours outside it: for a lake that nothing else reads.
     """
     report = CoreReport()
     raw = {name: lake.open(name) for name in INPUTS}
@@ -73,7 +75,9 @@ def rebuild(
         if table.name.startswith("core_window__"):
             continue
         _ensure(lake, con, table, raw)
-        _rebuild_table(lake, con, table, params, raw, newest, window_ms, report, listen)
+        _rebuild_table(
+            lake, con, table, params, raw, newest, window_ms, window_only, report, listen
+        )
     return report
 
 
@@ -133,6 +137,7 @@ def _rebuild_table(
     raw: Mapping[str, DeltaTable],
     newest: Mapping[str, int],
     window_ms: tuple[int, int],
+    window_only: bool,
     report: CoreReport,
     listen: Listener,
 ) -> None:
@@ -145,6 +150,8 @@ def _rebuild_table(
     for part, built_by in parts:
         if built_by != definition and _part_range(part, window_ms):
             hours |= set(_part_hours(part))
+    if window_only:
+        hours = {hour for hour in hours if window_ms[0] <= hour < window_ms[1]}
     if not hours and consumed == newest:
         return
     plan = _plan(hours, files, _rows_by_day(con, raw, hours))
