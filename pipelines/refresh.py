@@ -101,6 +101,11 @@ class Refresh:
             )
         return self.report.core
 
+    def ensure_core(self) -> None:
+        """Rebuild the core tables unless this run did: no feature is built on stale ones."""
+        if "core" not in self.report.seconds:
+            self.rebuild_core()
+
     def make_plan(self) -> Plan:
         """Fix the versions and parameters that this build reads."""
         if self.plan is None:

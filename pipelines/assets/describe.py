@@ -1,0 +1,168 @@
+"""What Dagster shows of a table: specification, columns, lineage, counts, check results.
+
+Put here: turning catalog, kinds and reports into Dagster's words. Keep out: computing anything.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from features import catalog
+from features.build import CheckResult
+from features.catalog import Check, Table
+from features.lake import Lake, data_files
+from features.snapshot import Store
+from pipelines.intake import decode
+from pipelines.intake.intake import TableIntake
+from pipelines.intake.kinds import KINDS, RAW_TABLES
+from pipelines.refresh import RefreshReport
+
+RAW_COMMENTS = {kind.table: kind.comment for kind in KINDS}
+CORE_TABLES = [t.name for t in catalog.layer("core") if not t.name.startswith("core_window__")]
+FEATURE_TABLES = [t.name for t in catalog.layer("feat")]
+
+Metadata = dict[str, Any]
+
+
+@cache
+def raw_columns() -> Mapping[str, tuple[str, ...]]:
+    """Return the columns of every raw table."""
+    return {
+        kind.table: tuple(n for n in decode.raw_schema(kind).names if n != decode.PART_COLUMN)
+        for kind in KINDS
+    }
+
+
+def raw_spec(name: str) -> dg.AssetSpec:
+    """Specify a raw table: it comes from log files alone."""
+    text = RAW_COMMENTS[name]
+    return dg.AssetSpec(name, description=text, group_name="raw", kinds={"deltalake"})
+
+
+def table_spec(table: Table) -> dg.AssetSpec:
+    """Specify a core or feature table, skipped while no line was ever read."""
+    labels = "\n".join(f"- **{label}**: {text}" for label, text in table.header.items())
+    return dg.AssetSpec(
+        table.name,
+        deps=catalog.stored_inputs(table.name, RAW_TABLES),
+        description=f"{table.what}\n\n{labels}",
+        group_name=table.layer,
+        kinds={"deltalake" if table.layer == "core" else "duckdb"},
+        skippable=True,
+    )
+
+
+def check_spec(check: Check) -> dg.AssetCheckSpec:
+    """Specify a check; a failed one never stops the step that keeps the rejected build aside."""
+    return dg.AssetCheckSpec(check.name, asset=checked_table(check), description=check.cause)
+
+
+@cache
+def checked_table(check: Check) -> str:
+    """Name the table a check is about: the one its name begins with, else the first it reads."""
+    for name in sorted([*RAW_TABLES, *CORE_TABLES, *FEATURE_TABLES], key=len, reverse=True):
+        if check.name.startswith(name):
+            return name
+    first = check.inputs[0]
+    if first in FEATURE_TABLES or first in RAW_TABLES or first in CORE_TABLES:
+        return first
+    return catalog.stored_inputs(first, RAW_TABLES)[0]
+
+
+def check_result(result: CheckResult) -> dg.AssetCheckResult:
+    """Tell how a check ended, with the first offending rows."""
+    is_warning = result.severity == "warn"
+    return dg.AssetCheckResult(
+        check_name=result.name,
+        asset_key=checked_table(catalog.checks()[result.name]),
+        passed=result.rows == 0,
+        severity=dg.AssetCheckSeverity.WARN if is_warning else dg.AssetCheckSeverity.ERROR,
+        description=result.cause,
+        metadata={"rows": result.rows, "first rows": "\n\n".join(result.examples) or "none"},
+    )
+
+
+def stored(lake: Lake, name: str) -> Metadata:
+    """Describe a table of the lake as it stands: rows, files, version, columns, lineage."""
+    table = lake.open(name)
+    files = data_files(table)
+    columns = [
+        dg.TableColumn(f.name, str(f.type), (f.metadata or {}).get(b"comment", b"").decode())
+        for f in pa.schema(table.schema().to_arrow())
+    ]
+    return {
+        "dagster/row_count": sum(file.rows for file in files),
+        "dagster/column_schema": dg.TableSchema(columns),
+        "files": len(files),
+        "bytes": sum(file.bytes for file in files),
+        "Delta version": table.version(),
+        **(lineage(name) if name in catalog.tables() else {}),
+    }
+
+
+def counts(found: TableIntake) -> Metadata:
+    """Tell what one run brought to a raw table."""
+    return {
+        "lines read": found.lines,
+        "accepted": found.accepted,
+        "rejected": found.rejected,
+        "duplicates": found.duplicates,
+        "commits": found.commits,
+        "reasons of rejection": found.reasons,
+    }
+
+
+def computed(name: str, rows: int, types: Mapping[str, str]) -> Metadata:
+    """Describe a feature table of a build: rows, columns, lineage."""
+    comments = catalog.tables()[name].columns
+    columns = [dg.TableColumn(n, kind, comments.get(n)) for n, kind in types.items()]
+    return {
+        "dagster/row_count": rows,
+        "dagster/column_schema": dg.TableSchema(columns),
+        **lineage(name),
+    }
+
+
+def lineage(name: str) -> Metadata:
+    """Return the column lineage of a core or feature table."""
+    found = catalog.column_lineage(name, raw_columns())
+    deps = {
+        column: [dg.TableColumnDep(asset_key=table, column_name=origin) for table, origin in pairs]
+        for column, pairs in found.items()
+    }
+    return {"dagster/column_lineage": dg.TableColumnLineage(deps_by_column=deps)}
+
+
+def published(store: Store, report: RefreshReport) -> Metadata:
+    """Tell what became of the snapshot and what it holds."""
+    name = str(report.snapshot_id)
+    manifest = store.manifest(name)
+    return {
+        "outcome": report.outcome,
+        "snapshot": name,
+        "sequence": manifest["sequence"],
+        "as of": dg.TimestampMetadataValue(manifest["as_of_ms"] / 1000),
+        "path": dg.PathMetadataValue(str(store.path(name))),
+        "CURRENT": store.current() or "none",
+        "rows": {table: entry["rows"] for table, entry in manifest["tables"].items()},
+        "SHA-256": {table: entry["sha256"] for table, entry in manifest["tables"].items()},
+        "checks": {c["name"]: f"{c['severity']}: {c['rows']} rows" for c in manifest["checks"]},
+        "seconds": {step: round(spent, 3) for step, spent in report.seconds.items()},
+    }
+
+
+def rejection(store: Store, report: RefreshReport) -> dg.Failure:
+    """Return the failure that names the checks that kept a build from publication."""
+    name = str(report.snapshot_id)
+    folder = store.root / "rejected" / name
+    causes = {check.name: check.cause for check in report.built.failed}
+    listed = "; ".join(f"{check}: {cause}" for check, cause in causes.items())
+    return dg.Failure(
+        f"{name} is not published, CURRENT stays {store.current() or 'unset'}: {listed}."
+        f" The build is kept in {folder}; mend the cause and refresh again",
+        metadata={"failed checks": causes, "path": dg.PathMetadataValue(str(folder))},
+        allow_retries=False,
+    )

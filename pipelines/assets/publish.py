@@ -1,0 +1,26 @@
+"""The snapshot: the build finished, made durable and, unless something forbids it, published."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from pipelines.assets import describe
+from pipelines.refresh import Refresh
+
+
+@dg.asset(
+    deps=describe.FEATURE_TABLES,
+    group_name="publish",
+    kinds={"duckdb"},
+    description="One immutable folder: every feature table, and views over the exact lake files.",
+    output_required=False,
+)
+def snapshot(refresh: dg.ResourceParam[Refresh]) -> Iterator[dg.MaterializeResult[None]]:
+    """Finish the build and publish it; a failed check keeps it aside and fails the run."""
+    if not refresh.has_lines:
+        return
+    refresh.ensure_core()
+    outcome = refresh.publish()
+    if outcome == "rejected":
+        raise describe.rejection(refresh.store, refresh.report)
+    yield dg.MaterializeResult(metadata=describe.published(refresh.store, refresh.report))

@@ -1,0 +1,104 @@
+"""Keep the lake small: merge files, remove those that no kept snapshot names, trim the logs.
+
+Put here: housekeeping of lake and snapshots, under the writer lock. Keep out: Dagster's storage
+(dagster_home.py).
+"""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deltalake import DeltaTable, PostCommitHookProperties
+
+from features.lake import Lake
+from features.lock import writer_lock
+from features.settings import Settings
+from features.snapshot import Store
+
+_QUIET = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
+_LOG_ENTRY = re.compile(r"^(\d{20})\.(json|checkpoint.*parquet)$")
+
+
+@dataclass
+class UpkeepReport:
+    """What one upkeep merged and removed, by table where it is about tables."""
+
+    snapshots_removed: list[str] = field(default_factory=list)
+    files_compacted: dict[str, int] = field(default_factory=dict)
+    files_removed: dict[str, int] = field(default_factory=dict)
+    log_files_removed: dict[str, int] = field(default_factory=dict)
+    bytes_before: int = 0
+    bytes_after: int = 0
+
+
+def upkeep(settings: Settings, *, now_ms: int, wait_s: float = 60.0) -> UpkeepReport:
+    """Collect old snapshots, then compact, vacuum and trim every table of the lake.
+
+    Every file of every kept or rejected snapshot stays, and every version that one names can still
+    be opened. Killed at any point, it leaves a whole lake; the next run finishes.
+
+    Raises:
+        WriterBusyError: another process writes and did not end in ``wait_s`` seconds.
+        LakeFormatError: the lake was written by another format version.
+    """
+    report = UpkeepReport()
+    with writer_lock(settings.home, "upkeep", wait_s=wait_s):
+        lake, store = Lake(settings.lake_root), Store(settings.snapshots_root)
+        lake.prepare()
+        report.bytes_before = _size(settings.home)
+        report.snapshots_removed = store.collect_garbage(now_ms)
+        kept = kept_versions(store)
+        for path in sorted(lake.root.iterdir()):
+            if lake.exists(path.name):
+                _tend(lake.open(path.name), path, kept.get(path.name, set()), report)
+        report.bytes_after = _size(settings.home)
+    return report
+
+
+def kept_versions(store: Store) -> dict[str, set[int]]:
+    """Return the versions of every table that a snapshot on disk names, rejected ones included."""
+    kept: dict[str, set[int]] = {}
+    for manifest in [*map(store.manifest, store.ids()), *store.rejected()]:
+        for table, source in manifest["inputs"].items():
+            kept.setdefault(table, set()).add(source["version"])
+    return kept
+
+
+def _tend(table: DeltaTable, path: Path, kept: Collection[int], report: UpkeepReport) -> None:
+    merged = table.optimize.compact(post_commithook_properties=_QUIET)
+    report.files_compacted[path.name] = merged["numFilesRemoved"]
+    # The writer lock is held: nothing is being written, so that no file is too young to go.
+    removed = table.vacuum(
+        retention_hours=0,
+        dry_run=False,
+        enforce_retention_duration=False,
+        full=True,
+        keep_versions=sorted(kept),
+        post_commithook_properties=_QUIET,
+    )
+    report.files_removed[path.name] = len(removed)
+    table.update_incremental()
+    table.create_checkpoint()
+    oldest = min([*kept, table.version()])
+    report.log_files_removed[path.name] = trim_log(path / "_delta_log", oldest)
+
+
+def trim_log(log: Path, oldest: int) -> int:
+    """Remove log entries that no version from ``oldest`` on needs; returns how many.
+
+    A version loads from the last checkpoint at or before it and the entries after that one.
+    """
+    entries = {path: match for path in log.iterdir() if (match := _LOG_ENTRY.match(path.name))}
+    checkpoints = [int(m[1]) for m in entries.values() if m[2] != "json" and int(m[1]) <= oldest]
+    if not checkpoints:
+        return 0
+    base = max(checkpoints)
+    doomed = sorted(path for path, match in entries.items() if int(match[1]) < base)
+    for path in doomed:
+        path.unlink()
+    return len(doomed)
+
+
+def _size(folder: Path) -> int:
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and not p.is_symlink())
