@@ -21,7 +21,7 @@ HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 REACH_MS = 72 * HOUR_MS  # how far an outcome looks around itself: three joins of one day each
 DAY_ROWS_LIMIT = 200_000  # a fuller day is kept in partitions of an hour
-BATCH_ROWS = 1_000_000  # rebuilt in one commit: bounds memory
+BATCH_ROWS = 150_000  # rebuilt in one commit: bounds memory
 FOREVER_MS = 1 << 53
 
 INPUTS = (
@@ -89,6 +89,7 @@ def _ensure(
 ) -> None:
     for name, delta in raw.items():
         engine.create_view(con, name, delta, files=())
+    con.execute(f"CREATE OR REPLACE TEMP TABLE spoken_hours AS {_SPOKEN}")
     _rebuild_hours(con, {})
     if "core_execution__outcomes" in table.inputs:
         outcomes = lake.open("core_execution__outcomes")
@@ -370,10 +371,50 @@ def _views(
     ranges = merged([(hour - REACH_MS, hour + HOUR_MS + REACH_MS) for hour in hours])
     for name, delta in raw.items():
         engine.create_view(con, name, delta, ranges=ranges)
+    con.execute(f"CREATE OR REPLACE TEMP TABLE spoken_hours AS {_SPOKEN}")
+    related = con.sql(_RELATED).fetchall()
+    for name, delta in raw.items():
+        exact = merged([(h, h + HOUR_MS) for h in [*hours, *(h for t, h in related if t == name)]])
+        engine.create_view(con, name, delta, ranges=exact, cut=True)
     if "core_execution__outcomes" in table.inputs:
         exact = merged([(hour, hour + HOUR_MS) for hour in hours])
         outcomes = lake.open("core_execution__outcomes")
         engine.create_view(con, "core_execution__outcomes", outcomes, ranges=exact)
+
+
+# Hours in which orders_executed spoke.
+_SPOKEN = """
+SELECT DISTINCT environment, account, event_ms // 3600000 AS hour_n
+FROM raw_orders__events
+WHERE reject_reason IS NULL
+"""
+
+# Hours that hold lines of the attempts and orders in the hours to rebuild. Ids are unique enough
+# for this to be few hours, so that all other columns are read from a small part of the raw rows.
+_RELATED = """
+WITH lines AS (
+    SELECT 'raw_router__events' AS source, attempt_id AS id, event_ms
+    FROM raw_router__events WHERE attempt_id IS NOT NULL
+    UNION ALL
+    SELECT 'raw_orders__events', attempt_id, event_ms
+    FROM raw_orders__events WHERE attempt_id IS NOT NULL
+    UNION ALL
+    SELECT 'raw_orders__events', 'order:' || order_id, event_ms
+    FROM raw_orders__events WHERE attempt_id IS NULL
+    UNION ALL
+    SELECT 'raw_orders__attempts', attempt_id, event_ms
+    FROM raw_orders__attempts WHERE attempt_id IS NOT NULL
+    UNION ALL
+    SELECT 'raw_risk__vetoes', attempt_id, event_ms
+    FROM raw_risk__vetoes WHERE attempt_id IS NOT NULL
+)
+SELECT DISTINCT source, event_ms // 3600000 * 3600000 AS hour_ms
+FROM lines
+WHERE id IN (
+    SELECT id FROM lines
+    WHERE event_ms // 3600000 * 3600000 IN (SELECT hour_ms FROM rebuild_hours)
+)
+"""
 
 
 def merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -94,17 +94,22 @@ def create_view(
     table: DeltaTable,
     *,
     ranges: list[tuple[int, int]] | None = None,
+    cut: bool = False,
     files: Iterable[DataFile] | None = None,
 ) -> None:
     """Create a temporary view over a table version, or over its files that meet ``ranges``.
 
-    ``ranges`` are half-open ranges of event_ms; rows outside them may remain.
+    ``ranges`` are half-open ranges of event_ms; rows outside them may remain unless ``cut``.
     """
     chosen = data_files(table) if files is None else list(files)
     if ranges is not None:
         chosen = overlapping(chosen, "event_ms", ranges)
     schema = pa.schema(table.schema().to_arrow())
-    con.execute(f"CREATE OR REPLACE TEMP VIEW {identifier(name)} AS {scan(schema, chosen)}")
+    sql = scan(schema, chosen)
+    if ranges is not None and cut and chosen:
+        within = " OR ".join(f"(event_ms >= {a} AND event_ms < {b})" for a, b in ranges)
+        sql = f"{sql} WHERE {within}"
+    con.execute(f"CREATE OR REPLACE TEMP VIEW {identifier(name)} AS {sql}")
 
 
 def bind(sql: str, names: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:

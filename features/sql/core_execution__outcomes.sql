@@ -1,7 +1,7 @@
 -- What happened to each routing attempt, and to each close that stands alone.
 -- Grain: environment, account, symbol, attempt_id, event_ms
 -- Units: _ms milliseconds, _usd US dollars, _px quote per unit, qty base units, _bps basis points
--- Source: raw_router__events, raw_orders__events, raw_orders__attempts
+-- Source: raw_router__events, raw_orders__events, raw_orders__attempts, spoken_hours
 -- Rebuild: the hours of rebuild_hours, from raw rows up to 72 hours around them
 WITH scope AS (
     SELECT COALESCE(r.attempt_id, 'line:' || r.line_hash) AS attempt_id
@@ -265,16 +265,7 @@ decisions AS (
     ) = 1
 ),
 
--- Hours in which orders_executed spoke; it covers an hour when it spoke within a day on both sides.
-spoken_hours AS (
-    SELECT DISTINCT
-        environment,
-        account,
-        event_ms // 3600000 AS hour_n,
-    FROM raw_orders__events
-    WHERE reject_reason IS NULL
-),
-
+-- orders_executed covers an hour when it spoke within a day on both sides of it.
 covered_hours AS (
     SELECT
         h.environment,
