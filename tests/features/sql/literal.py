@@ -1,0 +1,294 @@
+"""Run the SQL files in memory on a few literal rows.
+
+Put here: rows with the real schemas of which a test names only the columns that matter.
+Keep out: what the SQL should give; files, lake and clock.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import count
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from features import build, catalog, params, rebuild
+from features.engines import duckdb as engine
+from features.rebuild import DAY_MS, FOREVER_MS, HOUR_MS
+from features.settings import Freshness
+from pipelines.intake.decode import PART_COLUMN, raw_schema
+from pipelines.intake.kinds import KINDS
+
+Row = dict[str, Any]
+
+S = 1_000  # ms
+M = 60 * S
+H = HOUR_MS
+D = DAY_MS
+T = 1_762_300_800_000  # 2025-11-05T00:00:00Z, a midnight and the time of most rows
+
+OUTCOMES = "core_execution__outcomes"
+HOURLY = "core_execution__hourly"
+RAW = {kind.table: raw_schema(kind) for kind in KINDS}
+
+_PLACE = {"symbol": "ETHUSDT", "account": "main", "environment": "paper", "venue": "binance"}
+_number = count(1)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One literal row of a named table."""
+
+    table: str
+    values: Row
+
+
+# ------------------------------------------------------------------------------------------- rows
+
+
+def raw(table: str, at: int | None = T, **values: Any) -> Line:
+    """Return a raw row; each gets an offset and a hash of its own unless named."""
+    n = next(_number)
+    return Line(
+        table,
+        {
+            **_PLACE,
+            "event_ms": at,
+            "event_at_utc": None if at is None else at * 1000,
+            "ingest_seq": 1,
+            "ingested_ms": T,
+            "nulled_n": 0,
+            "source_id": f"source of {table}",
+            "line_offset": n * 100,
+            "line_hash": n,
+            **values,
+        },
+    )
+
+
+def router(attempt_id: str | None = "a1", status: str | None = "FILLED", **values: Any) -> Line:
+    """Return a router line; it bought 2 at 101 against a mark of 100 unless told otherwise."""
+    usual: Row = {"side": "BUY", "mark_px": 100.0}
+    if status in ("FILLED", "PARTIALLY_FILLED"):
+        usual |= {"fill_px": 101.0, "qty": 2.0}
+    elif status is not None:  # what the executor writes before it knows
+        usual |= {"fill_px": 0.0, "qty": 0.0, "notional_usd": 0.0, "slippage_logged_bps": -10000.0}
+    return raw(
+        "raw_router__events", **{"attempt_id": attempt_id, "status": status} | usual | values
+    )
+
+
+def order(event_type: str, attempt_id: str | None = "a1", **values: Any) -> Line:
+    """Return a line of orders_executed."""
+    row = {"event_type": event_type, "attempt_id": attempt_id, "order_id": "o1", **values}
+    return raw("raw_orders__events", **row)
+
+
+def order_fill(attempt_id: str | None = "a1", **values: Any) -> Line:
+    """Return an order_fill line: the whole order, 2 at 101, a fee of 0.1 USDT."""
+    usual = {"executed_qty": 2.0, "fill_px": 101.0, "fees": 0.1, "fee_asset": "USDT"}
+    return order("order_fill", attempt_id, **{**usual, "status": "FILLED", **values})
+
+
+def order_close(attempt_id: str | None = "a1", **values: Any) -> Line:
+    """Return an order_close line: 2 closed for a gain of 3 USD, now flat."""
+    usual = {"realized_pnl_usd": 3.0, "closed_qty": 2.0, "position_size_after": 0.0, "fees": 0.2}
+    return order("order_close", attempt_id, **{**usual, **values})
+
+
+def asked(attempt_id: str | None = "a1", at: int = T, **values: Any) -> Line:
+    """Return a line of orders_attempted."""
+    return raw("raw_orders__attempts", at, **{"attempt_id": attempt_id, "local_ms": at, **values})
+
+
+def veto(attempt_id: str | None = "a1", **values: Any) -> Line:
+    """Return a line of risk_vetoes."""
+    return raw("raw_risk__vetoes", **{"attempt_id": attempt_id, **values})
+
+
+def outcome(kind: str = "filled", at: int = T, **values: Any) -> Line:
+    """Return a core row of the outcome ``kind``, with an attempt id of its own unless named.
+
+    Without more said, nothing is known of it but its place, time and outcome; PnL makes a close.
+    """
+    usual: Row = {"attempt_id": f"a{next(_number)}", "close_n": 0, "side": "BUY"}
+    if values.get("realized_pnl_usd") is not None or kind == "close_only":
+        usual |= {"close_n": 1, "close_ms": at, "position_size_after": 0.0}
+    row = {**_PLACE, "event_ms": at, "hour_utc": at // H % 24, "outcome": kind, **usual, **values}
+    return Line(OUTCOMES, row)
+
+
+# ------------------------------------------------------------------------------------- connection
+
+
+def connect() -> duckdb.DuckDBPyConnection:
+    """Open a connection as a build does, on one thread: for few rows two take twice the time."""
+    con = engine.connect()
+    con.execute("SET threads = 1")
+    return con
+
+
+def create(con: duckdb.DuckDBPyConnection, name: str, schema: pa.Schema, rows: list[Row]) -> None:
+    """Create a temporary table of literal rows.
+
+    Raises KeyError for a column that the schema does not have.
+    """
+    unknown = {column for row in rows for column in row} - set(schema.names)
+    if unknown:
+        raise KeyError(f"{name} has no column {sorted(unknown)}")
+    con.register("literal_rows", pa.Table.from_pylist(rows, schema))
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS FROM literal_rows")
+    con.unregister("literal_rows")
+
+
+def load_raw(con: duckdb.DuckDBPyConnection, lines: Iterable[Line]) -> None:
+    """Create every raw table with its lines, without the partition column, as a build sees it."""
+    lines = list(lines)
+    for name, schema in RAW.items():
+        rows = [line.values for line in lines if line.table == name]
+        create(con, name, schema.remove(schema.get_field_index(PART_COLUMN)), rows)
+    con.execute(f"CREATE OR REPLACE TEMP TABLE spoken_hours AS {rebuild._SPOKEN}")
+
+
+def rebuild_hours(con: duckdb.DuckDBPyConnection, times: Iterable[int]) -> None:
+    """Name the hours to be built: those of ``times``."""
+    hours = sorted({time // H * H for time in times})
+    create(
+        con, "rebuild_hours", pa.schema({"hour_ms": pa.int64()}), [{"hour_ms": h} for h in hours]
+    )
+
+
+def run(con: duckdb.DuckDBPyConnection, name: str, **values: Any) -> pa.Table:
+    """Run one table's SQL with these values and the default parameters."""
+    table = catalog.tables()[name]
+    forever = {"from_ms": -FOREVER_MS, "to_ms": FOREVER_MS, "known_ms": FOREVER_MS}
+    bound = {**params.load({}), **forever, **values}
+    return con.sql(table.sql, params=engine.bind(table.sql, table.params, bound)).to_arrow_table()
+
+
+def build_outcomes(con: duckdb.DuckDBPyConnection, lines: Iterable[Line]) -> None:
+    """Create the raw tables and core_execution__outcomes for every hour of a line.
+
+    Core rows among ``lines`` stand beside those that the raw lines give.
+    """
+    lines = list(lines)
+    load_raw(con, lines)
+    times = [line.values["event_ms"] for line in lines]
+    rebuild_hours(con, [time for time in times if time is not None])
+    rows = run(con, OUTCOMES).to_pylist() if any(line.table in RAW for line in lines) else []
+    rows += [line.values for line in lines if line.table == OUTCOMES]
+    create(con, OUTCOMES, core_schema(OUTCOMES), rows)
+
+
+def build_hourly(con: duckdb.DuckDBPyConnection) -> None:
+    """Create core_execution__hourly over the outcomes and raw tables that stand."""
+    con.register("hourly_rows", run(con, HOURLY))
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {HOURLY} AS FROM hourly_rows")
+    con.unregister("hourly_rows")
+
+
+@cache
+def core_schema(name: str) -> pa.Schema:
+    """Return a core table's schema: that of its SQL over empty raw tables."""
+    with connect() as con:
+        load_raw(con, [])
+        rebuild_hours(con, [])
+        schema = run(con, OUTCOMES).schema
+        if name != OUTCOMES:
+            create(con, OUTCOMES, schema, [])
+            schema = run(con, name).schema
+    return schema
+
+
+def outcomes(con: duckdb.DuckDBPyConnection, *lines: Line) -> list[Row]:
+    """Return the core rows of literal raw lines, in time order."""
+    build_outcomes(con, lines)
+    order = "event_ms, symbol, attempt_id, environment, account"
+    rows: list[Row] = con.sql(f"FROM {OUTCOMES} ORDER BY {order}").to_arrow_table().to_pylist()
+    return rows
+
+
+def each(con: duckdb.DuckDBPyConnection, cases: Sequence[Sequence[Line]]) -> list[list[Row]]:
+    """Return the core rows of every case, run together and kept apart by account.
+
+    A line that names an account of its own stands in that account of its case.
+    """
+    lines = []
+    for number, case in enumerate(cases):
+        for line in case:
+            account = f"case {number} {line.values['account']}"
+            lines.append(replace(line, values={**line.values, "account": account}))
+    found: list[list[Row]] = [[] for _ in cases]
+    for row in outcomes(con, *lines):
+        found[int(row["account"].split()[1])].append(row)
+    return found
+
+
+def hourly(con: duckdb.DuckDBPyConnection, *lines: Line, **values: Any) -> list[Row]:
+    """Return the hourly rows of literal lines, in time order."""
+    build_outcomes(con, lines)
+    rows: list[Row] = run(con, HOURLY, **values).to_pylist()
+    return rows
+
+
+def one(rows: list[Row]) -> Row:
+    """Return the only row."""
+    assert len(rows) == 1, rows
+    return rows[0]
+
+
+# ----------------------------------------------------------------------------------------- window
+
+
+def plan(as_of_ms: int = T + D, **choice: Any) -> build.Plan:
+    """Return a build's plan as of a time; ``overrides`` are parameters, the rest its own fields."""
+    usual: Row = {
+        "as_of_ms": as_of_ms,
+        "environment": "paper",
+        "window_days": 7,
+        "symbol_key": "symbol",
+        "equity_usd": None,
+        "freshness": {},
+        "params": params.load(choice.pop("overrides", {})),
+        "inputs": {},
+        "code": "test",
+    }
+    return build.Plan(**{**usual, **choice})
+
+
+def build_window(con: duckdb.DuckDBPyConnection, wanted: build.Plan, *lines: Line) -> None:
+    """Create the core tables of literal lines and the window views of a build over them."""
+    build_outcomes(con, lines)
+    build_hourly(con)
+    values = build.bound_values(wanted)
+    view = catalog.tables()["core_window__outcomes"]
+    con.execute(f"CREATE OR REPLACE TEMP VIEW {view.name} AS {engine.inline(view.sql, values)}")
+    build._edge_hours(con, wanted, values)
+    view = catalog.tables()["core_window__hourly"]
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {view.name} AS {engine.inline(view.sql, values)}")
+
+
+def features(
+    con: duckdb.DuckDBPyConnection, name: str, *lines: Line, **choice: Any
+) -> dict[Any, Row]:
+    """Return a feature table over literal lines by its grain, a tuple if of several columns."""
+    wanted = plan(**choice)
+    build_window(con, wanted, *lines)
+    return by_key(name, run(con, name, **build.bound_values(wanted)).to_pylist())
+
+
+def by_key(name: str, rows: list[Row]) -> dict[Any, Row]:
+    """Map rows by the grain of their table, which no two may share."""
+    grain = catalog.tables()[name].grain
+    keys = [row[grain[0]] if len(grain) == 1 else tuple(row[c] for c in grain) for row in rows]
+    assert len(set(keys)) == len(keys), f"{name}: {grain} repeats in {keys}"
+    return dict(zip(keys, rows, strict=True))
+
+
+def freshness(**rules: tuple[bool, int]) -> dict[str, Freshness]:
+    """Return freshness rules: source = (required, max_silence_s)."""
+    return {
+        name: Freshness(required=required, max_silence_s=limit)
+        for name, (required, limit) in rules.items()
+    }
