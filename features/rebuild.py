@@ -394,19 +394,19 @@ WHERE reject_reason IS NULL
 _RELATED = """
 WITH lines AS (
     SELECT 'raw_router__events' AS source, attempt_id AS id, event_ms
-    FROM raw_router__events WHERE attempt_id IS NOT NULL
+    FROM raw_router__events WHERE reject_reason IS NULL AND attempt_id IS NOT NULL
     UNION ALL
     SELECT 'raw_orders__events', attempt_id, event_ms
-    FROM raw_orders__events WHERE attempt_id IS NOT NULL
+    FROM raw_orders__events WHERE reject_reason IS NULL AND attempt_id IS NOT NULL
     UNION ALL
     SELECT 'raw_orders__events', 'order:' || order_id, event_ms
-    FROM raw_orders__events WHERE attempt_id IS NULL
+    FROM raw_orders__events WHERE reject_reason IS NULL AND attempt_id IS NULL
     UNION ALL
     SELECT 'raw_orders__attempts', attempt_id, event_ms
-    FROM raw_orders__attempts WHERE attempt_id IS NOT NULL
+    FROM raw_orders__attempts WHERE reject_reason IS NULL AND attempt_id IS NOT NULL
     UNION ALL
     SELECT 'raw_risk__vetoes', attempt_id, event_ms
-    FROM raw_risk__vetoes WHERE attempt_id IS NOT NULL
+    FROM raw_risk__vetoes WHERE reject_reason IS NULL AND attempt_id IS NOT NULL
 )
 SELECT DISTINCT source, event_ms // 3600000 * 3600000 AS hour_ms
 FROM lines
