@@ -1,0 +1,45 @@
+"""The `execintel` command: assembles what pipelines/commands holds.
+
+Put here: names of commands. Keep out: anything they do.
+"""
+
+import typer
+
+from pipelines.commands import common, params, snapshots
+from pipelines.commands.demo import demo
+from pipelines.commands.doctor import doctor
+from pipelines.commands.operate import up, upkeep
+from pipelines.commands.quarantine import quarantine
+from pipelines.commands.refresh import refresh
+from pipelines.commands.show import show
+from pipelines.commands.sql import sql
+
+app = typer.Typer(
+    name="execintel",
+    cls=common.PlainGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Execution intelligence from the logs of a trading router: per symbol and hour, what "
+    "trading cost and earned, in immutable snapshots. Start with: execintel demo. "
+    "Settings: EXECINTEL_HOME, EXECINTEL_LOG_DIR and docs/configuration.md.",
+)
+app.command()(demo)
+app.command()(refresh)
+app.command()(show)
+app.command()(sql)
+app.command()(doctor)
+app.command()(quarantine)
+app.add_typer(snapshots.app, name="snapshots")
+app.add_typer(params.app, name="params")
+app.command()(upkeep)
+app.command()(up)
+
+
+def main() -> None:
+    """Run the command of this process."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The commands of execintel: one file a command or family, assembled by pipelines/cli.py."""

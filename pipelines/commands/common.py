@@ -1,0 +1,296 @@
+"""What every command shares: settings, one-line errors, times, tables, a progress bar.
+
+Put here: how the terminal speaks. Keep out: anything a single command does.
+"""
+
+import datetime as dt
+import sys
+import time
+import tomllib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer.core
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    import pydantic
+
+    from features.events import Event, Listener
+    from features.settings import Settings
+    from features.snapshot import Store
+
+UNKNOWN = "–"
+_PIPE_WIDTH = 200  # columns where no terminal says its own: lines stay whole for grep
+
+
+class CommandError(RuntimeError):
+    """What was asked for cannot be done; the text says why and what to do next."""
+
+
+class PlainGroup(typer.core.TyperGroup):
+    """The top command: an expected error is one line on stderr and exit code 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if not is_expected(error):
+                raise
+            complain(f"error: {error}")
+            raise typer.Exit(1) from error
+
+
+def is_expected(error: Exception) -> bool:
+    """Tell an error that a person can mend from a fault of the program."""
+    from features.lake import LakeFormatError
+    from features.lock import WriterBusyError
+    from features.params import ParameterError
+    from features.snapshot import SnapshotError
+
+    mendable = (
+        CommandError,
+        LakeFormatError,
+        WriterBusyError,
+        ParameterError,
+        SnapshotError,
+        PermissionError,
+    )
+    return isinstance(error, mendable)
+
+
+# -- settings -----------------------------------------------------------------------------------
+
+
+def load_settings(**overrides: Any) -> "Settings":
+    """Construct the settings of this process.
+
+    Raises CommandError naming each bad value, its allowed range and where it may be set.
+    """
+    from pydantic import ValidationError
+    from pydantic_settings import SettingsError
+
+    from features.settings import Settings
+
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise CommandError("; ".join(_faults(error))) from error
+    except (FileNotFoundError, SettingsError) as error:
+        raise CommandError(f"{error}; mend or unset the variable") from error
+    except tomllib.TOMLDecodeError as error:
+        raise CommandError(f"the configuration file is not TOML: {error}") from error
+
+
+def _faults(error: "pydantic.ValidationError") -> Iterator[str]:
+    from features.settings import Settings
+
+    for fault in error.errors():
+        name = ".".join(str(part) for part in fault["loc"]) or "settings"
+        top = str(fault["loc"][0]) if fault["loc"] else ""
+        if top not in Settings.model_fields:
+            known = ", ".join(sorted(Settings.model_fields))
+            yield f"{name} is no setting; there are {known}"
+            continue
+        what = fault["msg"][:1].lower() + fault["msg"][1:]
+        allowed = allowed_range(top) if len(fault["loc"]) == 1 else ""
+        yield (
+            f"{name} = {fault['input']!r}: {what}{allowed}. "
+            f"Set it by EXECINTEL_{top.upper()} or in execintel.toml"
+        )
+
+
+def allowed_range(name: str) -> str:
+    """Write the bounds of a numeric setting, or nothing where it has none."""
+    from features.settings import Settings
+
+    bounds = {
+        kind: getattr(item, kind)
+        for item in Settings.model_fields[name].metadata
+        for kind in ("ge", "gt", "le", "lt")
+        if getattr(item, kind, None) is not None
+    }
+    low = bounds.get("ge", bounds.get("gt"))
+    high = bounds.get("le", bounds.get("lt"))
+    if low is None and high is None:
+        return ""
+    if low is not None and high is not None:
+        return f" (allowed: {low} to {high})"
+    if low is not None:
+        return f" (allowed: {'from' if 'ge' in bounds else 'above'} {low})"
+    return f" (allowed: up to {high})"
+
+
+def open_store(settings: "Settings") -> "Store":
+    from features.snapshot import Store
+
+    return Store(settings.snapshots_root)
+
+
+# -- time ---------------------------------------------------------------------------------------
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def parse_time(text: str) -> int:
+    """Return epoch ms of an ISO 8601 time; without zone it is UTC."""
+    try:
+        moment = dt.datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise CommandError(
+            f"{text!r} is no ISO 8601 time: write it as 2025-11-06T00:00:00Z"
+        ) from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=dt.UTC)
+    return round(moment.timestamp() * 1000)
+
+
+def when(epoch_ms: int | None) -> str:
+    if epoch_ms is None:
+        return UNKNOWN
+    moment = dt.datetime.fromtimestamp(epoch_ms / 1000, tz=dt.UTC)
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def span(seconds: float | None) -> str:
+    """Write a duration in its two largest units: 3 d 4 h, 5 min 2 s."""
+    if seconds is None:
+        return UNKNOWN
+    if seconds < 0:
+        return f"-{span(-seconds)}"
+    left = round(seconds)
+    parts = []
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2]) or "0 s"
+
+
+# -- words and tables ---------------------------------------------------------------------------
+
+
+def console(*, stderr: bool = False) -> Console:
+    probe = Console(stderr=stderr)
+    if probe.is_terminal:
+        return probe
+    return Console(stderr=stderr, width=_PIPE_WIDTH)
+
+
+def say(text: str = "", style: str = "") -> None:
+    """Print one line as it is: no markup, no wrapping."""
+    console().print(Text(text, style=style), soft_wrap=True)
+
+
+def complain(text: str) -> None:
+    console(stderr=True).print(Text(text, style="red"), soft_wrap=True)
+
+
+def show_table(
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    left: int = 1,
+) -> None:
+    """Print a table; the first ``left`` columns are text, the others numbers on the right."""
+    table = Table(title=Text(title, style="bold") if title else None, title_justify="left")
+    for place, name in enumerate(columns):
+        table.add_column(
+            Text(name),
+            justify="left" if place < left else "right",
+            overflow="fold",
+            no_wrap=place == 0,
+        )
+    for row in rows:
+        table.add_row(*(Text(text(value)) for value in row))
+    console().print(table)
+
+
+def text(value: object) -> str:
+    return UNKNOWN if value is None else str(value)
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """Write a number with thousands separators; unknown is a dash, never 0."""
+    if value is None:
+        return UNKNOWN
+    written = f"{value:,.{digits}f}"
+    return written.removeprefix("-") if float(written.replace(",", "")) == 0 else written
+
+
+def with_n(value: float | None, n: int | None, digits: int = 2) -> str:
+    """Write an estimate with the number of samples behind it."""
+    return f"{number(value, digits)} (n {text(n)})"
+
+
+def interval(low: float | None, high: float | None, digits: int = 2) -> str:
+    if low is None or high is None:
+        return UNKNOWN
+    return f"{number(low, digits)} to {number(high, digits)}"
+
+
+def size(count: float) -> str:
+    """Write a number of bytes."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+# -- progress -----------------------------------------------------------------------------------
+
+_STEPS = {
+    "intake": "reading log lines",
+    "core": "rebuilding core tables",
+    "build": "computing feature tables",
+    "publish": "publishing",
+}
+
+
+class _Bars:
+    """Turn events into one bar a step; totals may be estimates, so a step's end completes it."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.current: tuple[str, TaskID] | None = None
+
+    def __call__(self, event: "Event") -> None:
+        step = event.name.partition(".")[0]
+        if step not in _STEPS:
+            return
+        if self.current is None or self.current[0] != step or event.total is not None:
+            self.end()
+            words = _STEPS[step] if step != "core" else f"{_STEPS[step]}: {event.table or ''}"
+            self.current = (step, self.progress.add_task(words, total=event.total))
+        if event.done is not None:
+            self.progress.advance(self.current[1], event.done)
+
+    def end(self) -> None:
+        if self.current is not None:
+            self.progress.remove_task(self.current[1])
+            self.current = None
+
+
+@contextmanager
+def progress() -> Iterator["Listener"]:
+    """Show a bar on a terminal while the block runs; yields what listens to its events."""
+    shown = Console(stderr=True)
+    bars = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        console=shown,
+        transient=True,
+        disable=not (shown.is_terminal and sys.stderr.isatty()),
+    )
+    with bars:
+        yield _Bars(bars)

@@ -1,0 +1,179 @@
+"""`execintel demo`: everything once, in a root of its own, with generated or with your own logs.
+
+Put here: that root, and what to try next. Keep out: the generator (pipelines/demo).
+"""
+
+import json
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipelines.commands import common
+from pipelines.commands.refresh import tell
+from pipelines.commands.show import print_snapshot
+
+if TYPE_CHECKING:
+    from features.settings import Settings
+
+_MARKER = "DEMO.json"  # names a root that a demo made, and so may remove
+_MINUTE_MS = 60_000
+
+
+def demo(
+    logs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Your own logs instead of generated ones, such as --logs /var/log/executor; "
+            "they are only read and get a root apart from the generated one."
+        ),
+    ] = None,
+) -> None:
+    """Generate a week of logs of 8 symbols, compute every table, publish and show the snapshot.
+
+    Example: execintel demo, or execintel demo --logs /var/log/executor
+
+    Works below EXECINTEL_HOME/demo (own logs: demo-logs) and touches nothing else.
+    """
+    if logs is not None:
+        _demo_of_logs(logs.expanduser().absolute())
+    else:
+        _demo_of_generated()
+
+
+def _demo_of_generated() -> None:
+    from pipelines.demo import generate
+
+    root = common.load_settings().home / "demo"
+    _renew(root, {"logs": "generated"}, always=True)
+    folder = root / "logs"
+    made = generate(folder)
+    common.say(f"generated a week of logs in {folder}")
+    _run(generated_settings(root), made.end_ms)
+
+
+def generated_settings(root: Path) -> "Settings":
+    """Return settings that no variable and no configuration file bends: generated data is alike."""
+    from features.settings import Settings
+
+    defaults = {
+        name: setting.get_default(call_default_factory=True)
+        for name, setting in Settings.model_fields.items()
+    }
+    return common.load_settings(
+        **defaults | {"home": root, "log_dir": root / "logs", "origin": "demo"}
+    )
+
+
+def _demo_of_logs(logs: Path) -> None:
+    if not logs.is_dir():
+        raise common.CommandError(f"--logs {logs}: there is no such folder")
+    root = common.load_settings().home / "demo-logs"
+    _renew(root, {"logs": str(logs)}, always=False)
+    settings = common.load_settings(home=root, log_dir=logs, logs=())
+    _run(settings, None)
+
+
+def _renew(root: Path, marker: dict[str, str], *, always: bool) -> None:
+    """Make an empty root, or keep one that holds the same logs; only a demo's root is removed."""
+    note = root / _MARKER
+    if note.exists():
+        if not always and json.loads(note.read_text()) == marker:
+            return
+        shutil.rmtree(root)
+    elif root.exists() and any(root.iterdir()):
+        raise common.CommandError(
+            f"{root} was not made by a demo: move it away, or set EXECINTEL_HOME to another folder"
+        )
+    root.mkdir(parents=True, exist_ok=True)
+    note.write_text(json.dumps(marker))
+
+
+def _run(settings: "Settings", end_ms: int | None) -> None:
+    """Refresh as of ``end_ms``, or of the newest line, and show what came of it."""
+    from features.lock import writer_lock
+    from pipelines.refresh import Refresh
+
+    with writer_lock(settings.home, "demo", wait_s=0), common.progress() as listen:
+        run = Refresh(settings, publish_older=True, listen=listen)
+        try:
+            run.prepare()
+            run.read()
+            run.as_of_ms = end_ms or newest_line_ms(run) or run.as_of_ms
+            if run.has_lines:
+                run.plan = None
+                run.rebuild_core()
+                if not run.stands:
+                    run.build_features()
+                    run.check()
+                run.publish()
+        finally:
+            run.close()
+    tell(run.report, settings)
+    if run.report.outcome in ("empty", "rejected"):
+        raise typer.Exit(1)
+    print_snapshot(settings, common.open_store(settings), None, None)
+    _next_steps(settings)
+
+
+def newest_line_ms(run: object) -> int | None:
+    """Return the end of the minute of the newest line that was read, or None without one."""
+    from features.lake import data_files
+    from pipelines.intake.kinds import RAW_TABLES
+    from pipelines.refresh import Refresh
+
+    assert isinstance(run, Refresh)
+    newest = [
+        file.maximum.get("event_ms")
+        for name in RAW_TABLES
+        if not name.startswith("raw_market__")  # bars may end long after the last order
+        for file in data_files(run.lake.open(name))
+    ]
+    known = [moment for moment in newest if moment is not None]
+    if not known:
+        return None
+    return min((max(known) // _MINUTE_MS + 1) * _MINUTE_MS, run.now_ms)
+
+
+def _next_steps(settings: "Settings") -> None:
+    from features.snapshot import open_snapshot
+
+    store = common.open_store(settings)
+    with open_snapshot(store.database(store.resolve(None))) as con:
+        names = con.sql(
+            "SELECT symbol FROM feat_router__effectiveness WHERE symbol <> '*'"
+            " ORDER BY n DESC, symbol LIMIT 1"
+        ).fetchall()
+    program = _program()
+    where = {"EXECINTEL_HOME": settings.home, "EXECINTEL_LOG_DIR": settings.log_dir}
+    if settings.origin == "demo":
+        where["EXECINTEL_ORIGIN"] = Path("demo")
+    common.say()
+    common.say("Try next:", style="bold")
+    common.say(
+        "  export " + " ".join(f"{name}={shlex.quote(str(value))}" for name, value in where.items())
+    )
+    for (symbol,) in names:
+        common.say(f"  {program} show {shlex.quote(symbol)}")
+    common.say(
+        f'  {program} sql "SELECT symbol, hour_utc, exp_shrunk, n FROM'
+        ' feat_execution__hourly_expectancy ORDER BY exp_shrunk DESC NULLS LAST LIMIT 5"'
+    )
+    common.say(f"  {program} quarantine")
+    common.say(f"  {program} snapshots rebuild")
+    common.say(f"  {program} doctor")
+
+
+def _program() -> str:
+    """Return how this command is called from here: by name, or by path where PATH lacks it."""
+    if shutil.which("execintel"):
+        return "execintel"
+    called = Path(sys.argv[0]).absolute()
+    if called.name != "execintel":
+        return f"{shlex.quote(sys.executable)} -m pipelines.cli"
+    short = os.path.relpath(called)
+    return shlex.quote(str(called) if short.startswith("..") else short)

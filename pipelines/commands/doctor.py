@@ -1,0 +1,290 @@
+"""`execintel doctor`: what is configured, found, stale, broken or held, and what to do about each.
+
+Put here: looking and advising. Keep out: changing anything.
+"""
+
+import os
+import shutil
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from pipelines.commands import common
+
+if TYPE_CHECKING:
+    from features.settings import Settings
+    from features.snapshot import Store
+
+_FREE_SHARE = 0.05
+_SHOWN = 10
+
+
+@dataclass
+class Findings:
+    """What needs a person (exit code 1) and what is only worth knowing."""
+
+    broken: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def doctor() -> None:
+    """Say what is configured, found, stale, broken or held, and what to do about each.
+
+    Example: execintel doctor || mail -s "execintel needs you" desk@example.org
+
+    Exit code 0 when nothing needs a person, else 1. Nothing is changed.
+    """
+    settings = common.load_settings()
+    found = Findings()
+    _configured(settings)
+    _files(settings, found)
+    _lake(settings, found)
+    store = common.open_store(settings)
+    _snapshot(settings, store, found)
+    _last_failed(store, found)
+    _disk(settings, found)
+    _verdict(found)
+    if found.broken:
+        raise typer.Exit(1)
+
+
+def _configured(settings: "Settings") -> None:
+    from features.settings import Settings, config_path
+
+    config = config_path()
+    named = tomllib.loads(config.read_text("utf-8")) if config else {}
+    variables = {name.upper() for name in os.environ}
+    rows = []
+    for name in Settings.model_fields:
+        if name == "secret_patterns":
+            continue
+        value = getattr(settings, name)
+        if f"EXECINTEL_{name.upper()}" in variables:
+            origin = f"EXECINTEL_{name.upper()}"
+        elif name in named and config:
+            origin = config.name
+        else:
+            origin = "default"
+        if origin != "default" or value not in (None, (), {}):
+            rows.append((name, _plain(value), origin))
+    common.show_table(
+        f"Configured ({config or 'no execintel.toml'})", ("setting", "value", "from"), rows, left=3
+    )
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(str(getattr(item, "path", item)) for item in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {item}" for key, item in value.items())
+    return common.text(value)
+
+
+def _files(settings: "Settings", found: Findings) -> None:
+    from pipelines.intake import sources
+    from pipelines.intake.kinds import RAW_TABLES
+
+    folders = settings.log_folders()
+    if not folders:
+        found.broken.append(
+            "no log folder is configured: set EXECINTEL_LOG_DIR or [[logs]] in execintel.toml"
+        )
+        return
+    looked = sources.discover(folders)
+    sizes: dict[str, list[int]] = {name: [] for name in RAW_TABLES}
+    for file in looked.files:
+        sizes[file.kind.table].append(file.path.stat().st_size)
+    common.show_table(
+        f"Found in {', '.join(str(folder.path) for folder in folders)}",
+        ("raw table", "files", "bytes"),
+        [(name, len(each), common.size(sum(each))) for name, each in sizes.items()],
+    )
+    if not looked.files:
+        found.broken.append(
+            "no file has the name of a log: docs/configuration.md lists the names that are read"
+        )
+    found.broken += [f"{problem.path}: {problem.what}" for problem in looked.problems]
+    found.notes += _some(
+        [f"{path}: no kind claims it, so it is not read" for path in looked.unclaimed],
+        "files that no kind claims",
+    )
+
+
+def _some(lines: list[str], what: str) -> list[str]:
+    if len(lines) <= _SHOWN:
+        return lines
+    return [*lines[:_SHOWN], f"… and {len(lines) - _SHOWN} more {what}"]
+
+
+def _lake(settings: "Settings", found: Findings) -> None:
+    from features.lake import FORMAT_VERSION
+
+    marker = settings.lake_root / "FORMAT"
+    if not marker.exists():
+        common.say(f"lake: none yet at {settings.lake_root}; execintel refresh makes it")
+        return
+    version = marker.read_text().strip()
+    common.say(f"lake: {settings.lake_root}, format {version}")
+    if version != str(FORMAT_VERSION):
+        found.broken.append(
+            f"the lake has format {version}, this release reads {FORMAT_VERSION}: use the release "
+            "that wrote it, or point EXECINTEL_HOME at a new folder"
+        )
+
+
+def _snapshot(settings: "Settings", store: "Store", found: Findings) -> None:
+    from features.snapshot import SnapshotError
+
+    hold = store.hold()
+    if hold is not None:
+        found.broken.append(
+            f"publication is on HOLD since {common.when(hold.since_ms)} by {hold.by}: "
+            f"{hold.reason}. When that is mended: execintel snapshots resume"
+        )
+    current = store.current()
+    if current is None:
+        found.broken.append("nothing is published yet: execintel refresh")
+        return
+    try:
+        manifest = store.manifest(current)
+    except SnapshotError as error:
+        found.broken.append(f"CURRENT is broken: {error}. execintel snapshots rollback --reason …")
+        return
+    newest = max((store.manifest(i) for i in store.ids()), key=lambda each: int(each["created_ms"]))
+    published_ms = max(
+        [p["published_ms"] for p in store.publications() if p["snapshot_id"] == current]
+        or [manifest["created_ms"]]
+    )
+    common.say(
+        f"CURRENT: {current}, as of {common.when(manifest['as_of_ms'])}, "
+        f"published {common.when(published_ms)}; {len(store.ids())} snapshots kept"
+    )
+    idle_s = (common.now_ms() - max(newest["created_ms"], published_ms)) / 1000
+    if idle_s > settings.snapshot_max_age_s and manifest["origin"] != "demo":
+        found.broken.append(
+            f"the last build is {common.span(idle_s)} old, allowed are "
+            f"{common.span(settings.snapshot_max_age_s)}: is execintel up running? "
+            "execintel refresh builds now"
+        )
+    found.broken += _missing_files(manifest["inputs"].values())
+    for check in manifest["checks"]:
+        if check["rows"]:
+            found.notes.append(
+                f"check {check['name']} of CURRENT, {check['rows']} rows: {check['cause']}"
+            )
+            found.notes += [f"    {example}" for example in check["examples"]]
+    _freshness(store, current, found)
+
+
+def _missing_files(inputs: Iterable[dict[str, list[str]]]) -> list[str]:
+    gone = [path for source in inputs for path in source["files"] if not Path(path).exists()]
+    if not gone:
+        return []
+    return [
+        f"{len(gone)} lake files of CURRENT are gone, such as {gone[0]}: moved? "
+        "execintel snapshots relocate LAKE_ROOT; else execintel refresh makes a whole one"
+    ]
+
+
+def _freshness(store: "Store", current: str, found: Findings) -> None:
+    from features.snapshot import open_snapshot
+
+    try:
+        con = open_snapshot(store.database(current))
+    except Exception as error:  # whatever DuckDB finds wrong with the file, it is broken
+        found.broken.append(
+            f"CURRENT cannot be opened ({error}): execintel snapshots rollback --reason …"
+        )
+        return
+    with con:
+        rows = con.sql(
+            "SELECT source, n, last_event_at_utc, lag_s, rejected_24h, required, max_silence_s,"
+            " status FROM feat_ops__source_freshness WHERE symbol = '*' ORDER BY source"
+        ).fetchall()
+    common.show_table(
+        "Sources as of CURRENT",
+        ("source", "status", "required", "lines", "newest event, UTC", "age", "rejected in 24 h"),
+        [
+            (name, status, "yes" if required else "no", n, last, common.span(lag), rejected)
+            for name, n, last, lag, rejected, required, _, status in rows
+        ],
+        left=3,
+    )
+    for name, _, last, lag, _, required, limit, status in rows:
+        if status == "ok":
+            continue
+        words = (
+            f"{name} has no line in the window"
+            if last is None
+            else f"{name} is silent since {common.span(lag)}, allowed are {common.span(limit)}"
+        )
+        if required:
+            found.broken.append(f"{words} and is required: look at the executor that writes it")
+        else:
+            found.notes.append(f"{words}; it is not required")
+
+
+def _last_failed(store: "Store", found: Findings) -> None:
+    rejected = store.rejected()
+    if not rejected:
+        return
+    last = rejected[-1]
+    built = [store.manifest(i)["sequence"] for i in store.ids()]
+    is_newest = last["sequence"] > max(built, default=0)
+    lines = [
+        f"build {last['snapshot_id']} of {common.when(last['created_ms'])} was refused"
+        + (", CURRENT stays as it was" if is_newest else "; a later build passed")
+    ]
+    for check in last["checks"]:
+        if check["name"] in last["failed_checks"]:
+            lines.append(f"    {check['name']}, {check['rows']} rows: {check['cause']}")
+            lines += [f"        {example}" for example in check["examples"]]
+    if is_newest:
+        lines.append("    mend the cause, then execintel refresh")
+        found.broken += ["\n".join(lines)]
+    else:
+        found.notes += ["\n".join(lines)]
+
+
+def _disk(settings: "Settings", found: Findings) -> None:
+    rows = []
+    for name in ("lake", "snapshots", "cache", "dagster"):
+        folder = settings.home / name
+        if folder.is_dir():
+            rows.append((name, common.size(_bytes_below(folder))))
+    if not rows:
+        return
+    disk = shutil.disk_usage(settings.home)
+    rows.append(("free on this disk", common.size(disk.free)))
+    common.show_table(f"Disk under {settings.home}", ("folder", "bytes"), rows)
+    if disk.free < _FREE_SHARE * disk.total:
+        found.broken.append(
+            f"only {common.size(disk.free)} are free under {settings.home}: execintel upkeep "
+            "removes what is not needed, else give it room"
+        )
+
+
+def _bytes_below(folder: Path) -> int:
+    total = 0
+    for where, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(where, name)).st_size
+            except FileNotFoundError:  # a running refresh moves files
+                continue
+    return total
+
+
+def _verdict(found: Findings) -> None:
+    for note in found.notes:
+        common.say(f"note: {note}")
+    if not found.broken:
+        common.say("healthy: nothing needs a person", style="bold green")
+        return
+    common.say(f"{len(found.broken)} to mend:", style="bold red")
+    for fault in found.broken:
+        common.say(f"- {fault}")

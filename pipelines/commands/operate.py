@@ -1,0 +1,59 @@
+"""`execintel upkeep` and `execintel up`: housekeeping, and the schedule on this machine.
+
+Put here: starting them and telling how they ended. Keep out: what they do.
+"""
+
+from typing import Annotated
+
+import typer
+
+from pipelines.commands import common
+
+
+def upkeep() -> None:
+    """Merge the lake's small files and remove what no kept snapshot needs.
+
+    Example: execintel upkeep
+
+    The schedule of execintel up does this too. No number changes, every kept snapshot stays whole.
+    """
+    from pipelines.upkeep import upkeep as run
+
+    report = run(common.load_settings(), now_ms=common.now_ms())
+    common.say(f"snapshots removed: {len(report.snapshots_removed)} (their manifests are archived)")
+    names = sorted(report.files_compacted.keys() | report.files_removed.keys())
+    common.show_table(
+        "Files",
+        ("table", "merged", "removed", "log entries removed"),
+        [
+            (
+                name,
+                report.files_compacted.get(name),
+                report.files_removed.get(name),
+                report.log_files_removed.get(name),
+            )
+            for name in names
+        ],
+    )
+    common.say(f"disk: {common.size(report.bytes_before)} → {common.size(report.bytes_after)}")
+
+
+def up(
+    port: Annotated[
+        int,
+        typer.Option(
+            help="Port of Dagster's pages on this machine, such as --port 3100.", min=1, max=65535
+        ),
+    ] = 3000,
+) -> None:
+    """Refresh by schedule under Dagster, with its pages on this machine, until Ctrl-C.
+
+    Example: EXECINTEL_LOG_DIR=/var/log/executor execintel up --port 3100
+    """
+    from pipelines.up import UpError, main
+
+    settings = common.load_settings()
+    try:
+        main(port=port, settings=settings)
+    except UpError as error:
+        raise common.CommandError(f"{error}") from error

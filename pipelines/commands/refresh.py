@@ -1,0 +1,134 @@
+"""`execintel refresh`: the whole way from new log lines to a published snapshot.
+
+Put here: asking for a refresh and telling how it ended. Keep out: its steps (pipelines/refresh.py).
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipelines.commands import common
+
+if TYPE_CHECKING:
+    from features.settings import Settings
+    from pipelines.refresh import RefreshReport
+
+_AHEAD_LIMIT_MS = 86_400_000  # a later as-of would keep every true snapshot from publication
+
+
+def refresh(
+    logs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of logs, searched with its subfolders, in place of EXECINTEL_LOG_DIR, "
+            "such as --logs /var/log/executor. Logs are only read."
+        ),
+    ] = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            help="End of the windows, ISO 8601, UTC unless it names a zone, such as "
+            "--as-of 2025-11-06T00:00:00Z. Default: now."
+        ),
+    ] = None,
+    publish: Annotated[
+        bool,
+        typer.Option(
+            "--publish",
+            help="Publish also when CURRENT is of a later as-of, such as when going back on "
+            "purpose: --as-of 2025-11-05T00:00:00Z --publish.",
+        ),
+    ] = False,
+) -> None:
+    """Read what the logs have new, compute every table and publish one snapshot.
+
+    Example: execintel refresh --logs /var/log/executor --as-of 2025-11-06T00:00:00Z
+
+    Run it as often as you like: a line counts once, and an equal snapshot is not made twice.
+    Exit code 1 when a check refused the build; CURRENT then stays as it was.
+    """
+    from pipelines.refresh import refresh as run
+
+    if logs is not None and not logs.expanduser().is_dir():
+        raise common.CommandError(f"--logs {logs}: there is no such folder")
+    settings = common.load_settings(**({"log_dir": logs} if logs is not None else {}))
+    as_of_ms = common.parse_time(as_of) if as_of is not None else None
+    if as_of_ms is not None and as_of_ms > common.now_ms() + _AHEAD_LIMIT_MS:
+        raise common.CommandError(
+            f"--as-of {as_of} lies more than a day ahead: nothing could be published after it"
+        )
+    with common.progress() as listen:
+        report = run(settings, as_of_ms=as_of_ms, publish=publish, on_event=listen)
+    tell(report, settings)
+    if report.outcome == "rejected":
+        raise typer.Exit(1)
+
+
+def tell(report: "RefreshReport", settings: "Settings") -> None:
+    """Print what a refresh read, rebuilt and published."""
+    read = {name: t for name, t in sorted(report.intake.tables.items()) if t.lines}
+    if read:
+        common.show_table(
+            "New lines",
+            ("table", "read", "accepted", "rejected", "duplicates"),
+            [(n, t.lines, t.accepted, t.rejected, t.duplicates) for n, t in read.items()],
+        )
+        if any(table.rejected for table in read.values()):
+            common.say("Rejected lines are kept: execintel quarantine shows them and how to mend.")
+    for name, count in sorted(report.core.partitions.items()):
+        common.say(f"{name}: {count} partitions rebuilt, {report.core.rows.get(name, 0)} rows")
+    for problem in report.intake.problems:
+        common.say(f"problem: {problem.path}: {problem.what}", style="yellow")
+    _tell_outcome(report, settings, has_new=bool(read))
+    for check in report.built.checks:
+        if check.rows and check.severity == "warn":
+            common.say(f"warning: {check.name}, {check.rows} rows: {check.cause}", style="yellow")
+
+
+def _tell_outcome(report: "RefreshReport", settings: "Settings", *, has_new: bool) -> None:
+    name = report.snapshot_id
+    if report.outcome == "empty":
+        looked = ", ".join(str(folder.path) for folder in settings.log_folders())
+        common.say(
+            f"no log lines yet, nothing published. Looked in: {looked}"
+            if looked
+            else "no log lines yet, nothing published: no log folder is configured. "
+            "Set EXECINTEL_LOG_DIR, or pass --logs DIR"
+        )
+        for path in report.intake.unclaimed[:5]:
+            common.say(f"not a log by its name: {path}; docs/configuration.md lists the names")
+    elif report.outcome == "unchanged":
+        rows = "new rows lie outside its reach" if has_new else "no new rows"
+        common.say(f"{rows}, no new snapshot: {name} stands")
+    elif report.outcome == "published":
+        spent = sum(report.seconds.values())
+        common.say(f"published {name} in {spent:.1f} s", style="bold green")
+    elif report.outcome == "kept":
+        current = common.open_store(settings).current()
+        common.say(
+            f"kept {name}, not published: it is older than CURRENT ({current}); "
+            "--publish publishes it all the same"
+        )
+    elif report.outcome == "held":
+        hold = common.open_store(settings).hold()
+        why = f" since {common.when(hold.since_ms)} by {hold.by}: {hold.reason}" if hold else ""
+        common.say(
+            f"kept {name}, not published: publication is on HOLD{why}. "
+            "execintel snapshots resume ends the hold",
+            style="yellow",
+        )
+    elif report.outcome == "rejected":
+        _tell_rejection(report)
+
+
+def _tell_rejection(report: "RefreshReport") -> None:
+    common.complain(
+        f"rejected {report.snapshot_id}: {len(report.built.failed)} checks failed; "
+        "CURRENT stays as it was"
+    )
+    for check in report.built.failed:
+        common.complain(f"  {check.name}, {check.rows} rows: {check.cause}")
+        for example in check.examples:
+            common.complain(f"    {example}")
+    common.complain("mend the cause and refresh again; execintel doctor repeats this")

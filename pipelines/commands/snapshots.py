@@ -1,0 +1,273 @@
+"""`execintel snapshots`: what is kept, how it differs, going back, and proving it.
+
+Put here: asking the store and telling. Keep out: every change to the store (features/snapshot.py).
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipelines.commands import common
+
+if TYPE_CHECKING:
+    from features.snapshot import Store
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="List, compare, take back and prove snapshots. Example: execintel snapshots list",
+)
+
+Id = Annotated[
+    str | None,
+    typer.Argument(
+        help="A snapshot's id or the beginning of it, such as 20251106T000000Z; default: CURRENT."
+    ),
+]
+_WAIT_S = 60.0
+
+
+@app.command("list")
+def list_snapshots() -> None:
+    """List the snapshots that are kept, oldest build first, and the builds a check refused.
+
+    Example: execintel snapshots list
+    """
+    settings = common.load_settings()
+    store = common.open_store(settings)
+    published = {p["snapshot_id"] for p in store.publications()}
+    current = store.current()
+    rows = []
+    for snapshot_id in store.ids():
+        manifest = store.manifest(snapshot_id)
+        state = "published" if snapshot_id in published else "kept, never published"
+        rows.append(_row(manifest, "CURRENT" if snapshot_id == current else state))
+    for manifest in store.rejected():
+        rows.append(_row(manifest, f"refused by {', '.join(manifest['failed_checks'])}"))
+    if not rows:
+        common.say(f"no snapshot under {store.root}: execintel refresh makes the first")
+        return
+    common.show_table(
+        f"Snapshots under {store.root}",
+        ("snapshot", "state", "as of", "built", "environment", "number"),
+        rows,
+        left=5,
+    )
+    hold = store.hold()
+    if hold is not None:
+        common.say(
+            f"HOLD since {common.when(hold.since_ms)} by {hold.by}: {hold.reason}. "
+            "execintel snapshots resume ends it",
+            style="bold red",
+        )
+
+
+def _row(manifest: dict[str, object], state: str) -> tuple[object, ...]:
+    as_of_ms, created_ms = manifest["as_of_ms"], manifest["created_ms"]
+    assert isinstance(as_of_ms, int)
+    assert isinstance(created_ms, int)
+    return (
+        manifest["snapshot_id"],
+        state,
+        common.when(as_of_ms),
+        common.when(created_ms),
+        manifest["environment"],
+        manifest["sequence"],
+    )
+
+
+@app.command()
+def diff(
+    before: Annotated[
+        str, typer.Argument(help="The older snapshot's id, or the beginning of it: 20251105T.")
+    ],
+    after: Annotated[
+        str, typer.Argument(help="The newer snapshot's id, or the beginning of it: 20251106T.")
+    ],
+    examples: Annotated[
+        int,
+        typer.Option(help="Changed values to show of each table, such as --examples 20.", min=0),
+    ] = 5,
+) -> None:
+    """Say which rows of which tables differ between two snapshots, with examples.
+
+    Example: execintel snapshots diff 20251105T 20251106T
+    """
+    from features import snapshot
+
+    settings = common.load_settings()
+    store = common.open_store(settings)
+    ids = store.resolve(before), store.resolve(after)
+    is_equal = True
+    for item in snapshot.diff(store, *ids):
+        is_equal = False
+        common.say(
+            f"{item['table']}: {item['added']} rows added, {item['removed']} removed, "
+            f"{item['changed']} changed"
+        )
+        for key, column, old, new in item["examples"][:examples]:
+            named = ", ".join(str(part) for part in key)
+            common.say(f"    {named}: {column} {common.text(old)} → {common.text(new)}")
+    if is_equal:
+        common.say(f"{ids[0]} and {ids[1]} hold equal rows in every table")
+
+
+@app.command()
+def rollback(
+    snapshot: Annotated[
+        str | None,
+        typer.Argument(
+            help="Where to go back to, such as 20251105T; default: what was published before "
+            "CURRENT."
+        ),
+    ] = None,
+    reason: Annotated[
+        str,
+        typer.Option(
+            help='Why, for those who meet the hold, such as --reason "fees of the 5th are wrong".'
+        ),
+    ] = "",
+) -> None:
+    """Point CURRENT at an earlier snapshot and hold publication until you resume it.
+
+    Example: execintel snapshots rollback --reason "fees of the 5th are wrong"
+
+    Refresh goes on building and keeps what it builds, but publishes nothing.
+    """
+    from features.lock import writer_lock
+    from pipelines.refresh import operator
+
+    if not reason.strip():
+        raise common.CommandError(
+            'a rollback needs its reason: --reason "why", for those after you'
+        )
+    settings = common.load_settings()
+    store = common.open_store(settings)
+    with writer_lock(settings.home, "rollback", wait_s=_WAIT_S):
+        before = store.resolve(None)
+        now = store.rollback(snapshot, now_ms=common.now_ms(), by=operator(), reason=reason.strip())
+    common.say(f"CURRENT went back from {before} to {now}; publication is on HOLD")
+    common.say("when the cause is mended: execintel snapshots resume, then execintel refresh")
+
+
+@app.command()
+def resume() -> None:
+    """End a hold: the next refresh publishes again.
+
+    Example: execintel snapshots resume && execintel refresh
+    """
+    from features.lock import writer_lock
+
+    settings = common.load_settings()
+    store = common.open_store(settings)
+    with writer_lock(settings.home, "resume", wait_s=_WAIT_S):
+        hold = store.resume()
+    if hold is None:
+        common.say("there was no hold: refresh publishes")
+    else:
+        common.say(
+            f"the hold of {hold.by} since {common.when(hold.since_ms)} is over ({hold.reason}); "
+            "execintel refresh publishes the next snapshot"
+        )
+
+
+@app.command()
+def verify(
+    snapshot: Id = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every kept snapshot: execintel snapshots verify --all.")
+    ] = False,
+) -> None:
+    """Compare a snapshot's files, tables and inputs with its manifest; exit code 1 on a fault.
+
+    Example: execintel snapshots verify --all
+    """
+    store = common.open_store(common.load_settings())
+    fault_n = 0
+    for snapshot_id in _chosen(store, snapshot, every):
+        faults = store.verify(snapshot_id)
+        fault_n += len(faults)
+        if not faults:
+            common.say(f"{snapshot_id}: every file and table is as published")
+        for fault in faults:
+            common.complain(f"{snapshot_id}: {fault}")
+    if fault_n:
+        common.complain("go back to a whole one: execintel snapshots rollback --reason …")
+        raise typer.Exit(1)
+
+
+@app.command()
+def rebuild(snapshot: Id = None) -> None:
+    """Compute a snapshot again from the lines it came from and compare digests, table by table.
+
+    Example: execintel snapshots rebuild 20251106T000000Z
+
+    Nothing is changed. Other code than the snapshot's is refused, naming both.
+    Exit code 1 when a digest differs.
+    """
+    from features.lock import writer_lock
+    from features.reproduce import rebuild_snapshot
+
+    settings = common.load_settings()
+    store = common.open_store(settings)
+    snapshot_id = store.resolve(snapshot)
+    scratch = settings.home / "cache" / "rebuild"
+    with (
+        writer_lock(settings.home, "snapshots rebuild", wait_s=_WAIT_S),
+        common.progress() as listen,
+    ):
+        tables = rebuild_snapshot(store, settings, snapshot_id, scratch, listen)
+    common.show_table(
+        f"{snapshot_id} computed again",
+        ("table", "digest", "in the manifest", "computed", "rows"),
+        [
+            (t.table, "equal" if t.is_equal else "DIFFERS", t.expected[:16], t.found[:16], t.rows)
+            for t in tables
+        ],
+        left=4,
+    )
+    if not all(table.is_equal for table in tables):
+        raise common.CommandError(
+            f"{snapshot_id} could not be reproduced: its lake was changed from outside, "
+            "or the build is not deterministic on this machine"
+        )
+    common.say("every table has the same rows as when it was published")
+
+
+@app.command()
+def relocate(
+    lake_root: Annotated[
+        Path,
+        typer.Argument(help="The lake's folder as it is now, such as /srv/execintel/lake."),
+    ],
+    snapshot: Annotated[
+        str | None,
+        typer.Option(help="Only this one, such as --snapshot 20251106T; default: every one."),
+    ] = None,
+) -> None:
+    """Point the raw and core views of snapshots at a lake that was moved.
+
+    Example: execintel snapshots relocate /srv/execintel/lake
+    """
+    from features.lock import writer_lock
+
+    settings = common.load_settings()
+    store = common.open_store(settings)
+    root = lake_root.expanduser().absolute()
+    if not root.is_dir():
+        raise common.CommandError(f"{root} is no folder: name the one that holds raw_… and core_…")
+    with writer_lock(settings.home, "relocate", wait_s=_WAIT_S):
+        for snapshot_id in _chosen(store, snapshot, every=snapshot is None):
+            count = store.relocate(snapshot_id, root)
+            common.say(f"{snapshot_id}: {count} views read from {root}")
+
+
+def _chosen(store: "Store", snapshot: str | None, every: bool) -> list[str]:
+    if not every:
+        return [store.resolve(snapshot)]
+    if snapshot is not None:
+        raise common.CommandError("name one snapshot or say --all, not both")
+    ids = store.ids()
+    if not ids:
+        store.resolve(None)  # raises, saying what to do
+    return ids

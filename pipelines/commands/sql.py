@@ -1,0 +1,78 @@
+"""`execintel sql`: any SELECT on a snapshot, with nothing else in reach.
+
+Put here: formats of the answer. Keep out: the confinement itself (features/snapshot.py).
+"""
+
+import csv
+import json
+import sys
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from pipelines.commands import common
+from pipelines.commands.show import SnapshotOption
+
+
+class Format(StrEnum):
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
+def sql(
+    query: Annotated[
+        str,
+        typer.Argument(
+            help='One SELECT, such as "SELECT symbol, fill_ratio, fill_known_n FROM '
+            'feat_router__effectiveness"; "SHOW TABLES" lists what there is.'
+        ),
+    ],
+    snapshot: SnapshotOption = None,
+    output: Annotated[
+        Format,
+        typer.Option(
+            "--format",
+            help="table for people, csv or json (a list of objects) for programs, "
+            "such as --format csv. NULL is –, empty and null.",
+        ),
+    ] = Format.TABLE,
+) -> None:
+    """Ask the newest snapshot anything in SQL: feature tables, and every raw and core row.
+
+    Example: execintel sql "SELECT symbol, n, slip_bps_q50 FROM feat_execution__slippage_quartiles
+    WHERE hour_utc = -1"
+
+    Start with "SHOW TABLES" and "DESCRIBE feat_symbol__performance". The query can only read,
+    and only this snapshot's own files: no other file, no network, no write.
+    """
+    import duckdb
+
+    from features.snapshot import open_confined, select_only
+
+    settings = common.load_settings()
+    store = common.open_store(settings)
+    snapshot_id = store.resolve(snapshot)
+    inputs = store.manifest(snapshot_id)["inputs"].values()
+    files = [path for source in inputs for path in source["files"]]
+    try:
+        with open_confined(store.database(snapshot_id), files) as con:
+            relation = select_only(con, query)
+            columns, rows = relation.columns, relation.fetchall()
+    except duckdb.Error as error:
+        raise common.CommandError(f"{error}") from error
+    _write(output, columns, rows)
+
+
+def _write(output: Format, columns: list[str], rows: list[tuple[Any, ...]]) -> None:
+    if output is Format.CSV:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+    elif output is Format.JSON:
+        objects = [dict(zip(columns, row, strict=True)) for row in rows]
+        typer.echo(json.dumps(objects, default=str, ensure_ascii=False, indent=1))
+    else:
+        common.show_table("", columns, rows, left=len(columns))
+        common.say(f"{len(rows)} rows")
