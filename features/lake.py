@@ -5,10 +5,12 @@ Callers hold the writer lock (features/lock.py) for every call that commits.
 """
 
 import datetime as dt
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import (
@@ -18,6 +20,7 @@ from deltalake import (
     Transaction,
     write_deltalake,
 )
+from deltalake.transaction import AddAction
 
 FORMAT_VERSION = 1
 _MASK_63 = (1 << 63) - 1  # Delta transaction versions are signed 64-bit
@@ -100,6 +103,20 @@ class Lake:
             post_commithook_properties=_QUIET,
         )
 
+    def add(
+        self, table: DeltaTable, files: Iterable[DataFile], transactions: Mapping[str, int]
+    ) -> None:
+        """Append Parquet files that stand in the table's folder already, in one commit."""
+        root = _root(table)
+        table.create_write_transaction(
+            [_add_action(file, root) for file in files],
+            "append",
+            table.schema(),
+            partition_by=table.metadata().partition_columns,
+            commit_properties=_commit(transactions),
+            post_commithook_properties=_QUIET,
+        )
+
     def replace(
         self,
         table: DeltaTable,
@@ -130,6 +147,29 @@ def _commit(transactions: Mapping[str, int]) -> CommitProperties:
     )
 
 
+def _root(table: DeltaTable) -> Path:
+    """Return the folder of a table; its URI is percent-encoded."""
+    return Path(unquote(table.table_uri.removeprefix("file://")))
+
+
+def _add_action(file: DataFile, root: Path) -> AddAction:
+    path = Path(file.path)
+    stats = {
+        "numRecords": file.rows,
+        "minValues": dict(file.minimum),
+        "maxValues": dict(file.maximum),
+        "nullCount": {},
+    }
+    return AddAction(
+        path=path.relative_to(root).as_posix(),
+        size=file.bytes,
+        partition_values=file.partition,
+        modification_time=path.stat().st_mtime_ns // 1_000_000,
+        data_change=True,
+        stats=json.dumps(stats),
+    )
+
+
 def positive_63(value: int) -> int:
     """Fold any integer into the range that a Delta transaction version can hold."""
     return value & _MASK_63
@@ -138,13 +178,13 @@ def positive_63(value: int) -> int:
 def data_files(table: DeltaTable) -> list[DataFile]:
     """List the live files of an opened table version, sorted by path, with their statistics."""
     actions = pa.table(table.get_add_actions(flatten=True))
-    root = table.table_uri.removeprefix("file://").rstrip("/")
+    root = _root(table)
     names = actions.column_names
     found = []
     for row in actions.to_pylist():
         found.append(
             DataFile(
-                path=f"{root}/{row['path']}",
+                path=str(root / unquote(row["path"])),
                 rows=row.get("num_records") or 0,
                 bytes=row["size_bytes"],
                 partition={n[10:]: row[n] for n in names if n.startswith("partition.")},
