@@ -202,7 +202,9 @@ def _attempt(
     if kind < 0.12:
         return [*made, error_line(symbol, event_ms)]
     if kind < 0.9:  # the others are closes without an attempt
-        status = dice.choice(("FILLED", "FILLED", "NEW", "CANCELED", "PARTIALLY_FILLED", "REJECTED"))
+        status = dice.choice(
+            ("FILLED", "FILLED", "NEW", "CANCELED", "PARTIALLY_FILLED", "REJECTED")
+        )
         is_known = status in ("FILLED", "PARTIALLY_FILLED")
         made.append(
             router_line(
@@ -218,7 +220,9 @@ def _attempt(
         if dice.random() < 0.25:  # a retry, seen again up to 20 hours away
             again_ms = event_ms + dice.randrange(-20 * HOUR_MS, 20 * HOUR_MS)
             made.append(
-                router_line(attempt_id, symbol, again_ms, status="NEW", mark=mark, fill=0.0, qty=0.0)
+                router_line(
+                    attempt_id, symbol, again_ms, status="NEW", mark=mark, fill=0.0, qty=0.0
+                )
             )
         if dice.random() < 0.5:
             late_ms = dice.choice((200, 23 * HOUR_MS, 30 * HOUR_MS))
