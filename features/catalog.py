@@ -20,15 +20,17 @@ Column = tuple[str, str]  # table, column
 Lineage = dict[str, list[Column]]
 
 _HERE = Path(__file__).parent
-# What build.py sets up beside the stored tables: the tables behind each, and its columns.
+# What build.py and rebuild.py set up beside the stored tables: the tables behind each, and its columns.
 _SET_UP: dict[str, Callable[[Collection[str]], tuple[str, ...]]] = {
     "raw_sources": lambda raw: tuple(sorted(raw)),
     "edge_hours": lambda raw: ("core_execution__hourly",),  # the same sums over parts of hours
+    "spoken_hours": lambda raw: ("raw_orders__events",),
     "rebuild_hours": lambda raw: (),
     "source_rules": lambda raw: (),
 }
 _BUILD_COLUMNS: dict[str, tuple[str, ...]] = {
     "raw_sources": ("source", "symbol", "event_ms", "ingested_ms", "reject_reason"),
+    "spoken_hours": ("environment", "account", "hour_n"),
     "rebuild_hours": ("hour_ms", "part"),
     "source_rules": ("source", "required", "max_silence_s"),
 }

@@ -9,8 +9,8 @@ import dagster as dg
 
 from features.settings import Settings
 from pipelines.assets.run import WRITER_TAG
-from pipelines.intake import sources
 from pipelines.assets.upkeep import maintain
+from pipelines.intake import sources
 
 _TAGS = {WRITER_TAG: "one"}
 _BUSY = [

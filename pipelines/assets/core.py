@@ -20,4 +20,5 @@ def core_tables(refresh: dg.ResourceParam[Refresh]) -> Iterator[dg.MaterializeRe
             "partitions rebuilt": report.partitions.get(name, 0),
             "rows rebuilt": report.rows.get(name, 0),
         }
-        yield dg.MaterializeResult(asset_key=name, metadata=metadata)
+        version = dg.DataVersion(str(metadata["Delta version"]))
+        yield dg.MaterializeResult(asset_key=name, metadata=metadata, data_version=version)

@@ -23,4 +23,7 @@ def snapshot(refresh: dg.ResourceParam[Refresh]) -> Iterator[dg.MaterializeResul
     outcome = refresh.publish()
     if outcome == "rejected":
         raise describe.rejection(refresh.store, refresh.report)
-    yield dg.MaterializeResult(metadata=describe.published(refresh.store, refresh.report))
+    yield dg.MaterializeResult(
+        metadata=describe.published(refresh.store, refresh.report),
+        data_version=dg.DataVersion(str(refresh.report.snapshot_id)),
+    )

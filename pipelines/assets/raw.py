@@ -22,4 +22,5 @@ def raw_tables(
     for name in sorted(names):
         found = report.tables.get(name, TableIntake())
         metadata = describe.stored(refresh.lake, name) | describe.counts(found)
-        yield dg.MaterializeResult(asset_key=name, metadata=metadata)
+        version = dg.DataVersion(str(metadata["Delta version"]))
+        yield dg.MaterializeResult(asset_key=name, metadata=metadata, data_version=version)
