@@ -1,0 +1,169 @@
+"""The window as of a time: core_window__outcomes and core_window__hourly."""
+
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.features.sql.literal import (
+    D,
+    H,
+    Line,
+    M,
+    Row,
+    S,
+    T,
+    asked,
+    build_window,
+    order,
+    outcome,
+    plan,
+)
+
+Con = duckdb.DuckDBPyConnection
+
+WEEK = 7 * D
+
+
+def window(con: Con, *lines: Line, **choice: Any) -> tuple[list[Row], list[Row]]:
+    """Return the rows of both window tables over literal lines."""
+    build_window(con, plan(**choice), *lines)
+    outcomes = con.sql("FROM core_window__outcomes ORDER BY event_ms, attempt_id, symbol")
+    hours = con.sql("FROM core_window__hourly ORDER BY hour_ms, symbol, venue, account")
+    return outcomes.to_arrow_table().to_pylist(), hours.to_arrow_table().to_pylist()
+
+
+@pytest.mark.parametrize("as_of_ms", [T + D, T + D - 1, T + D + 1, T + D + 25 * M, T + D + 59 * M])
+def test_window_is_open_at_its_start_and_closed_at_as_of(con: Con, as_of_ms: int) -> None:
+    lines = [
+        outcome(at=as_of_ms - WEEK),  # exactly a week old -> out
+        outcome(at=as_of_ms - WEEK + 1, attempt_id="first"),  # one ms younger -> in
+        outcome(at=as_of_ms, attempt_id="last"),  # at as-of -> in
+        outcome(at=as_of_ms + 1),  # after -> out
+    ]
+    outcomes, hours = window(con, *lines, as_of_ms=as_of_ms)
+    assert [row["attempt_id"] for row in outcomes] == ["first", "last"]
+    assert sum(row["n"] for row in hours) == 2
+
+
+def test_close_after_as_of_does_not_count(con: Con) -> None:
+    # an attempt of the window, in a whole hour, closed later -> traded, no PnL yet
+    close: dict[str, Any] = {"notional_usd": 10.0, "realized_pnl_usd": 2.0}
+    line = outcome(close_ms=T + D + 1, closed_notional_usd=10.0, **close)
+    (row,), (hour,) = window(con, line, as_of_ms=T + D)
+    assert (row["realized_pnl_usd"], row["closed_notional_usd"], row["close_n"]) == (None, None, 0)
+    assert (hour["pnl_usd"], hour["close_n"], hour["notional_usd"]) == (None, 0, 10.0)
+    # known one ms later -> counts
+    (row,), (hour,) = window(con, line, as_of_ms=T + D + 1)
+    assert (row["realized_pnl_usd"], row["closed_notional_usd"], row["close_n"]) == (2.0, 10.0, 1)
+    assert (hour["pnl_usd"], hour["close_n"]) == (2.0, 1)
+
+
+def test_other_environments_are_left_out(con: Con) -> None:
+    lines = [outcome(environment=name) for name in ("live", "testnet", "paper", "backtest")]
+    outcomes, hours = window(con, *lines, environment="testnet")
+    assert [row["environment"] for row in outcomes] == ["testnet"]
+    assert [row["environment"] for row in hours] == ["testnet"]
+
+
+def test_one_symbol_of_two_venues_is_kept_apart_where_asked(con: Con) -> None:
+    lines = [outcome(venue="binance"), outcome(venue="kraken")]
+    outcomes, hours = window(con, *lines, symbol_key="venue_symbol")
+    assert {row["symbol"] for row in outcomes} == {"binance:ETHUSDT", "kraken:ETHUSDT"}
+    assert [row["symbol"] for row in hours] == ["binance:ETHUSDT", "kraken:ETHUSDT"]
+    outcomes, hours = window(con, *lines)
+    assert {row["symbol"] for row in outcomes + hours} == {"ETHUSDT"}
+
+
+def test_errors_and_submissions_are_cut_at_the_window_too(con: Con) -> None:
+    as_of_ms = T + D + 25 * M
+    edge = as_of_ms - WEEK
+    lines = [
+        *(order("order_error", None, at=at) for at in (edge, edge + 1, as_of_ms, as_of_ms + 1)),
+        *(asked(f"a{at}", at=at) for at in (edge, edge + 1, T, as_of_ms, as_of_ms + 1)),
+    ]
+    _, hours = window(con, *lines, as_of_ms=as_of_ms)
+    assert sum(row["error_n"] for row in hours) == 2
+    assert sum(row["no_outcome_n"] for row in hours) == 3
+
+
+def test_hour_before_the_window_with_a_late_close_stays_out(con: Con) -> None:
+    # an attempt just before the window whose close came after as-of -> in neither
+    before = T + D - WEEK - 30 * M
+    line = outcome(at=before, close_ms=T + 2 * D, realized_pnl_usd=1.0)
+    assert window(con, line, as_of_ms=T + D) == ([], [])
+
+
+# ------------------------------------------------------------------------------ random windows
+
+TIMES = st.one_of(
+    st.integers(-WEEK - 2 * H, 2 * H),
+    st.sampled_from([-WEEK - 1, -WEEK, -WEEK + 1, -1, 0, 1, -H, -H + 1]),
+)
+CENTS = st.integers(-1000, 1000).map(lambda n: n / 100)
+ATTEMPTS = st.builds(
+    lambda at, kind, symbol, pnl, delay, slip: {
+        "at": at,
+        "kind": kind,
+        "symbol": symbol,
+        "notional_usd": 10.0 if kind in ("filled", "partial") else None,
+        "slippage_bps": slip if kind in ("filled", "partial") else None,
+        "realized_pnl_usd": pnl,
+        "delay": delay,
+    },
+    TIMES,
+    st.sampled_from(["filled", "partial", "unfilled", "rejected", "error", "unknown"]),
+    st.sampled_from(["ETHUSDT", "BTCUSDT"]),
+    st.one_of(st.none(), CENTS),
+    st.integers(0, 3 * H),
+    st.one_of(st.none(), CENTS),
+)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    as_of=st.one_of(st.integers(0, 2 * H), st.sampled_from([0, 1, H - 1, H, H + 1])),
+    rows=st.lists(ATTEMPTS, max_size=30),
+)
+def test_whole_hours_and_edge_hours_are_the_outcomes_of_the_window(
+    con: Con, as_of: int, rows: list[Row]
+) -> None:
+    as_of_ms = T + 3 * D + as_of
+    lines = []
+    for row in rows:
+        row = dict(row)
+        at, kind, delay = as_of_ms + row.pop("at"), row.pop("kind"), row.pop("delay")
+        if row["realized_pnl_usd"] is not None:
+            row["close_ms"] = at + delay
+        lines.append(outcome(kind, at=at, **row))
+    _, hours = window(con, *lines, as_of_ms=as_of_ms)
+
+    # the same from the literal rows, by their times alone
+    seen = [line.values for line in lines if 0 <= as_of_ms - line.values["event_ms"] < WEEK]
+    for symbol in ("ETHUSDT", "BTCUSDT"):
+        mine = [row for row in seen if row["symbol"] == symbol]
+        known = [row for row in mine if row.get("close_ms") and row["close_ms"] <= as_of_ms]
+        here = [row for row in hours if row["symbol"] == symbol]
+        assert sum(row["n"] for row in here) == len(mine)
+        assert sum(row["close_n"] for row in here) == len(known)
+        assert sum(row["unknown_n"] for row in here) == sum(
+            row["outcome"] == "unknown" for row in mine
+        )
+        assert sum(row["pnl_usd"] or 0.0 for row in here) == pytest.approx(
+            sum(row["realized_pnl_usd"] for row in known), abs=1e-9
+        )
+        assert sum(row["notional_usd"] or 0.0 for row in here) == sum(
+            row["notional_usd"] or 0.0 for row in mine
+        )
+        slips = [row["slippage_bps"] for row in mine if row["slippage_bps"] is not None]
+        assert sum(row["slip_n"] for row in here) == len(slips)
+        assert sum(row["slip_bps"] or 0.0 for row in here) == pytest.approx(sum(slips), abs=1e-9)
+
+
+def test_hours_of_both_sides_of_midnight_stand_apart(con: Con) -> None:
+    # half a second each side of midnight -> hours 23 and 0
+    outcomes, hours = window(con, outcome(at=T - S // 2), outcome(at=T + S // 2))
+    assert [row["hour_utc"] for row in outcomes] == [23, 0]
+    assert [(row["hour_ms"], row["hour_utc"]) for row in hours] == [(T - H, 23), (T, 0)]
