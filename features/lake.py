@@ -32,7 +32,7 @@ class LakeFormatError(RuntimeError):
 
 @dataclass(frozen=True)
 class DataFile:
-    """One live Parquet file of a table version, with the statistics that Delta keeps of it."""
+    """One live Parquet file of a table version, with Delta's statistics of its integer columns."""
 
     path: str
     rows: int
@@ -42,11 +42,28 @@ class DataFile:
     maximum: Mapping[str, Any]
 
 
+class LakeTable(DeltaTable):
+    """A Delta table that lists the files of its version once."""
+
+    _listed: tuple[int, list[DataFile]] | None = None
+
+    def data_files(self) -> list[DataFile]:
+        version = self.version()
+        if self._listed is None or self._listed[0] != version:
+            self._listed = (version, _list_files(self))
+        return self._listed[1]
+
+
 class Lake:
-    """Delta tables below ``root``; one folder a table, named as the table."""
+    """Delta tables below ``root``; one folder a table, named as the table.
+
+    Opened tables are kept for the life of this object: opening again reads only new commits.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._newest: dict[str, LakeTable] = {}
+        self._named: dict[tuple[str, int], LakeTable] = {}
 
     def prepare(self) -> None:
         """Create the lake folder and its format marker.
@@ -68,12 +85,23 @@ class Lake:
         return self.root / table
 
     def exists(self, table: str) -> bool:
-        return (self.path(table) / "_delta_log").is_dir() and DeltaTable.is_deltatable(
-            str(self.path(table))
+        return table in self._newest or (
+            (self.path(table) / "_delta_log").is_dir()
+            and DeltaTable.is_deltatable(str(self.path(table)))
         )
 
-    def open(self, table: str, version: int | None = None) -> DeltaTable:
-        return DeltaTable(str(self.path(table)), version=version)
+    def open(self, table: str, version: int | None = None) -> LakeTable:
+        """Open the newest version of a table, or a named one; callers share the handle."""
+        newest = self._newest.get(table)
+        if newest is None:
+            newest = self._newest[table] = LakeTable(str(self.path(table)))
+        else:
+            newest.update_incremental()
+        if version is None or version == newest.version():
+            return newest
+        if (table, version) not in self._named:
+            self._named[table, version] = LakeTable(str(self.path(table)), version=version)
+        return self._named[table, version]
 
     def ensure(self, table: str, schema: pa.Schema, partition_by: list[str], comment: str) -> None:
         """Create ``table`` when absent and add columns that ``schema`` has and the table lacks."""
@@ -177,21 +205,33 @@ def positive_63(value: int) -> int:
 
 def data_files(table: DeltaTable) -> list[DataFile]:
     """List the live files of an opened table version, sorted by path, with their statistics."""
+    return table.data_files() if isinstance(table, LakeTable) else _list_files(table)
+
+
+def _list_files(table: DeltaTable) -> list[DataFile]:
     actions = pa.table(table.get_add_actions(flatten=True))
     root = _root(table)
-    names = actions.column_names
-    found = []
-    for row in actions.to_pylist():
-        found.append(
-            DataFile(
-                path=str(root / unquote(row["path"])),
-                rows=row.get("num_records") or 0,
-                bytes=row["size_bytes"],
-                partition={n[10:]: row[n] for n in names if n.startswith("partition.")},
-                minimum={n[4:]: row[n] for n in names if n.startswith("min.")},
-                maximum={n[4:]: row[n] for n in names if n.startswith("max.")},
-            )
+    columns = {
+        field.name: actions[field.name].to_pylist()
+        for field in actions.schema
+        if not field.name.startswith(("min.", "max.", "null_count."))
+        or (pa.types.is_integer(field.type) and not field.name.startswith("null_count."))
+    }
+    partitions = {n[10:]: v for n, v in columns.items() if n.startswith("partition.")}
+    minima = {n[4:]: v for n, v in columns.items() if n.startswith("min.")}
+    maxima = {n[4:]: v for n, v in columns.items() if n.startswith("max.")}
+    rows = columns.get("num_records", [None] * actions.num_rows)
+    found = [
+        DataFile(
+            path=str(root / unquote(path)),
+            rows=rows[k] or 0,
+            bytes=columns["size_bytes"][k],
+            partition={name: values[k] for name, values in partitions.items()},
+            minimum={name: values[k] for name, values in minima.items()},
+            maximum={name: values[k] for name, values in maxima.items()},
         )
+        for k, path in enumerate(columns["path"])
+    ]
     return sorted(found, key=lambda file: file.path)
 
 

@@ -74,7 +74,8 @@ def rebuild(
     for table in catalog.layer("core"):
         if table.name.startswith("core_window__"):
             continue
-        _ensure(lake, con, table, raw)
+        if not lake.exists(table.name):
+            _ensure(lake, con, table, raw)
         _rebuild_table(
             lake, con, table, params, raw, newest, window_ms, window_only, report, listen
         )
@@ -155,6 +156,9 @@ def _rebuild_table(
         hours = {hour for hour in hours if window_ms[0] <= hour < window_ms[1]}
     if not hours and consumed == newest:
         return
+    if all(built_by != definition for _, built_by in parts):
+        _ensure(lake, con, table, raw)  # a new definition may bring new columns
+        target = lake.open(table.name)
     plan = _plan(hours, files, _rows_by_day(con, raw, hours))
     batches = _batches(plan) or [_Work()]
     listen(Event("core.planned", table=table.name, total=len(batches)))
@@ -410,7 +414,7 @@ WITH lines AS (
 )
 SELECT DISTINCT source, event_ms // 3600000 * 3600000 AS hour_ms
 FROM lines
-WHERE id IN (
+WHERE event_ms IS NOT NULL AND id IN (
     SELECT id FROM lines
     WHERE event_ms // 3600000 * 3600000 IN (SELECT hour_ms FROM rebuild_hours)
 )

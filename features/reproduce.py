@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from features import build, params
 from features.engines import duckdb as engine
 from features.events import Listener
-from features.lake import Lake
+from features.lake import Lake, LakeTable
 from features.rebuild import DAY_MS, rebuild
 from features.settings import Freshness, Settings
 from features.snapshot import SnapshotError, Store
@@ -50,7 +49,7 @@ class _LakeAt(Lake):
     def path(self, table: str) -> Path:
         return self._source.path(table) if table in self._versions else super().path(table)
 
-    def open(self, table: str, version: int | None = None) -> DeltaTable:
+    def open(self, table: str, version: int | None = None) -> LakeTable:
         return super().open(table, self._versions.get(table, version))
 
 

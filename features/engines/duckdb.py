@@ -34,6 +34,7 @@ def connect(
     con = duckdb.connect(database)
     con.execute(f"SET memory_limit = '{memory_limit_mb}MB'")
     con.execute("SET TimeZone = 'UTC'")
+    con.execute("SET parquet_metadata_cache = true")  # a build reads the same files many times
     con.execute("SET preserve_insertion_order = false")  # every table is sorted where order counts
     if spill is not None:
         spill.mkdir(parents=True, exist_ok=True)
