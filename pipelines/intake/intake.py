@@ -3,7 +3,8 @@
 Put here: the loop from files to commits. Keep out: file identity, splitting, decoding.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import duckdb
@@ -32,6 +33,16 @@ class TableIntake:
     duplicates: int = 0
     commits: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
+
+    def count(self, written: decode.Written) -> None:
+        rejected = sum(written.reasons.values())
+        self.lines += written.lines
+        self.accepted += written.rows - rejected
+        self.rejected += rejected
+        self.duplicates += written.lines - written.rows
+        self.commits += 1
+        for reason, number in written.reasons.items():
+            self.reasons[reason] = self.reasons.get(reason, 0) + number
 
 
 @dataclass
@@ -66,126 +77,113 @@ def ingest(
     ``tables`` limits it to some raw tables. The caller holds the writer lock.
     """
     found = sources.discover(settings.log_folders())
-    report = IntakeReport(problems=list(found.problems), unclaimed=[str(p) for p in found.unclaimed])
+    report = IntakeReport(
+        problems=list(found.problems), unclaimed=[str(p) for p in found.unclaimed]
+    )
     seen = sources.SeenFiles(settings.home / "cache" / "files.json")
-    con = decode.connect(settings.secret_patterns)
-    total = sum(file.path.stat().st_size for file in found.files if file.path.exists())
-    listen(Event("intake.found", total=total))
+    listen(Event("intake.found", total=sum(file.size for file in found.files)))
     handles: dict[str, DeltaTable] = {}
-    for file in found.files:
-        name = file.kind.table
-        if tables is not None and name not in tables:
-            continue
-        if name not in handles:
-            handles[name] = lake.open(name)
-            report.tables[name] = TableIntake()
-        try:
-            _read_file(con, lake, handles[name], file, seen, now_ms, report.tables[name], listen)
-        except lines.DamagedFile as error:
-            report.problems.append(sources.Problem(file.path, str(error)))
-        except FileNotFoundError:
-            report.problems.append(
-                sources.Problem(file.path, "vanished while it was read; the next run looks again")
-            )
-    con.close()
-    if found.files:
-        seen.save()
+    with decode.connect(settings.secret_patterns, settings.memory_limit_mb) as con:
+        for file in found.files:
+            name = file.kind.table
+            if tables is not None and name not in tables:
+                seen.keep(file)
+                continue
+            if name not in handles:
+                handles[name] = lake.open(name)
+                report.tables[name] = TableIntake()
+            run = _Run(con, lake, handles[name], now_ms, report.tables[name], listen)
+            try:
+                note = _read_file(run, file, seen)
+            except lines.UnreadableFile as error:
+                note = str(error)
+            except FileNotFoundError:
+                note = "vanished while it was read; the next run looks again"
+            if note is not None:
+                report.problems.append(sources.Problem(file.path, note))
+    seen.save()
     return report
 
 
-def _read_file(
-    con: duckdb.DuckDBPyConnection,
-    lake: Lake,
-    table: DeltaTable,
-    file: sources.LogFile,
-    seen: sources.SeenFiles,
-    now_ms: int,
-    counts: TableIntake,
-    listen: Listener,
-) -> None:
+@dataclass(frozen=True)
+class _Run:
+    """What reading a file needs beside the file."""
+
+    con: duckdb.DuckDBPyConnection
+    lake: Lake
+    table: DeltaTable
+    now_ms: int
+    counts: TableIntake
+    listen: Listener
+
+
+def _read_file(run: _Run, file: sources.LogFile, seen: sources.SeenFiles) -> str | None:
+    """Bring the new lines of one file into its table; returns what a person should know of it."""
+    table = run.table
     if seen.holds(file, table.transaction_version):
-        return
-    stamp = seen.stamp(file)
-    source = sources.resolve(file, table.transaction_version)
-    if source is None:
-        return
-    known = _hashes(table, source.repeats) if source.repeats else None
-    offset = source.offset
-    for chunk in lines.read_chunks(file.path, offset):
-        rows = decode.decode(
-            con,
-            file.kind,
-            chunk,
-            place=file.place,
-            named=file.named,
-            header=source.header,
-            source_id=source.source_id,
-            source_name=file.path.name,
-            ingest_seq=table.version() + 1,
-            ingested_ms=now_ms,
-        )
-        fresh = rows
-        if known is not None:
-            fresh = rows.filter(pc.invert(pc.is_in(rows["line_hash"], value_set=known)))
-        listen(Event("intake.before_commit", table=file.kind.table))
-        lake.append(table, fresh, _totals(table, source.source_id, file, chunk, rows, fresh))
-        table.update_incremental()
-        offset = chunk.end
-        _count(counts, rows, fresh)
-        listen(
-            Event("intake.committed", table=file.kind.table, done=chunk.end - chunk.start)
-        )
+        return None
+    with lines.LogReader(file.path) as reader:
+        stamp = reader.stamp()
+        source = sources.resolve(file, reader, table.transaction_version)
+        if source is None:
+            return None
+        known = _hashes(table, source.repeats) if source.repeats else None
+        offset = source.offset
+        for chunk in _one_ahead(reader.chunks(offset)):
+            origin = decode.Origin(
+                kind=file.kind,
+                place=file.place,
+                named=file.named,
+                header=source.header,
+                source_id=source.source_id,
+                source_name=file.path.name,
+                ingest_seq=table.version() + 1,
+                ingested_ms=run.now_ms,
+            )
+            written = decode.write(run.con, origin, chunk, run.lake.path(file.kind.table), known)
+            run.listen(Event("intake.before_commit", table=file.kind.table))
+            run.lake.add(table, written.files, _totals(table, source.source_id, chunk, written))
+            table.update_incremental()
+            offset = chunk.end
+            run.counts.count(written)
+            read = chunk.end - chunk.start
+            run.listen(Event("intake.committed", table=file.kind.table, done=read))
     seen.note(file, stamp, source.source_id, offset)
+    return source.note
+
+
+def _one_ahead(chunks: Iterator[lines.Chunk]) -> Iterator[lines.Chunk]:
+    """Read the next chunk while the caller works on this one."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="intake-read") as pool:
+        coming = pool.submit(next, chunks, None)
+        while (chunk := coming.result()) is not None:
+            coming = pool.submit(next, chunks, None)
+            yield chunk
 
 
 def _totals(
-    table: DeltaTable,
-    source_id: str,
-    file: sources.LogFile,
-    chunk: lines.Chunk,
-    rows: pa.Table,
-    fresh: pa.Table,
+    table: DeltaTable, source_id: str, chunk: lines.Chunk, written: decode.Written
 ) -> Mapping[str, int]:
     """Return the numbers that stand for this chunk once its commit does."""
 
     def moved(app: str, by: int) -> int:
         return positive_63((table.transaction_version(app) or 0) + by)
 
-    content = sum(map(int, _chunked_sums(fresh["line_hash"])))
     return {
         source_id: chunk.end,
-        f"{source_id}:tail": sources.fingerprint(file.path, chunk.end),
-        LINES: moved(LINES, rows.num_rows),
-        DUPLICATES: moved(DUPLICATES, rows.num_rows - fresh.num_rows),
-        DIGEST: moved(DIGEST, content),
+        f"{source_id}:tail": sources.digest_63(chunk.tail),
+        LINES: moved(LINES, written.lines),
+        DUPLICATES: moved(DUPLICATES, written.lines - written.rows),
+        DIGEST: moved(DIGEST, written.content),
     }
-
-
-def _chunked_sums(hashes: pa.ChunkedArray) -> list[int]:
-    """Sum 64-bit hashes without overflow: high and low halves apart, weighted again."""
-    high = pc.sum(pc.shift_right(hashes, 32)).as_py() or 0
-    low = pc.sum(pc.bit_wise_and(hashes, 0xFFFFFFFF)).as_py() or 0
-    return [high << 32, low]
-
-
-def _count(counts: TableIntake, rows: pa.Table, fresh: pa.Table) -> None:
-    rejected = fresh["reject_reason"].drop_null()
-    counts.lines += rows.num_rows
-    counts.duplicates += rows.num_rows - fresh.num_rows
-    counts.rejected += len(rejected)
-    counts.accepted += fresh.num_rows - len(rejected)
-    counts.commits += 1
-    for item in pc.value_counts(rejected).to_pylist():
-        reason = item["values"]
-        counts.reasons[reason] = counts.reasons.get(reason, 0) + item["counts"]
 
 
 def _hashes(table: DeltaTable, source_ids: tuple[str, ...]) -> pa.Array:
     """Collect the line hashes that earlier readings of a source already hold."""
     paths = [file.path for file in data_files(table)]
+    if not paths:
+        return pa.array([], pa.int64())
     rows = ds.dataset(paths, format="parquet").to_table(
         columns=["line_hash"], filter=ds.field("source_id").isin(list(source_ids))
     )
     return pc.unique(rows["line_hash"])
-
-

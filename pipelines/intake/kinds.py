@@ -7,11 +7,10 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-Type = Literal["text", "free_text", "number", "amount", "flag", "time_ms", "json"]
-# text       kept as written        free_text  the same, with secrets redacted
-# number     any finite number      amount     a number that may not be negative
-# flag       true or false          time_ms    epoch seconds, milliseconds or ISO 8601
-# json       the value's JSON text
+Type = Literal["text", "number", "amount", "flag", "time_ms", "json"]
+# text     as written, secrets redacted    json      the value's JSON text, secrets redacted
+# number   any finite number               amount    a number that may not be negative
+# flag     true or false                   time_ms   epoch seconds, milliseconds or ISO 8601
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,14 @@ class Kind:
     identity_groups: tuple[str, ...] = field(default=())
 
 
-def _rotated(stem: str, ending: str = "jsonl") -> re.Pattern[str]:
+def _rotated(stem: str) -> re.Pattern[str]:
+    """Match NAME.jsonl, NAME.N.jsonl, NAME.jsonl.N and NAME.jsonl-DATE, each also with .gz.
+
+    Other endings stay unclaimed: NAME.jsonl.zst holds no lines that can be read.
+    """
+    date = r"(?P<dated>-[\w:-]+(?:\.\d+)*|\.\d{4}-[\w:-]+)"
     return re.compile(
-        rf"^{stem}(?:\.(?P<before>\d+))?\.{ending}(?:\.(?P<after>\d+)|-[\w.:-]+?)?(?:\.gz)?$"
+        rf"^{stem}(?:\.(?P<before>\d+))?\.jsonl(?:\.(?P<after>\d+)|{date})?(?:\.gz)?$"
     )
 
 
@@ -68,7 +72,9 @@ ROUTER = Kind(
         _col("strategy", "text", "strategy that asked"),
         _col("route", "text", "route taken: market, limit, maker"),
         _col("snapshot_id", "text", "snapshot the executor had read"),
-        _col("status", "text", "order status as last seen", "result.status", "status", "order_status"),
+        _col(
+            "status", "text", "order status as last seen", "result.status", "status", "order_status"
+        ),
         _col("mark_px", "amount", "decision price, quote per unit", "prices.mark", "mark_px"),
         _col("submit_px", "amount", "submitted price", "prices.submitted", "submit_px"),
         _col("fill_px", "amount", "average fill price", "prices.avg_fill", "fill_px", "avg_fill"),
@@ -118,7 +124,7 @@ ROUTER = Kind(
         _col("is_maker", "flag", "the final fill was maker", "is_maker_final", "is_maker"),
         _col("started_maker", "flag", "began post-only", "started_maker", "maker_start"),
         _col("used_fallback", "flag", "fell back from maker to taker"),
-        _col("reason", "free_text", "reason for no fill"),
+        _col("reason", "text", "reason for no fill"),
         _col("arrival_bid", "amount", "best bid on arrival", "arrival.bid"),
         _col("arrival_ask", "amount", "best ask on arrival", "arrival.ask"),
         _col("arrival_mid", "amount", "mid price on arrival", "arrival.mid"),
@@ -166,7 +172,9 @@ ORDERS = Kind(
         _col("order_type", "text", "MARKET, LIMIT", "order_type", "raw.type"),
         _col("qty", "amount", "order quantity, base units", "qty", "request_qty"),
         _col("price", "amount", "order price, quote per unit"),
-        _col("executed_qty", "amount", "cumulative filled quantity", "executedQty", "raw.executedQty"),
+        _col(
+            "executed_qty", "amount", "cumulative filled quantity", "executedQty", "raw.executedQty"
+        ),
         _col("fill_px", "amount", "average fill price", "avgPrice", "raw.avgPrice"),
         _col("fees", "number", "fees of the order in fee_asset", "fee_total", "fees_total"),
         _col("fee_asset", "text", "asset the fee was paid in", "feeAsset", "fee_asset"),
@@ -181,7 +189,7 @@ ORDERS = Kind(
         _col("latency_ms", "number", "latency of the create call, ms"),
         _col("is_reduce_only", "flag", "reduce-only order", "reduceOnly", "reduce_only"),
         _col("trade_ids_json", "json", "venue trade ids", "tradeIds"),
-        _col("reason", "free_text", "rejection or error text", "reason", "exc"),
+        _col("reason", "text", "rejection or error text", "reason", "exc"),
     ),
 )
 
@@ -220,7 +228,9 @@ VETOES = Kind(
     file_name=_rotated("risk_vetoes"),
     event_keys=("ts",),
     columns=(
-        _col("attempt_id", "text", "id of the attempt", "attempt_id", "veto_detail.intent.attempt_id"),
+        _col(
+            "attempt_id", "text", "id of the attempt", "attempt_id", "veto_detail.intent.attempt_id"
+        ),
         _col("intent_id", "text", "id of the intent", "intent_id", "veto_detail.intent.intent_id"),
         _col("side", "text", "BUY or SELL"),
         _col("position_side", "text", "LONG, SHORT or BOTH"),
@@ -267,6 +277,7 @@ TRACES_CSV = Kind(
     event_keys=("timestamp",),
     columns=_TRACE_COLUMNS,
     format="csv",
+    partition="year",  # a backtest writes years of trades in one file
     identity_groups=("strategy", "seq"),
 )
 
@@ -276,6 +287,7 @@ TRACES_JSONL = Kind(
     file_name=re.compile(r"^traces_(?P<strategy>[A-Za-z0-9-]+)_(?P<seq>\w+)\.jsonl(?:\.gz)?$"),
     event_keys=("timestamp",),
     columns=_TRACE_COLUMNS,
+    partition="year",
 )
 
 BARS = Kind(

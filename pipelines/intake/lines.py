@@ -5,20 +5,25 @@ Put here: bytes to lines. Keep out: what a line means. Offsets count uncompresse
 
 import gzip
 import hashlib
-import io
+import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from types import TracebackType
+from typing import Any, Self, cast
 
 import numpy as np
 import pyarrow as pa
 
-BLOCK_BYTES = 16 << 20  # one read
-CHUNK_BYTES = 64 << 20  # one commit; with decoding about 0.5 GB at its peak
+READ_BYTES = 1 << 20  # one system call
+HEAD_BYTES = 64 << 10  # read at a time to find the first line
+BLOCK_BYTES = 16 << 20  # split at a time
+CHUNK_BYTES = 64 << 20  # one commit
+CHUNK_LINES = 200_000  # the same for short lines: rows cost memory too, however little they hold
 LINE_LIMIT_BYTES = 10 << 20  # a longer line is rejected without being held
 EXCERPT_BYTES = 256  # kept of an over-long line
+TAIL_BYTES = 4096  # compared before going on: enough that two logs never agree by chance
 _BOM = b"\xef\xbb\xbf"
 
 LINE_SCHEMA = pa.schema(
@@ -26,86 +31,136 @@ LINE_SCHEMA = pa.schema(
 )
 
 
-class DamagedFile(RuntimeError):
-    """The rest of a compressed file cannot be read; lines before the damage were delivered."""
+class UnreadableFile(RuntimeError):
+    """A file, or the rest of it, cannot be read; lines before the damage were delivered."""
 
 
 @dataclass
 class Chunk:
     """Whole lines between two offsets of a source, as Arrow batches of LINE_SCHEMA.
 
-    A line keeps its newline (the text is not copied), never a carriage return before it. ``end`` is the offset behind the last line.
+    A line keeps its newline (its text is not copied), never a carriage return before it. ``end``
+    is the offset behind the last line, ``tail`` the TAIL_BYTES before it.
     """
 
     start: int
     end: int
+    tail: bytes = b""
     batches: list[pa.RecordBatch] = field(default_factory=list)
+    lines: int = 0
+
+    def add(self, batch: pa.RecordBatch, end: int) -> None:
+        self.batches.append(batch)
+        self.lines += batch.num_rows
+        self.end = end
 
     @property
-    def lines(self) -> int:
-        return sum(batch.num_rows for batch in self.batches)
+    def is_full(self) -> bool:
+        return self.lines >= CHUNK_LINES or self.end - self.start >= CHUNK_BYTES
 
 
-def open_log(path: Path) -> io.BufferedReader:
-    """Open a plain or gzip file for reading uncompressed bytes."""
-    if path.suffix == ".gz":
-        return cast(io.BufferedReader, gzip.open(path, "rb"))
-    return path.open("rb")
+@dataclass(frozen=True)
+class Head:
+    """The beginning of a file: its header (empty without one) and first data line, no newlines.
+
+    ``header_start`` is behind a byte order mark, ``data_start`` behind the header too.
+    """
+
+    header: bytes
+    line: bytes
+    header_start: int
+    data_start: int
 
 
-def read_at(path: Path, offset: int, size: int) -> bytes:
-    """Read up to ``size`` uncompressed bytes at ``offset``; fewer where the file ends or breaks."""
-    with open_log(path) as file:
+class LogReader:
+    """One plain or gzip file, opened once: a rename while it is read changes nothing."""
+
+    def __init__(self, path: Path) -> None:
+        """Open ``path``; raises UnreadableFile, or FileNotFoundError where it is gone."""
+        self.path = path
+        self.is_gzip = path.suffix == ".gz"
         try:
-            if path.suffix != ".gz":
-                file.seek(offset)
-                return file.read(size)
-            _skip(file, offset)
-            return file.read(size)
+            raw = path.open("rb")
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise UnreadableFile(f"{path} cannot be opened: {error.strerror or error}") from error
+        self._raw = raw
+        self._file: Any = gzip.GzipFile(fileobj=raw, mode="rb") if self.is_gzip else raw
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._file.close()
+        self._raw.close()
+
+    def stamp(self) -> list[int]:
+        """Return what changes when the file does: size, time of change, inode."""
+        stat = os.fstat(self._raw.fileno())
+        return [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+
+    def head(self, has_header: bool) -> Head | None:
+        """Return the beginning of the file, or None while no data line is whole.
+
+        A first line over the limit counts by its beginning. Raises UnreadableFile where the file
+        breaks before it.
+        """
+        wanted = 2 if has_header else 1
+        limit = LINE_LIMIT_BYTES * wanted + len(_BOM)
+        data = bytearray()
+        self._file.seek(0)
+        while data.count(b"\n") < wanted and len(data) < limit:
+            before = len(data)
+            data, damage = _read_block(self._file, data, HEAD_BYTES)
+            if damage is not None and data.count(b"\n") < wanted:
+                raise self._broken(damage) from damage
+            if len(data) < before + HEAD_BYTES:
+                break
+        start = len(_BOM) if data.startswith(_BOM) else 0
+        data_start = data.find(b"\n") + 1 if has_header else start
+        if has_header and not data_start:
+            return None
+        end = data.find(b"\n", data_start) + 1
+        if not end and len(data) < limit:
+            return None
+        header = bytes(data[start:data_start])
+        line = bytes(data[data_start : end or len(data)])[:LINE_LIMIT_BYTES]
+        return Head(header.rstrip(b"\r\n"), line.rstrip(b"\r\n"), start, data_start)
+
+    def before(self, offset: int) -> bytes | None:
+        """Return the TAIL_BYTES before ``offset``, or None where the file does not reach it."""
+        start = max(0, offset - TAIL_BYTES)
+        try:
+            self._file.seek(start)
         except (EOFError, OSError, zlib.error):
-            return b""
+            return None
+        data, _ = _read_block(self._file, b"", offset - start)
+        return bytes(data) if len(data) == offset - start else None
 
+    def chunks(self, offset: int) -> Iterator[Chunk]:
+        """Yield chunks of whole lines from ``offset``; a last line without newline waits.
 
-def _skip(file: io.BufferedReader, offset: int) -> None:
-    while offset > 0:
-        got = len(file.read(min(offset, 1 << 20)))
-        if not got:
-            return
-        offset -= got
-
-
-def first_data_line(path: Path, has_header: bool) -> tuple[bytes, bytes] | None:
-    """Return (header, first data line) without newlines, or None while no data line is whole.
-
-    Without a header the first item is empty. A first line over the limit counts by its beginning.
-    """
-    head = read_at(path, 0, LINE_LIMIT_BYTES + 2).removeprefix(_BOM)
-    lines = io.BytesIO(head)
-    header = lines.readline() if has_header else b""
-    line = lines.readline()
-    if not line.endswith(b"\n") and len(head) < LINE_LIMIT_BYTES:
-        return None
-    return header.rstrip(b"\r\n"), line.rstrip(b"\r\n")
-
-
-def read_chunks(path: Path, offset: int, chunk_bytes: int = CHUNK_BYTES) -> Iterator[Chunk]:
-    """Yield chunks of whole lines from ``offset``; a last line without newline waits.
-
-    Raises DamagedFile after the last good line where a compressed file is cut or corrupt.
-    """
-    with open_log(path) as file:
-        if path.suffix == ".gz":
-            try:
-                _skip(file, offset)
-            except (EOFError, OSError, zlib.error) as error:
-                raise _damaged(path, error) from error
-        else:
-            file.seek(offset)
-        chunk = Chunk(offset, offset)
+        Raises UnreadableFile after the last good line where the file is cut or corrupt.
+        """
+        chunk = Chunk(offset, offset, self.before(offset) or b"")
+        try:
+            self._file.seek(offset)
+        except (EOFError, OSError, zlib.error) as error:
+            raise self._broken(error) from error
         carry: bytes | bytearray = b""
         long_line: _LongLine | None = None
-        while True:
-            data, damage = _read_block(file, carry)
+        damage: Exception | None = None
+        while damage is None:
+            data, damage = _read_block(self._file, carry, BLOCK_BYTES)
             if len(data) == len(carry):
                 break
             if long_line is not None:
@@ -113,91 +168,111 @@ def read_chunks(path: Path, offset: int, chunk_bytes: int = CHUNK_BYTES) -> Iter
                 long_line.add(data[:cut] if cut else data)
                 if not cut:
                     continue
-                chunk.batches.append(long_line.batch())
-                chunk.end = long_line.end
-                long_line, data = None, data[cut:]
+                chunk.add(long_line.batch(), long_line.end)
+                chunk.tail = long_line.tail(chunk.tail)
+                long_line = None
+                data = data[cut:]
+            base = chunk.end
             cut = data.rfind(b"\n") + 1
             if cut:
-                chunk.batches.append(_batch(data, cut, chunk.end))
-                chunk.end += cut
+                batch, ends = _batch(data, cut, base)
+                first = 0
+                while first < len(ends):
+                    count = min(len(ends) - first, max(CHUNK_LINES - chunk.lines, 1))
+                    end = int(ends[first + count - 1])
+                    chunk.add(batch.slice(first, count), base + end)
+                    chunk.tail = _tail(chunk.tail, data, int(ends[first - 1]) if first else 0, end)
+                    first += count
+                    if chunk.is_full:
+                        yield chunk
+                        chunk = Chunk(chunk.end, chunk.end, chunk.tail)
             carry = data[cut:]
             if len(carry) > LINE_LIMIT_BYTES:
                 long_line = _LongLine(chunk.end)
                 long_line.add(carry)
                 carry = b""
-            if chunk.end - chunk.start >= chunk_bytes:
-                yield chunk
-                chunk = Chunk(chunk.end, chunk.end)
         if chunk.batches:
             yield chunk
         if damage is not None:
-            raise _damaged(path, damage) from damage
+            raise self._broken(damage) from damage
+
+    def _broken(self, error: Exception) -> UnreadableFile:
+        return UnreadableFile(
+            f"{self.path}: {error or type(error).__name__}; lines before the damage were read. "
+            "If it is not still being written, replace it with a whole copy: reading goes on "
+            "where it stopped"
+        )
 
 
 def _read_block(
-    file: io.BufferedReader, carry: bytes | bytearray
+    file: Any, carry: bytes | bytearray, size: int
 ) -> tuple[bytearray, Exception | None]:
-    """Read up to one block behind ``carry``; on damage return what came before it and the error."""
-    data = bytearray(len(carry) + BLOCK_BYTES)
-    data[: len(carry)] = carry
-    size = len(carry)
+    """Read up to ``size`` bytes behind ``carry``; on damage return what came before it and why."""
+    have = len(carry)
+    data = bytearray(have + size)
+    data[:have] = carry
     damage: Exception | None = None
     with memoryview(data) as view:
-        while size < len(data):
+        while have < len(data):
             try:
-                got = file.readinto1(view[size:])
+                got = cast(int, file.readinto1(view[have : have + READ_BYTES]))
             except (EOFError, OSError, zlib.error) as error:
                 damage = error
                 break
             if not got:
                 break
-            size += got
-    del data[size:]
+            have += got
+    del data[have:]
     return data, damage
 
 
-def _damaged(path: Path, error: Exception) -> DamagedFile:
-    return DamagedFile(
-        f"{path}: {error or type(error).__name__}; lines before the damage were read. "
-        "Replace it with a whole copy; reading goes on where it stopped"
-    )
+def _tail(before: bytes, data: bytearray, start: int, end: int) -> bytes:
+    """Return the last TAIL_BYTES of ``before`` and ``data[start:end]``."""
+    if end - start >= TAIL_BYTES:
+        return bytes(data[end - TAIL_BYTES : end])
+    return (before + data[start:end])[-TAIL_BYTES:]
 
 
-@dataclass
 class _LongLine:
-    """A line over the limit, known by offset, length and digest only."""
+    """A line over the limit, known by offset, length, digest, beginning and end only."""
 
-    offset: int
-    end: int = 0
-    head: bytes = b""
-
-    def __post_init__(self) -> None:
-        self.end = self.offset
-        self.digest = hashlib.md5(usedforsecurity=False)
+    def __init__(self, offset: int) -> None:
+        self.offset = offset
+        self.end = offset
+        self._head = b""
+        self._last = b""
+        self._digest = hashlib.md5(usedforsecurity=False)
 
     def add(self, data: bytes | bytearray) -> None:
-        if len(self.head) < EXCERPT_BYTES:
-            self.head += data[: EXCERPT_BYTES - len(self.head)]
-        self.digest.update(data)
+        if len(self._head) < EXCERPT_BYTES:
+            self._head += data[: EXCERPT_BYTES - len(self._head)]
+        self._last = (self._last + data[-TAIL_BYTES:])[-TAIL_BYTES:]
+        self._digest.update(data)
         self.end += len(data)
 
+    def tail(self, before: bytes) -> bytes:
+        return (before + self._last)[-TAIL_BYTES:]
+
+    def note(self) -> str:
+        """Describe the line in place of its text."""
+        text = self._head.decode("utf-8", "replace").replace("\n", " ")
+        return f"{text}… [{self.end - self.offset} bytes, md5 {self._digest.hexdigest()}]"
+
     def batch(self) -> pa.RecordBatch:
-        text = self.head.decode("utf-8", "replace").replace("\n", " ")
-        note = f"{text}… [{self.end - self.offset} bytes, md5 {self.digest.hexdigest()}]"
         return pa.record_batch(
-            [[self.offset], [note], ["line_too_long"]],
-            schema=LINE_SCHEMA,
+            [[self.offset], [self.note()], ["line_too_long"]], schema=LINE_SCHEMA
         )
 
 
-def _batch(data: bytearray, size: int, base: int) -> pa.RecordBatch:
-    """Build one batch over the whole lines in ``data[:size]``; UTF-8 text is not copied."""
+def _batch(data: bytearray, size: int, base: int) -> tuple[pa.RecordBatch, np.ndarray]:
+    """Build one batch over the whole lines in ``data[:size]``, and where each line ends.
+
+    UTF-8 text is not copied.
+    """
     octets = np.frombuffer(data, dtype=np.uint8, count=size)
     ends = np.flatnonzero(octets == 10) + 1
     starts = np.concatenate(([0], ends[:-1]))
     too_long = ends - starts > LINE_LIMIT_BYTES
-    if base == 0 and data.startswith(_BOM):
-        starts[0] = len(_BOM)
     has_cr = (ends > 1) & (octets[ends - 2] == 13)
     if not too_long.any() and not has_cr.any():
         bounds = np.concatenate((starts[:1], ends)).astype(np.int32)
@@ -207,9 +282,9 @@ def _batch(data: bytearray, size: int, base: int) -> pa.RecordBatch:
         except pa.ArrowInvalid:
             pass
         else:
-            offsets = pa.array(starts + base, pa.int64())
-            return pa.record_batch([offsets, text, pa.nulls(len(ends), pa.string())], LINE_SCHEMA)
-    return _careful_batch(data, base, starts, ends)
+            columns = [pa.array(starts + base, pa.int64()), text, pa.nulls(len(ends), pa.string())]
+            return pa.record_batch(columns, LINE_SCHEMA), ends
+    return _careful_batch(data, base, starts, ends), ends
 
 
 def _careful_batch(
@@ -222,7 +297,7 @@ def _careful_batch(
         if end - start > LINE_LIMIT_BYTES:
             whole = _LongLine(base + start)
             whole.add(data[start:end])
-            lines.append(whole.batch().column("line")[0].as_py())
+            lines.append(whole.note())
             errors.append("line_too_long")
             continue
         raw = bytes(data[start:end])

@@ -7,7 +7,8 @@ _TIME = "epoch seconds, milliseconds or ISO 8601"
 
 # A reason may name a field after a colon: not_a_number:prices.mark.
 MENDING: dict[str, str] = {
-    "line_too_long": "A line holds more than 10 MiB: write one object a line, each with its newline.",
+    "line_too_long": "A line holds more than 10 MiB: write one object a line, "
+    "each with its newline.",
     "not_utf8": "The line holds bytes that are not UTF-8: let the writer encode as UTF-8, "
     "and look for a disk that tears blocks.",
     "blank_line": "The line is empty: harmless; let the writer end each line with one newline.",

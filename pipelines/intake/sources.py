@@ -1,6 +1,6 @@
 """Find log files and tell which source each one continues, whatever it is called today.
 
-Put here: discovery and identity of sources. Keep out: reading lines beyond a fingerprint.
+Put here: discovery and identity of sources. Keep out: reading lines beyond a file's beginning.
 """
 
 import hashlib
@@ -12,11 +12,18 @@ from pathlib import Path
 
 from features.lake import positive_63
 from features.settings import LogFolder
-from pipelines.intake.decode import Place
 from pipelines.intake.kinds import Kind, kind_of
-from pipelines.intake.lines import first_data_line, read_at
+from pipelines.intake.lines import LogReader
 
-TAIL_BYTES = 4096  # compared before going on: enough that two logs never agree by chance
+
+@dataclass(frozen=True)
+class Place:
+    """Where a source stands: defaults for lines that do not say it."""
+
+    account: str
+    environment: str
+    venue: str | None
+    naive_zone: str = "UTC"
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,7 @@ class LogFile:
     kind: Kind
     named: dict[str, str]
     place: Place
+    size: int = 0
 
 
 @dataclass(frozen=True)
@@ -48,63 +56,80 @@ class Found:
 
 @dataclass(frozen=True)
 class Source:
-    """A log with an identity: where reading goes on, and which earlier readings it repeats."""
+    """A log with an identity: where reading goes on, and which earlier readings it repeats.
+
+    ``header`` is empty where a CSV file has none; ``note`` says what a person should know.
+    """
 
     source_id: str
     offset: int
     header: tuple[str, ...] = ()
     repeats: tuple[str, ...] = ()
+    note: str | None = None
 
 
 def discover(folders: Iterable[LogFolder]) -> Found:
     """List the files below the folders by kind, oldest rotation first; links are followed once."""
     found = Found()
-    seen: set[Path] = set()
+    seen: set[str] = set()
     for folder in folders:
         if not folder.path.is_dir():
             found.problems.append(Problem(folder.path, "this log folder does not exist"))
             continue
-        for where, names, files in os.walk(folder.path, onerror=_walk_error(found)):
-            names.sort()
-            for directory in [n for n in names if kind_of(n)]:
-                found.problems.append(
-                    Problem(Path(where, directory), "a folder with the name of a log: rename it")
-                )
+        for where, names, files in os.walk(
+            folder.path, onerror=_walk_error(found), followlinks=True
+        ):
+            names[:] = [name for name in sorted(names) if _first_time(seen, where, name)]
+            for name in names:
+                if kind_of(name):
+                    found.problems.append(
+                        Problem(Path(where, name), "a folder with the name of a log: rename it")
+                    )
             for name in sorted(files):
-                path = Path(where, name)
-                if path.resolve() in seen:
-                    continue
-                seen.add(path.resolve())
-                claim = kind_of(name)
-                if claim is None:
-                    found.unclaimed.append(path)
-                elif not os.access(path, os.R_OK) or not path.is_file():
-                    found.problems.append(Problem(path, _unreadable(path)))
-                else:
-                    found.files.append(LogFile(path, claim[0], claim[1], _place(folder, path)))
+                if _first_time(seen, where, name):
+                    _claim(found, folder, Path(where, name))
     found.files.sort(key=lambda file: (file.kind.table, str(file.path.parent), _age(file)))
     return found
 
 
+def _first_time(seen: set[str], where: str, name: str) -> bool:
+    real = os.path.realpath(os.path.join(where, name))
+    is_new = real not in seen
+    seen.add(real)
+    return is_new
+
+
+def _claim(found: Found, folder: LogFolder, path: Path) -> None:
+    claim = kind_of(path.name)
+    if claim is None:
+        found.unclaimed.append(path)
+    elif not path.is_file():
+        found.problems.append(Problem(path, _irregular(path)))
+    else:
+        size = path.stat().st_size
+        found.files.append(LogFile(path, claim[0], claim[1], _place(folder, path), size))
+
+
 def _walk_error(found: Found) -> Callable[[OSError], None]:
     def note(error: OSError) -> None:
-        found.problems.append(Problem(Path(error.filename or "?"), f"not readable: {error.strerror}"))
+        what = f"not readable: {error.strerror}; give this user permission to it"
+        found.problems.append(Problem(Path(error.filename or "?"), what))
 
     return note
 
 
-def _unreadable(path: Path) -> str:
-    if path.is_symlink() and not path.exists():
-        return f"a link to {os.readlink(path)}, which does not exist"
-    if not path.is_file():
-        return "not a regular file"
-    return "not readable by this user: give it read permission"
+def _irregular(path: Path) -> str:
+    if path.is_symlink():
+        return f"a link to {os.readlink(path)}, which leads to no file: mend or remove it"
+    return "not a regular file: logs are read from files only"
 
 
-def _age(file: LogFile) -> tuple[int, str]:
-    """Order rotations oldest first: NAME.2.jsonl, NAME.1.jsonl, NAME.jsonl."""
+def _age(file: LogFile) -> tuple[int, int, str]:
+    """Order rotations oldest first: NAME.2.jsonl, NAME.1.jsonl, NAME.jsonl-DATE, NAME.jsonl."""
     number = file.named.get("before") or file.named.get("after")
-    return (-int(number) if number else 0, file.path.name)
+    if number:
+        return (0, -int(number), file.path.name)
+    return (1 if file.named.get("dated") else 2, 0, file.path.name)
 
 
 def _place(folder: LogFolder, path: Path) -> Place:
@@ -117,51 +142,62 @@ def _place(folder: LogFolder, path: Path) -> Place:
     )
 
 
-def fingerprint(path: Path, offset: int) -> int:
-    """Digest the bytes before ``offset`` (TAIL_BYTES at most) as a positive 63-bit number."""
-    start = max(0, offset - TAIL_BYTES)
-    return digest_63(read_at(path, start, offset - start))
-
-
 def digest_63(data: bytes) -> int:
+    """Digest bytes to a positive 63-bit number."""
     return positive_63(int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big"))
 
 
-def resolve(file: LogFile, committed: Callable[[str], int | None]) -> Source | None:
+def resolve(
+    file: LogFile, reader: LogReader, committed: Callable[[str], int | None]
+) -> Source | None:
     """Tell which source a file is, or None while it has no whole data line.
 
     ``committed`` maps an application id of the raw table to its number: the offset under the
-    source's id, the fingerprint before that offset under ``<id>:tail``. A file whose first line is
-    known but whose bytes before the offset differ is another source; what it repeats of the
-    earlier ones is dropped by line hash.
+    source's id, the digest of the bytes before that offset under ``<id>:tail``. A file whose first
+    line is known but whose bytes before the offset differ is another source; what it repeats of
+    the earlier ones is dropped by line hash. Raises UnreadableFile.
     """
-    first = first_data_line(file.path, has_header=file.kind.format == "csv")
-    if first is None:
+    kind = file.kind
+    head = reader.head(has_header=False)
+    header: tuple[str, ...] = ()
+    if head is not None and kind.format == "csv":
+        header = _header(head.line)
+        if set(kind.event_keys) & set(header):
+            head = reader.head(has_header=True)
+        else:
+            header = ()
+    if head is None:
         return None
-    header, line = first
-    identity = [file.kind.table, *(file.named.get(g, "") for g in file.kind.identity_groups)]
-    if file.kind.format == "csv":
+    identity = [kind.table, *(file.named.get(group, "") for group in kind.identity_groups)]
+    if kind.format == "csv":
         identity.append("csv")
-    text = "\x1f".join(identity).encode() + b"\x1f" + line
+    text = "\x1f".join(identity).encode() + b"\x1f" + head.line
     base = hashlib.blake2b(text, digest_size=10).hexdigest()
-    columns = tuple(cell.strip().strip('"') for cell in header.decode("utf-8", "replace").split(","))
+    note = None
+    if kind.format == "csv" and not header:
+        names = " or ".join(kind.event_keys)
+        note = f"no header (its first line names no column {names}): every line is rejected"
+    shorter = None
     earlier: list[str] = []
     while True:
         source_id = f"{base}-{len(earlier)}"
         offset = committed(source_id)
         if offset is None:
-            return Source(source_id, _data_start(file, header), columns, tuple(earlier))
-        tail = committed(f"{source_id}:tail")
-        if fingerprint(file.path, offset) == tail:
-            return Source(source_id, offset, columns, tuple(earlier))
+            return Source(source_id, head.data_start, header, tuple(earlier), note or shorter)
+        before = reader.before(offset)
+        if before is not None and digest_63(before) == committed(f"{source_id}:tail"):
+            return Source(source_id, offset, header, tuple(earlier), note)
+        if before is None:
+            shorter = (
+                f"shorter than the {offset} bytes read of it before: read again from its "
+                "beginning, lines that are known are dropped"
+            )
         earlier.append(source_id)
 
 
-def _data_start(file: LogFile, header: bytes) -> int:
-    """Return the offset of the first data line: behind the header of a CSV file."""
-    if file.kind.format != "csv":
-        return 0
-    return read_at(file.path, 0, len(header) + 16).index(b"\n") + 1
+def _header(line: bytes) -> tuple[str, ...]:
+    text = line.decode("utf-8", "replace")
+    return tuple(cell.strip().strip('"').strip().lower() for cell in text.split(","))
 
 
 class SeenFiles:
@@ -173,29 +209,38 @@ class SeenFiles:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._new: dict[str, list[object]] = {}
         try:
-            self._seen: dict[str, list[object]] = json.loads(path.read_text())
+            old = json.loads(path.read_text())
+            self._old: dict[str, list[object]] = old if isinstance(old, dict) else {}
         except (OSError, ValueError):
-            self._seen = {}
+            self._old = {}
 
     def holds(self, file: LogFile, committed: Callable[[str], int | None]) -> bool:
-        entry = self._seen.get(str(file.path))
-        if not entry or entry[:3] != self._stamp(file):
+        entry = self._old.get(str(file.path))
+        if not isinstance(entry, list) or len(entry) != 5:
             return False
-        return committed(str(entry[3])) == entry[4]
-
-    def note(self, file: LogFile, stamp: list[object], source_id: str, offset: int) -> None:
-        self._seen[str(file.path)] = [*stamp, source_id, offset]
-
-    @staticmethod
-    def _stamp(file: LogFile) -> list[object]:
         stat = file.path.stat()
-        return [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+        if entry[:3] != [stat.st_size, stat.st_mtime_ns, stat.st_ino]:
+            return False
+        if committed(str(entry[3])) != entry[4]:
+            return False
+        self._new[str(file.path)] = entry
+        return True
 
-    stamp = _stamp
+    def note(self, file: LogFile, stamp: list[int], source_id: str, offset: int) -> None:
+        self._new[str(file.path)] = [*stamp, source_id, offset]
+
+    def keep(self, file: LogFile) -> None:
+        """Carry over what is known of a file that this run does not look at."""
+        if str(file.path) in self._old:
+            self._new[str(file.path)] = self._old[str(file.path)]
 
     def save(self) -> None:
+        """Write the memory of the files met in this run, if it changed."""
+        if self._new == self._old:
+            return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         draft = self.path.with_suffix(".tmp")
-        draft.write_text(json.dumps(self._seen))
+        draft.write_text(json.dumps(self._new))
         draft.replace(self.path)
