@@ -42,6 +42,16 @@ class CoreReport:
     rows: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass
+class _Raw:
+    """The raw tables that a run rebuilds from, and what it found out about them once."""
+
+    tables: Mapping[str, DeltaTable]
+    newest: Mapping[str, int]  # ingest_seq by table
+    touched: dict[tuple[int, ...], set[int]] = field(default_factory=dict)
+    related: dict[frozenset[int], list[tuple[str, int]]] = field(default_factory=dict)
+
+
 def definition_of(table: catalog.Table, params: Mapping[str, float]) -> str:
     """Digest what decides a table's rows beside its inputs: its SQL and the parameters it names."""
     used = {name: params[name] for name in table.params if name in params}
@@ -69,16 +79,14 @@ def rebuild(
     ``window_only`` leaves out hours outside it: for a lake that nothing else reads.
     """
     report = CoreReport()
-    raw = {name: lake.open(name) for name in INPUTS}
-    newest = {name: _newest_seq(data_files(table)) for name, table in raw.items()}
+    tables = {name: lake.open(name) for name in INPUTS}
+    raw = _Raw(tables, {name: _newest_seq(data_files(table)) for name, table in tables.items()})
     for table in catalog.layer("core"):
         if table.name.startswith("core_window__"):
             continue
         if not lake.exists(table.name):
             _ensure(lake, con, table, raw)
-        _rebuild_table(
-            lake, con, table, params, raw, newest, window_ms, window_only, report, listen
-        )
+        _rebuild_table(lake, con, table, params, raw, window_ms, window_only, report, listen)
     return report
 
 
@@ -86,9 +94,9 @@ def _ensure(
     lake: Lake,
     con: duckdb.DuckDBPyConnection,
     table: catalog.Table,
-    raw: Mapping[str, DeltaTable],
+    raw: _Raw,
 ) -> None:
-    for name, delta in raw.items():
+    for name, delta in raw.tables.items():
         engine.create_view(con, name, delta, files=())
     con.execute(f"CREATE OR REPLACE TEMP TABLE spoken_hours AS {_SPOKEN}")
     _rebuild_hours(con, {})
@@ -136,8 +144,7 @@ def _rebuild_table(
     con: duckdb.DuckDBPyConnection,
     table: catalog.Table,
     params: Mapping[str, float],
-    raw: Mapping[str, DeltaTable],
-    newest: Mapping[str, int],
+    raw: _Raw,
     window_ms: tuple[int, int],
     window_only: bool,
     report: CoreReport,
@@ -147,24 +154,24 @@ def _rebuild_table(
     consumed = {name: target.transaction_version(name) or 0 for name in INPUTS}
     files = data_files(target)
     definition = definition_of(table, params)
-    hours = _touched_hours(con, raw, consumed) if consumed != newest else set()
+    hours = _touched_hours(con, raw, consumed) if consumed != raw.newest else set()
     parts = {(f.partition["part"] or "", f.partition["definition"]) for f in files}
     for part, built_by in parts:
         if built_by != definition and _part_range(part, window_ms):
             hours |= set(_part_hours(part))
     if window_only:
         hours = {hour for hour in hours if window_ms[0] <= hour < window_ms[1]}
-    if not hours and consumed == newest:
+    if not hours and consumed == raw.newest:
         return
     if all(built_by != definition for _, built_by in parts):
         _ensure(lake, con, table, raw)  # a new definition may bring new columns
         target = lake.open(table.name)
-    plan = _plan(hours, files, _rows_by_day(con, raw, hours))
+    plan = _plan(hours, files, _rows_by_day(raw.tables))
     batches = _batches(plan) or [_Work()]
     listen(Event("core.planned", table=table.name, total=len(batches)))
     for number, batch in enumerate(batches, start=1):
         is_last = number == len(batches)
-        marks = {name: newest[name] for name in INPUTS} if is_last else {}
+        marks = dict(raw.newest) if is_last else {}
         _views(lake, con, table, raw, batch.hours)
         rows = con.sql(_with_part(table), params=_bound(table, params)).to_arrow_table()
         named = ", ".join(engine.literal(part) for part in sorted(batch.replaced)) or "''"
@@ -183,7 +190,7 @@ def _newest_seq(files: Iterable[DataFile]) -> int:
 
 
 def _touched_hours(
-    con: duckdb.DuckDBPyConnection, raw: Mapping[str, DeltaTable], consumed: Mapping[str, int]
+    con: duckdb.DuckDBPyConnection, raw: _Raw, consumed: Mapping[str, int]
 ) -> set[int]:
     """Return the hours whose core rows new raw rows may change.
 
@@ -191,8 +198,11 @@ def _touched_hours(
     with one, and those between a new hour of orders_executed and its neighbours, where an
     attempt's confirmation changes from unknowable to known.
     """
+    known = tuple(consumed[name] for name in INPUTS)
+    if known in raw.touched:
+        return set(raw.touched[known])
     spans = []
-    for name, table in raw.items():
+    for name, table in raw.tables.items():
         files = data_files(table)
         new = [f for f in files if (f.maximum.get("ingest_seq") or 0) > consumed[name]]
         engine.create_view(con, f"new_{name}", table, files=new)
@@ -201,10 +211,11 @@ def _touched_hours(
             for f in new
             if f.minimum.get("event_ms") is not None
         ]
-    for name, table in raw.items():
+    for name, table in raw.tables.items():
         engine.create_view(con, name, table, ranges=spans)
     rows = con.sql(_TOUCHED, params={f"{name}_seq": consumed[name] for name in INPUTS}).fetchall()
-    return {hour for (hour,) in rows}
+    raw.touched[known] = {hour for (hour,) in rows}
+    return set(raw.touched[known])
 
 
 _TOUCHED = """
@@ -274,9 +285,7 @@ WHERE r.reject_reason IS NULL
 """
 
 
-def _rows_by_day(
-    con: duckdb.DuckDBPyConnection, raw: Mapping[str, DeltaTable], hours: set[int]
-) -> dict[str, int]:
+def _rows_by_day(raw: Mapping[str, DeltaTable]) -> dict[str, int]:
     """Count router lines by UTC day from Delta's statistics: raw partitions are days."""
     rows: dict[str, int] = {}
     for file in data_files(raw["raw_router__events"]):
@@ -367,23 +376,39 @@ def _views(
     lake: Lake,
     con: duckdb.DuckDBPyConnection,
     table: catalog.Table,
-    raw: Mapping[str, DeltaTable],
+    raw: _Raw,
     hours: Mapping[int, str],
 ) -> None:
     """Set up what a table's SQL reads, limited to what these hours can depend on."""
     _rebuild_hours(con, hours)
-    ranges = merged([(hour - REACH_MS, hour + HOUR_MS + REACH_MS) for hour in hours])
-    for name, delta in raw.items():
-        engine.create_view(con, name, delta, ranges=ranges)
-    con.execute(f"CREATE OR REPLACE TEMP TABLE spoken_hours AS {_SPOKEN}")
-    related = con.sql(_RELATED).fetchall()
-    for name, delta in raw.items():
-        exact = merged([(h, h + HOUR_MS) for h in [*hours, *(h for t, h in related if t == name)]])
-        engine.create_view(con, name, delta, ranges=exact, cut=True)
+    related = _related_hours(con, raw, hours)
+    if "spoken_hours" in table.inputs:
+        con.execute(f"CREATE OR REPLACE TEMP TABLE spoken_hours AS {_SPOKEN}")
+    for name, delta in raw.tables.items():
+        near = {hour for source, hour in related if source == name} | set(hours)
+        ranges = merged([(hour, hour + HOUR_MS) for hour in near])
+        engine.create_view(con, name, delta, ranges=ranges, cut=True)
     if "core_execution__outcomes" in table.inputs:
-        exact = merged([(hour, hour + HOUR_MS) for hour in hours])
+        ranges = merged([(hour, hour + HOUR_MS) for hour in hours])
         outcomes = lake.open("core_execution__outcomes")
-        engine.create_view(con, "core_execution__outcomes", outcomes, ranges=exact)
+        engine.create_view(con, "core_execution__outcomes", outcomes, ranges=ranges)
+
+
+def _related_hours(
+    con: duckdb.DuckDBPyConnection, raw: _Raw, hours: Iterable[int]
+) -> list[tuple[str, int]]:
+    """Return (raw table, hour) of every row within REACH_MS that shares an id with these hours.
+
+    Leaves views over all raw rows within REACH_MS behind.
+    """
+    chosen = frozenset(hours)
+    ranges = merged([(hour - REACH_MS, hour + HOUR_MS + REACH_MS) for hour in chosen])
+    for name, delta in raw.tables.items():
+        engine.create_view(con, name, delta, ranges=ranges)
+    if chosen not in raw.related:
+        span = {"first_ms": min(chosen, default=0), "end_ms": max(chosen, default=0) + HOUR_MS}
+        raw.related[chosen] = con.sql(_RELATED, params=span).fetchall()
+    return raw.related[chosen]
 
 
 # Hours in which orders_executed spoke.
@@ -416,7 +441,8 @@ SELECT DISTINCT source, event_ms // 3600000 * 3600000 AS hour_ms
 FROM lines
 WHERE event_ms IS NOT NULL AND id IN (
     SELECT id FROM lines
-    WHERE event_ms // 3600000 * 3600000 IN (SELECT hour_ms FROM rebuild_hours)
+    WHERE event_ms >= $first_ms AND event_ms < $end_ms
+      AND event_ms // 3600000 * 3600000 IN (SELECT hour_ms FROM rebuild_hours)
 )
 """
 
