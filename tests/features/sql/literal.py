@@ -210,19 +210,24 @@ def outcomes(con: duckdb.DuckDBPyConnection, *lines: Line) -> list[Row]:
 
 
 def each(con: duckdb.DuckDBPyConnection, cases: Sequence[Sequence[Line]]) -> list[list[Row]]:
-    """Return the core rows of every case, run together and kept apart by account.
+    """Return the core rows of every case, run together and kept apart by account."""
+    found: list[list[Row]] = [[] for _ in cases]
+    for row in outcomes(con, *apart(cases)):
+        found[int(row["account"].split()[1])].append(row)
+    return found
+
+
+def apart(cases: Sequence[Sequence[Line]], *columns: str) -> list[Line]:
+    """Return the lines of all cases, each in accounts of its own, and so in other ``columns``.
 
     A line that names an account of its own stands in that account of its case.
     """
     lines = []
     for number, case in enumerate(cases):
         for line in case:
-            account = f"case {number} {line.values['account']}"
-            lines.append(replace(line, values={**line.values, "account": account}))
-    found: list[list[Row]] = [[] for _ in cases]
-    for row in outcomes(con, *lines):
-        found[int(row["account"].split()[1])].append(row)
-    return found
+            names = {c: f"case {number} {line.values[c]}" for c in ("account", *columns)}
+            lines.append(replace(line, values={**line.values, **names}))
+    return lines
 
 
 def hourly(con: duckdb.DuckDBPyConnection, *lines: Line, **values: Any) -> list[Row]:
@@ -257,13 +262,17 @@ def plan(as_of_ms: int = T + D, **choice: Any) -> build.Plan:
     return build.Plan(**{**usual, **choice})
 
 
-def build_window(con: duckdb.DuckDBPyConnection, wanted: build.Plan, *lines: Line) -> None:
+def build_window(
+    con: duckdb.DuckDBPyConnection, wanted: build.Plan, *lines: Line, with_hours: bool = True
+) -> None:
     """Create the core tables of literal lines and the window views of a build over them."""
     build_outcomes(con, lines)
-    build_hourly(con)
     values = build.bound_values(wanted)
     view = catalog.tables()["core_window__outcomes"]
     con.execute(f"CREATE OR REPLACE TEMP VIEW {view.name} AS {engine.inline(view.sql, values)}")
+    if not with_hours:
+        return
+    build_hourly(con)
     build._edge_hours(con, wanted, values)
     view = catalog.tables()["core_window__hourly"]
     con.execute(f"CREATE OR REPLACE TEMP TABLE {view.name} AS {engine.inline(view.sql, values)}")
@@ -274,8 +283,17 @@ def features(
 ) -> dict[Any, Row]:
     """Return a feature table over literal lines by its grain, a tuple if of several columns."""
     wanted = plan(**choice)
-    build_window(con, wanted, *lines)
+    with_hours = "core_window__hourly" in catalog.tables()[name].inputs
+    build_window(con, wanted, *lines, with_hours=with_hours)
     return by_key(name, run(con, name, **build.bound_values(wanted)).to_pylist())
+
+
+def each_symbol(
+    con: duckdb.DuckDBPyConnection, name: str, cases: Sequence[Sequence[Line]], **choice: Any
+) -> list[Row]:
+    """Return the row of each case in a table by symbol: all are run together, kept apart."""
+    rows = features(con, name, *apart(cases, "symbol"), **choice)
+    return [rows[f"case {number} {_PLACE['symbol']}"] for number in range(len(cases))]
 
 
 def by_key(name: str, rows: list[Row]) -> dict[Any, Row]:

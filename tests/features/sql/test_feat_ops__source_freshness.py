@@ -1,0 +1,119 @@
+"""How old each source is: feat_ops__source_freshness on a few literal lines."""
+
+from typing import Any
+
+import duckdb
+import pytest
+
+from features import build
+from tests.features.sql.literal import (
+    D,
+    H,
+    Line,
+    M,
+    Row,
+    S,
+    T,
+    by_key,
+    freshness,
+    load_raw,
+    plan,
+    raw,
+    run,
+)
+
+Con = duckdb.DuckDBPyConnection
+
+TABLE = "feat_ops__source_freshness"
+ROUTER, ORDERS = "raw_router__events", "raw_orders__events"
+
+
+def rows_of(con: Con, *lines: Line, **rules: tuple[bool, int]) -> dict[Any, Row]:
+    """Return the table as of T over the sources that ``rules`` name: (required, max_silence_s)."""
+    load_raw(con, lines)
+    wanted = plan(T, freshness=freshness(**rules), inputs=dict.fromkeys(rules))
+    build._source_views(con, wanted)
+    return by_key(TABLE, run(con, TABLE, **build.bound_values(wanted)).to_pylist())
+
+
+@pytest.mark.parametrize(
+    ("age_ms", "status"),
+    [
+        (0, "ok"),
+        (60 * S, "ok"),  # at the limit
+        (60 * S + 1, "silent"),  # a millisecond over it
+        (6 * D, "silent"),
+        (7 * D, "missing"),  # the window is open at its start: nothing in it
+    ],
+)
+def test_status_at_the_limit(con: Con, age_ms: int, status: str) -> None:
+    row = rows_of(con, raw(ROUTER, T - age_ms), **{ROUTER: (True, 60)})[ROUTER, "*"]
+    assert (row["status"], row["required"], row["max_silence_s"]) == (status, True, 60)
+    assert row["lag_s"] == (None if status == "missing" else age_ms / 1000)
+
+
+def test_source_that_never_spoke_is_missing_with_nothing_known(con: Con) -> None:
+    row = rows_of(con, **{ROUTER: (False, 60)})[ROUTER, "*"]
+    assert (row["n"], row["status"], row["rows_24h"], row["rejected_24h"]) == (0, "missing", 0, 0)
+    assert (row["last_event_at_utc"], row["lag_s"], row["last_bytes_at_utc"]) == (None, None, None)
+
+
+def test_each_source_and_symbol_has_its_own_age(con: Con) -> None:
+    rows = rows_of(
+        con,
+        raw(ROUTER, T - M, symbol="ETHUSDT"),
+        raw(ROUTER, T - H, symbol="BTCUSDT"),
+        raw(ORDERS, T - 2 * H, symbol="ETHUSDT"),
+        **{ROUTER: (False, 600), ORDERS: (False, 86_400)},
+    )
+    assert {key: (row["lag_s"], row["status"]) for key, row in rows.items()} == {
+        (ROUTER, "*"): (60.0, "ok"),
+        (ROUTER, "ETHUSDT"): (60.0, "ok"),
+        (ROUTER, "BTCUSDT"): (3600.0, "silent"),
+        (ORDERS, "*"): (7200.0, "ok"),
+        (ORDERS, "ETHUSDT"): (7200.0, "ok"),
+    }
+
+
+def test_lines_after_as_of_make_no_source_younger(con: Con) -> None:
+    row = rows_of(con, raw(ROUTER, T - H), raw(ROUTER, T + 1), **{ROUTER: (False, 60)})[ROUTER, "*"]
+    assert (row["lag_s"], row["rows_24h"]) == (3600.0, 1)
+
+
+def test_a_source_of_rejected_lines_is_not_alive(con: Con) -> None:
+    row = rows_of(
+        con,
+        raw(ROUTER, T - H),
+        raw(ROUTER, T - S, reject_reason="not_a_number:prices.mark"),
+        **{ROUTER: (True, 60)},
+    )[ROUTER, "*"]
+    assert (row["n"], row["lag_s"], row["status"]) == (2, 3600.0, "silent")
+
+
+def test_accepted_and_rejected_lines_of_the_last_day(con: Con) -> None:
+    row = rows_of(
+        con,
+        raw(ROUTER, T - D),  # exactly a day old -> out
+        raw(ROUTER, T - D + 1),
+        raw(ROUTER, T),
+        raw(ROUTER, T - H, reject_reason="future_time"),
+        raw(ROUTER, None, ingested_ms=T - H, reject_reason="not_json"),  # by when it was read
+        raw(ROUTER, None, ingested_ms=T - 2 * D, reject_reason="not_json"),
+        **{ROUTER: (False, 60)},
+    )[ROUTER, "*"]
+    assert (row["rows_24h"], row["rejected_24h"]) == (2, 2)
+
+
+def test_lines_without_symbol_stand_under_all_symbols_alone(con: Con) -> None:
+    line = raw(ROUTER, T - S, symbol=None, reject_reason="missing_symbol")
+    rows = rows_of(con, line, **{ROUTER: (False, 60)})
+    assert set(rows) == {(ROUTER, "*")}
+    assert (rows[ROUTER, "*"]["n"], rows[ROUTER, "*"]["rejected_24h"]) == (1, 1)
+
+
+def test_two_ages_are_never_mixed(con: Con) -> None:
+    # read just now, but its newest event is old -> silent
+    line = raw(ROUTER, T - 13 * H, ingested_ms=T)
+    row = rows_of(con, line, **{ROUTER: (False, 3600)})[ROUTER, "*"]
+    assert (row["status"], str(row["last_bytes_at_utc"])) == ("silent", "2025-11-05 00:00:00")
+    assert str(row["last_event_at_utc"]) == "2025-11-04 11:00:00"
