@@ -20,7 +20,7 @@ Column = tuple[str, str]  # table, column
 Lineage = dict[str, list[Column]]
 
 _HERE = Path(__file__).parent
-# What build.py and rebuild.py set up beside the stored tables: the tables behind each, and its columns.
+# What build.py and rebuild.py set up: the stored tables behind each, and its columns.
 _SET_UP: dict[str, Callable[[Collection[str]], tuple[str, ...]]] = {
     "raw_sources": lambda raw: tuple(sorted(raw)),
     "edge_hours": lambda raw: ("core_execution__hourly",),  # the same sums over parts of hours

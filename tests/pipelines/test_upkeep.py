@@ -1,0 +1,255 @@
+"""Upkeep: fewer files and bytes, the same numbers, and every kept snapshot still whole."""
+
+import datetime as dt
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from features.build import read_input
+from features.lake import Lake
+from features.lock import WriterBusyError, writer_lock
+from features.settings import Settings
+from features.snapshot import Store, open_snapshot
+from pipelines import dagster_home, upkeep
+from pipelines.definitions import defs
+from pipelines.refresh import refresh
+from tests import loads
+
+NOW_MS = loads.START_MS + 8 * loads.DAY_MS
+
+
+def grown_home(tmp_path: Path, refreshes: int) -> Settings:
+    """Refresh after each of several small deliveries of lines, an hour apart."""
+    logs = tmp_path / "logs"
+    settings = loads.settings_over(logs, tmp_path / "home")
+    lines = loads.tangled_lines(11, attempts=30 * refreshes)
+    share = -(-len(lines) // refreshes)
+    for number in range(refreshes):
+        loads.append(logs, lines[number * share : (number + 1) * share])
+        report = refresh(settings, as_of_ms=NOW_MS + number * loads.HOUR_MS, now_ms=NOW_MS + number)
+        assert report.outcome == "published"
+    return settings
+
+
+def live_files(home: Path) -> dict[str, int]:
+    lake = Lake(home / "lake")
+    names = [path.name for path in (home / "lake").iterdir() if lake.exists(path.name)]
+    return {name: len(lake.open(name).file_uris()) for name in names}
+
+
+def test_upkeep_merges_files_and_changes_no_row(tmp_path: Path) -> None:
+    settings = grown_home(tmp_path, 4)
+    before, files_before = loads.lake_digests(settings.home), live_files(settings.home)
+    report = upkeep.upkeep(settings, now_ms=NOW_MS)
+    files_after = live_files(settings.home)
+    assert loads.lake_digests(settings.home) == before
+    assert files_after["raw_router__events"] < files_before["raw_router__events"]
+    assert report.files_compacted["raw_router__events"] > 0
+    again = upkeep.upkeep(settings, now_ms=NOW_MS)
+    assert sum(again.files_compacted.values()) == 0
+    assert live_files(settings.home) == files_after
+
+
+def test_every_kept_snapshot_is_whole_after_upkeep(tmp_path: Path) -> None:
+    settings = grown_home(tmp_path, 4)
+    store, lake = Store(settings.snapshots_root), Lake(settings.lake_root)
+    rows = {
+        (snapshot_id, table): source["rows"]
+        for snapshot_id in store.ids()
+        for table, source in store.manifest(snapshot_id)["inputs"].items()
+    }
+    assert len(store.ids()) == 4
+    for _ in range(2):
+        upkeep.upkeep(settings, now_ms=NOW_MS)
+    for snapshot_id in store.ids():
+        assert store.verify(snapshot_id) == []
+        manifest = store.manifest(snapshot_id)
+        with open_snapshot(store.database(snapshot_id)) as con:
+            for table in manifest["inputs"]:
+                (count,) = con.sql(f"SELECT COUNT(*) FROM {table}").fetchall()[0]
+                assert count == rows[snapshot_id, table]
+        # What `snapshots rebuild` reads: the table as of the version that the manifest names.
+        for table, source in manifest["inputs"].items():
+            found = read_input(table, lake.open(table, source["version"]))
+            assert (found.rows, found.digest) == (source["rows"], source["digest"])
+            assert [file.path for file in found.files] == source["files"]
+
+
+def test_files_that_no_snapshot_names_go_and_the_log_is_trimmed(tmp_path: Path) -> None:
+    settings = grown_home(tmp_path, 3)
+    orphan = settings.lake_root / "raw_router__events" / "part=2025-11-03" / "half.parquet"
+    orphan.write_bytes(b"left by a killed run")
+    upkeep.upkeep(settings, now_ms=NOW_MS)
+    assert not orphan.exists()
+    on_disk = sum(1 for _ in settings.lake_root.rglob("*.parquet"))
+    store = Store(settings.snapshots_root)
+    for snapshot_id in store.ids()[:-1]:  # as if they had grown old
+        (store.path(snapshot_id) / "manifest.json").unlink()
+    report = upkeep.upkeep(settings, now_ms=NOW_MS)
+    assert sum(report.files_removed.values()) > 0
+    assert sum(1 for _ in settings.lake_root.rglob("*.parquet")) < on_disk
+    before = loads.lake_digests(settings.home)
+    report = refresh(settings, as_of_ms=NOW_MS + loads.DAY_MS, now_ms=NOW_MS + 99)
+    assert report.outcome == "published"
+    assert report.intake.lines == 0, "offsets in the trimmed log are still known"
+    upkeep.upkeep(settings, now_ms=NOW_MS)
+    store.path(store.ids()[0]).joinpath("manifest.json").unlink()
+    trimmed = upkeep.upkeep(settings, now_ms=NOW_MS)
+    assert sum(trimmed.log_files_removed.values()) > 0
+    assert loads.lake_digests(settings.home) == before
+    assert store.verify(store.resolve(None)) == []
+
+
+def test_a_rebuild_after_upkeep_gives_the_same_features(tmp_path: Path) -> None:
+    settings = grown_home(tmp_path, 3)
+    before = loads.feature_digests(settings.home)
+    upkeep.upkeep(settings, now_ms=NOW_MS)
+    # Another as-of and back: the same windows over other files.
+    refresh(settings, as_of_ms=NOW_MS + loads.DAY_MS, now_ms=NOW_MS + 2)
+    store = Store(settings.snapshots_root)
+    newest = store.ids()[-2]
+    for path in store.path(newest).iterdir():
+        path.unlink()
+    store.path(newest).rmdir()
+    report = refresh(settings, as_of_ms=NOW_MS + 2 * loads.HOUR_MS, now_ms=NOW_MS + 2, publish=True)
+    assert report.snapshot_id == newest
+    assert report.built.digests == before
+
+
+def test_upkeep_waits_for_the_writer(tmp_path: Path) -> None:
+    settings = grown_home(tmp_path, 1)
+    with (
+        writer_lock(settings.home, "a refresh"),
+        pytest.raises(WriterBusyError, match="a refresh"),
+    ):
+        upkeep.upkeep(settings, now_ms=NOW_MS, wait_s=0.1)
+
+
+def test_trim_log_keeps_what_the_oldest_kept_version_loads_from(tmp_path: Path) -> None:
+    def name(version: int, ending: str) -> str:
+        return f"{version:020d}.{ending}"
+
+    kept = {name(v, "json") for v in range(4, 9)} | {name(4, "checkpoint.parquet")}
+    kept |= {name(8, "checkpoint.parquet"), "_last_checkpoint"}
+    gone = {name(v, "json") for v in range(4)} | {name(2, "checkpoint.parquet")}
+    for each in kept | gone:
+        (tmp_path / each).touch()
+    assert upkeep.trim_log(tmp_path, 6) == len(gone)
+    assert {path.name for path in tmp_path.iterdir()} == kept
+    assert upkeep.trim_log(tmp_path, 3) == 0, "no checkpoint is that old"
+
+
+# -- Dagster's storage --------------------------------------------------------------------------
+
+
+def storage_bytes(folder: Path) -> int:
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+
+
+def refresh_under_dagster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instance: dg.DagsterInstance, number: int
+) -> None:
+    at = dt.datetime.fromtimestamp(NOW_MS / 1000, tz=dt.UTC) + dt.timedelta(seconds=number)
+    config = {"resources": {"refresh": {"config": {"as_of": at.isoformat()}}}}
+    done = defs.resolve_job_def("refresh").execute_in_process(instance=instance, run_config=config)
+    assert done.success
+
+
+@pytest.fixture
+def dagster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Prepare a DAGSTER_HOME beside a few logs, found through the environment."""
+    loads.append(tmp_path / "logs", loads.tangled_lines(3, attempts=10))
+    monkeypatch.setenv("EXECINTEL_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("EXECINTEL_LOG_DIR", str(tmp_path / "logs"))
+    monkeypatch.chdir(tmp_path)
+    return dagster_home.prepare(tmp_path / "home")
+
+
+def test_pruning_removes_old_runs_and_their_files(
+    dagster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with dagster_home.opened(dagster) as instance:
+        for number in range(3):
+            refresh_under_dagster(tmp_path, monkeypatch, instance, number)
+        waiting = instance.create_run_for_job(defs.resolve_job_def("refresh"))
+        orphan = dagster / "history" / "runs" / "0a1b.db"
+        orphan.touch()
+        before = [record.dagster_run.run_id for record in instance.get_run_records()]
+
+        assert dagster_home.prune(instance, keep=2) == 2
+
+        assert set(instance.get_run_ids()) == {waiting.run_id, before[1]}
+        files = {p.name.partition(".db")[0] for p in (dagster / "history" / "runs").iterdir()}
+        assert files - {"index"} <= {waiting.run_id, before[1]}
+        assert not orphan.exists()
+        folders = {path.name for path in (dagster / "storage").glob("*-*-*")}
+        assert folders <= {waiting.run_id, before[1]}
+
+
+def test_pruning_keeps_the_run_of_each_assets_latest_materialization(
+    dagster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = defs.resolve_job_def("refresh")
+    with dagster_home.opened(dagster) as instance:
+        refresh_under_dagster(tmp_path, monkeypatch, instance, 0)
+        alone = dg.AssetKey("raw_router__events")
+        for _ in range(3):
+            assert job.execute_in_process(instance=instance, asset_selection=[alone]).success
+        dagster_home.prune(instance, keep=1)
+        assert len(instance.get_run_ids()) == 2
+        for key in defs.resolve_asset_graph().get_all_asset_keys():
+            event = instance.get_latest_materialization_event(key)
+            assert event is not None
+            assert instance.get_run_by_id(event.run_id) is not None
+
+
+def test_the_upkeep_job_tends_lake_and_storage(
+    dagster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with dagster_home.opened(dagster) as instance:
+        refresh_under_dagster(tmp_path, monkeypatch, instance, 0)
+        result = defs.resolve_job_def("upkeep").execute_in_process(instance=instance)
+        assert result.success
+    store = Store(tmp_path / "home" / "snapshots")
+    assert store.verify(store.resolve(None)) == []
+
+
+def test_preparing_twice_keeps_runs_and_mends_the_configuration(
+    dagster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with dagster_home.opened(dagster) as instance:
+        refresh_under_dagster(tmp_path, monkeypatch, instance, 0)
+    (dagster / "dagster.yaml").write_text("telemetry:\n  enabled: true\n")
+    assert dagster_home.prepare(tmp_path / "home") == dagster
+    assert (dagster / "dagster.yaml").read_text() == dagster_home.CONFIG
+    with dagster_home.opened(dagster) as instance:
+        assert instance.get_runs_count() == 1
+        assert not instance.telemetry_enabled
+        assert not instance.nux_enabled
+
+
+def test_runs_that_a_killed_up_left_are_marked_failed(dagster: Path) -> None:
+    with dagster_home.opened(dagster) as instance:
+        job = defs.resolve_job_def("refresh")
+        left = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+        assert dagster_home.end_abandoned(instance) == [left.run_id]
+        run = instance.get_run_by_id(left.run_id)
+        assert run is not None
+        assert run.status is dg.DagsterRunStatus.FAILURE
+
+
+@pytest.mark.soak
+def test_storage_stays_bounded_over_200_runs(
+    dagster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    with dagster_home.opened(dagster) as instance:
+        for number in range(200):
+            refresh_under_dagster(tmp_path, monkeypatch, instance, number)
+            if number % 20 == 19:
+                upkeep.upkeep(Settings(), now_ms=NOW_MS + number * 1000)
+                dagster_home.prune(instance, keep=20)
+                sizes.append(storage_bytes(dagster))
+    print("DAGSTER_HOME after every 20 runs, kB:", [size // 1024 for size in sizes])
+    assert sizes[-1] < 1.25 * sizes[1]
