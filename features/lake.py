@@ -73,7 +73,9 @@ class Lake:
         marker = self.root / "FORMAT"
         self.root.mkdir(parents=True, exist_ok=True)
         if not marker.exists():
-            marker.write_text(f"{FORMAT_VERSION}\n")
+            draft = marker.with_name(".FORMAT")  # a killed run must not leave an empty marker
+            draft.write_text(f"{FORMAT_VERSION}\n")
+            draft.replace(marker)
         found = marker.read_text().strip()
         if found != str(FORMAT_VERSION):
             raise LakeFormatError(

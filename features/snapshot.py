@@ -4,6 +4,7 @@ Put here: the folder of snapshots and every change to it. Keep out: computing ta
 Calls that change anything need the writer lock (lock.py); reading needs none.
 """
 
+import contextlib
 import datetime as dt
 import gzip
 import json
@@ -57,9 +58,13 @@ class Store:
             return None
 
     def ids(self) -> list[str]:
-        """Return the whole snapshots, oldest build first."""
-        found = [path.parent.name for path in self.root.glob(f"[0-9]*/{MANIFEST}")]
-        return sorted(found, key=lambda i: (self.manifest(i)["sequence"], i))
+        """Return the snapshots whose manifest can be read, oldest build first."""
+        found = {}
+        for path in self.root.glob(f"[0-9]*/{MANIFEST}"):
+            # One damaged manifest must neither stop a refresh nor the rollback that mends it.
+            with contextlib.suppress(SnapshotError):
+                found[path.parent.name] = self.manifest(path.parent.name)["sequence"]
+        return sorted(found, key=lambda i: (found[i], i))
 
     def path(self, snapshot_id: str) -> Path:
         return self.root / snapshot_id
@@ -117,11 +122,15 @@ class Store:
         return [json.loads(line) for line in lines if line.endswith("}")]
 
     def hold(self) -> Hold | None:
-        """Return why publication is held, or None."""
+        """Return why publication is held, or None; a HOLD that cannot be read holds too."""
+        path = self.root / "HOLD"
         try:
-            return Hold(**json.loads((self.root / "HOLD").read_text()))
+            return Hold(**json.loads(path.read_text()))
         except FileNotFoundError:
             return None
+        except (ValueError, TypeError):
+            reason = f"{path} holds no reason that can be read"
+            return Hold(int(path.stat().st_mtime * 1000), "unknown", reason)
 
     def rejected(self) -> list[dict[str, Any]]:
         """Return the manifests of builds that a check kept from publication, newest last."""
@@ -197,10 +206,10 @@ class Store:
         """
         current = self.resolve(None)
         if target is None:
-            earlier = [p["snapshot_id"] for p in self.publications()]
-            whole = set(self.ids())
-            cut = len(earlier) - 1 - earlier[::-1].index(current) if current in earlier else 0
-            before = [i for i in earlier[:cut] if i != current and i in whole]
+            # By sequence, not by the log's order: going back twice must not return to the first.
+            published = {p["snapshot_id"]: p["sequence"] for p in self.publications()}
+            limit = published.get(current, 0)
+            before = [i for i in self.ids() if published.get(i, limit) < limit]
             if not before:
                 raise SnapshotError(
                     f"nothing was published before {current}: nothing to go back to"
@@ -291,7 +300,8 @@ class Store:
     def relocate(self, snapshot_id: str, lake_root: Path) -> int:
         """Point the snapshot's lake views at ``lake_root``; returns the number of views.
 
-        The tables stay as they are; manifest and file digests follow.
+        The tables stay as they are; manifest and file digests follow. Each file is replaced at
+        once, so readers go on, and a run that was killed is mended by running it again.
         """
         manifest = self.manifest(snapshot_id)
         old_root = manifest["lake_root"]
@@ -308,17 +318,18 @@ class Store:
                         f"{gone[0]} does not exist: is {lake_root} the lake's root?"
                     )
                 source["files"] = moved
+            con.begin()  # hundreds of comments, one write to disk
             rewritten = _rewrite_views(con, old_root, str(lake_root))
+            con.commit()
         manifest["lake_root"] = str(lake_root)
         manifest["files"] = {p.name: file_digest(p) for p in draft.iterdir() if p.name != MANIFEST}
         (draft / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
         for path in draft.iterdir():
             _fsync(path)
-        aside = self.root / f".building-old-{snapshot_id}"
-        self.path(snapshot_id).rename(aside)
-        draft.rename(self.path(snapshot_id))
-        _fsync(self.root)
-        shutil.rmtree(aside)
+        for name in (DATABASE, MANIFEST):
+            (draft / name).replace(self.path(snapshot_id) / name)
+        _fsync(self.path(snapshot_id))
+        shutil.rmtree(draft)
         return rewritten
 
 

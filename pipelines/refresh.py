@@ -217,7 +217,10 @@ class Refresh:
         current = self.store.current()
         if current is None or self.publish_older:
             return False
-        published_as_of_ms: int = self.store.manifest(current)["as_of_ms"]
+        try:
+            published_as_of_ms: int = self.store.manifest(current)["as_of_ms"]
+        except snapshot.SnapshotError:
+            return False  # CURRENT is damaged or gone: any whole snapshot is better
         return plan.as_of_ms < published_as_of_ms
 
     @property
