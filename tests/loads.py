@@ -1,6 +1,6 @@
 """Generated logs for tests of the whole path, and digests of everything that a refresh leaves.
 
-Put here: lines in the shapes the executor writes, settings over a folder of them, digests of a home.
+Put here: lines in the shapes the executor writes, settings over them, digests of a home.
 Keep out: the demonstration's generator (pipelines/demo), which shows what real logs look like.
 """
 

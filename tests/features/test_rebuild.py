@@ -14,8 +14,6 @@ from pipelines.refresh import RefreshReport, refresh
 from tests.loads import (
     DAY_MS,
     HOUR_MS,
-    ORDERS,
-    ROUTER,
     START_MS,
     Line,
     all_digests,
@@ -181,7 +179,7 @@ def test_days_that_outgrow_their_partition_become_hours_with_the_same_rows(
     append(tmp_path / "logs", [made for piece in pieces for made in piece])
     in_days = fed_at_once(tmp_path)
     (tmp_path / "logs").rename(tmp_path / "logs_of_days")
-    monkeypatch.setattr(rebuild, "DAY_ROWS_LIMIT", 10)  # days pass it while the pieces arrive
+    monkeypatch.setattr(rebuild, "DAY_ROWS_LIMIT", 5)  # days pass it while the pieces arrive
     assert fed_in_pieces(tmp_path, pieces) == in_days
     for table in ("core_execution__outcomes", "core_execution__hourly"):
         parts = parts_of(tmp_path / "pieces", table)

@@ -1,0 +1,588 @@
+"""Snapshots: whole or not there, published at once, held, taken back, proved, kept and removed."""
+
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from features import catalog
+from features.digest import file_digest
+from features.lock import WriterBusyError, writer_lock
+from features.snapshot import (
+    DATABASE,
+    MANIFEST,
+    SnapshotError,
+    Store,
+    diff,
+    open_confined,
+    open_snapshot,
+    select_only,
+)
+from pipelines.refresh import RefreshReport, refresh
+from tests.loads import (
+    DAY_MS,
+    HOUR_MS,
+    START_MS,
+    append,
+    close_line,
+    router_line,
+    settings_over,
+    tangled_lines,
+)
+
+AS_OF_MS = START_MS + 6 * DAY_MS
+STEP_MS = HOUR_MS
+
+
+class Home:
+    """A data root with its logs, and shorthand for what tests ask of it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.logs = root / "logs"
+        self.store = Store(root / "home" / "snapshots")
+
+    @property
+    def lake(self) -> Path:
+        return self.root / "home" / "lake"
+
+    def refresh(self, step: int, *, publish: bool = False, **more: Any) -> RefreshReport:
+        settings = settings_over(self.logs, self.root / "home", **more)
+        as_of_ms = AS_OF_MS + step * STEP_MS
+        return refresh(settings, as_of_ms=as_of_ms, now_ms=AS_OF_MS + DAY_MS, publish=publish)
+
+    @property
+    def current(self) -> str:
+        return self.store.resolve(None)
+
+
+@pytest.fixture(scope="session")
+def three_published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """Make a data root with three published snapshots; returns it and their ids."""
+    root = tmp_path_factory.mktemp("three")
+    home = Home(root)
+    append(home.logs, tangled_lines(3, attempts=25, days=6))
+    ids = []
+    for step in range(3):
+        report = home.refresh(step)
+        assert report.outcome == "published"
+        ids.append(str(report.snapshot_id))
+    return root, ids
+
+
+@pytest.fixture
+def home(tmp_path: Path, three_published: tuple[Path, list[str]]) -> Home:
+    """Copy the three snapshots, so that a test may do what it likes with them.
+
+    They go on reading the lake they came from; new ones read the copy.
+    """
+    shutil.copytree(three_published[0], tmp_path / "copy")
+    return Home(tmp_path / "copy")
+
+
+@pytest.fixture
+def home_of_its_own(home: Home) -> Home:
+    """Let CURRENT read the copied lake, so that a test may harm that too."""
+    home.store.relocate(home.current, home.lake)
+    return home
+
+
+@pytest.fixture
+def ids(three_published: tuple[Path, list[str]]) -> list[str]:
+    return three_published[1]
+
+
+def edit_manifest(store: Store, snapshot_id: str, **changes: Any) -> None:
+    path = store.path(snapshot_id) / MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+# -- publishing ------------------------------------------------------------------------------------
+
+
+def test_a_snapshot_is_whole_named_by_its_as_of_and_readable(home: Home, ids: list[str]) -> None:
+    assert home.store.ids() == ids
+    assert home.current == ids[-1]
+    assert ids[0].startswith("20251109T000000Z-")
+    assert ids[2].startswith("20251109T020000Z-")
+    assert [home.store.manifest(i)["sequence"] for i in ids] == [1, 2, 3]
+    assert [home.store.manifest(i)["previous"] for i in ids] == [None, ids[0], ids[1]]
+    assert [home.store.verify(i) for i in ids] == [[], [], []]
+    names = {path.name for path in home.store.path(ids[0]).iterdir()}
+    assert names == {DATABASE, MANIFEST}
+
+
+def test_tables_and_views_say_what_their_columns_mean(home: Home) -> None:
+    with open_snapshot(home.store.database(home.current)) as con:
+        tables = dict(
+            con.sql("SELECT table_name, comment FROM duckdb_tables() WHERE NOT internal").fetchall()
+        )
+        views = dict(
+            con.sql("SELECT view_name, comment FROM duckdb_views() WHERE NOT internal").fetchall()
+        )
+        bare = con.sql(
+            "SELECT table_name, column_name FROM duckdb_columns()"
+            " WHERE NOT internal AND COALESCE(comment, '') = ''"
+        ).fetchall()
+    assert set(tables) == {t.name for t in catalog.layer("feat")}
+    assert {"raw_router__events", "core_execution__outcomes"} <= set(views)
+    assert all("Units:" in text for text in tables.values())
+    assert all(views.values())
+    assert bare == []
+
+
+def test_views_hold_the_very_rows_that_the_build_read(home: Home) -> None:
+    inputs = home.store.manifest(home.current)["inputs"]
+    with open_snapshot(home.store.database(home.current)) as con:
+        rows = {name: con.sql(f"SELECT COUNT(*) FROM {name}").fetchall()[0][0] for name in inputs}
+    assert rows == {name: source["rows"] for name, source in inputs.items()}
+    append(home.logs, [router_line("sig_late", "BTCUSDT", AS_OF_MS)])
+    assert home.refresh(3).outcome == "published"
+    with open_snapshot(home.store.database(home.store.ids()[2])) as con:
+        (again,) = con.sql("SELECT COUNT(*) FROM raw_router__events").fetchall()[0]
+    assert again == rows["raw_router__events"]
+
+
+def test_equal_inputs_publish_nothing_new(home: Home, ids: list[str]) -> None:
+    report = home.refresh(2)
+    assert (report.outcome, report.snapshot_id) == ("unchanged", ids[2])
+    assert home.store.ids() == ids
+    assert len(home.store.publications()) == 3
+
+
+def test_a_new_parameter_makes_another_snapshot_of_the_same_time(
+    home: Home, ids: list[str]
+) -> None:
+    report = home.refresh(2, params={"winsor_bps": 10.0})
+    assert report.outcome == "published"
+    assert str(report.snapshot_id)[:16] == ids[2][:16]
+    assert report.snapshot_id not in ids
+
+
+def test_an_older_as_of_is_kept_and_published_only_when_asked(home: Home, ids: list[str]) -> None:
+    report = home.refresh(-5)
+    assert report.outcome == "kept"
+    assert home.current == ids[2]
+    assert home.store.verify(str(report.snapshot_id)) == []
+    again = home.refresh(-5, publish=True)
+    assert (again.outcome, home.current) == ("published", report.snapshot_id)
+
+
+# -- a failing check -------------------------------------------------------------------------------
+
+
+def plant_two_venues(home: Home) -> None:
+    made = router_line("sig_other", "BTCUSDT", AS_OF_MS - HOUR_MS)
+    text = made.text.replace("binance_futures", "elsewhere")
+    append(home.logs, [type(made)(made.file, text)])
+
+
+def test_a_failed_check_keeps_the_build_aside_and_current_where_it_is(
+    home: Home, ids: list[str]
+) -> None:
+    plant_two_venues(home)
+    report = home.refresh(3)
+    assert report.outcome == "rejected"
+    assert [check.name for check in report.built.failed] == ["core_window__one_account_and_venue"]
+    assert home.current == ids[2]
+    assert home.store.ids() == ids
+    (rejected,) = home.store.rejected()
+    assert rejected["snapshot_id"] == report.snapshot_id
+    assert rejected["failed_checks"] == ["core_window__one_account_and_venue"]
+    (found,) = [c for c in rejected["checks"] if c["name"] in rejected["failed_checks"]]
+    assert found["rows"] == 1
+    assert "BTCUSDT" in found["examples"][0]
+    assert home.refresh(3).outcome == "rejected"  # again, and still one of it
+    assert len(home.store.rejected()) == 1
+    # The configuration that the check names lets it pass, with a sequence of its own.
+    mended = home.refresh(3, symbol_key="venue_symbol")
+    assert mended.outcome == "published"
+    assert home.store.manifest(str(mended.snapshot_id))["sequence"] > rejected["sequence"]
+
+
+def test_only_the_newest_ten_rejected_builds_are_kept(home: Home) -> None:
+    for number in range(1, 15):
+        folder = home.store.begin()
+        shutil.copy(home.store.database(home.current), folder / DATABASE)
+        manifest = home.store.manifest(home.current) | {
+            "snapshot_id": f"20251110T0000{number:02d}Z-00000000",
+            "sequence": home.store.next_sequence(),
+            "failed_checks": ["planted"],
+        }
+        home.store.finish(folder, manifest)
+    assert [m["sequence"] for m in home.store.rejected()] == list(range(8, 18))
+
+
+# -- rolling back ----------------------------------------------------------------------------------
+
+
+def test_rollback_goes_back_and_holds_until_resume(home: Home, ids: list[str]) -> None:
+    back = home.store.rollback(None, now_ms=5, by="ann", reason="fees are wrong")
+    assert (back, home.current) == (ids[1], ids[1])
+    hold = home.store.hold()
+    assert hold is not None
+    assert (hold.since_ms, hold.by, hold.reason) == (5, "ann", "fees are wrong")
+    report = home.refresh(3)
+    assert report.outcome == "held"
+    assert home.current == ids[1]
+    assert report.snapshot_id in home.store.ids()  # built and kept
+    assert home.store.resume() == hold
+    assert home.store.resume() is None
+    assert home.refresh(3).outcome == "published"
+    assert home.current == report.snapshot_id
+
+
+def test_rolling_back_twice_goes_back_twice(home: Home, ids: list[str]) -> None:
+    assert home.store.rollback(None, now_ms=5, by="ann", reason="bad") == ids[1]
+    assert home.store.rollback(None, now_ms=6, by="ann", reason="bad too") == ids[0]
+    with pytest.raises(SnapshotError, match="nothing to go back to"):
+        home.store.rollback(None, now_ms=7, by="ann", reason="and this")
+
+
+def test_rollback_names_its_target_by_a_unique_beginning(home: Home, ids: list[str]) -> None:
+    assert home.store.rollback(ids[0][:13], now_ms=5, by="ann", reason="bad") == ids[0]
+    with pytest.raises(SnapshotError, match="names 3 snapshots"):
+        home.store.rollback("2025", now_ms=5, by="ann", reason="bad")
+    with pytest.raises(SnapshotError, match="names 0 snapshots"):
+        home.store.rollback("1999", now_ms=5, by="ann", reason="bad")
+
+
+def test_a_build_that_never_was_current_is_no_target_of_a_rollback(
+    home: Home, ids: list[str]
+) -> None:
+    home.store.set_hold(now_ms=1, by="ann", reason="wait")
+    assert home.refresh(3).outcome == "held"
+    home.store.resume()
+    assert home.refresh(4).outcome == "published"
+    assert home.store.rollback(None, now_ms=5, by="ann", reason="bad") == ids[2]
+
+
+def test_a_hold_that_cannot_be_read_holds(home: Home) -> None:
+    (home.store.root / "HOLD").write_text("")
+    hold = home.store.hold()
+    assert hold is not None
+    assert "no reason that can be read" in hold.reason
+    assert home.refresh(3).outcome == "held"
+
+
+# -- damage ----------------------------------------------------------------------------------------
+
+
+def test_a_damaged_manifest_says_what_to_do_and_that_does_it(home: Home, ids: list[str]) -> None:
+    (home.store.path(ids[2]) / MANIFEST).write_text('{"sequence": ')
+    with pytest.raises(SnapshotError, match=r"manifest\.json is damaged .*snapshots rollback"):
+        home.store.manifest(ids[2])
+    assert home.store.rollback(None, now_ms=5, by="ann", reason="damaged") == ids[1]
+    assert home.store.verify(home.current) == []
+
+
+def test_a_refresh_replaces_a_damaged_current(home: Home, ids: list[str]) -> None:
+    (home.store.path(ids[2]) / MANIFEST).write_text("")
+    report = home.refresh(3)
+    assert report.outcome == "published"
+    assert home.store.manifest(str(report.snapshot_id))["sequence"] == 4
+    assert home.store.verify(home.current) == []
+
+
+def test_a_missing_snapshot_names_those_there_are(home: Home, ids: list[str]) -> None:
+    with pytest.raises(SnapshotError, match=f"no snapshot 20200101T000000Z.*{ids[2]}"):
+        home.store.manifest("20200101T000000Z-00000000")
+
+
+def test_nothing_published_says_how_to_begin(tmp_path: Path) -> None:
+    store = Store(tmp_path / "snapshots")
+    assert store.current() is None
+    assert store.ids() == []
+    assert store.publications() == []
+    with pytest.raises(SnapshotError, match="run `execintel refresh` first"):
+        store.resolve(None)
+
+
+def test_a_half_written_line_of_the_log_swallows_no_publication(home: Home, ids: list[str]) -> None:
+    log = home.store.root / "published.jsonl"
+    log.write_bytes(log.read_bytes()[:-30])  # killed in the middle of the third line
+    assert [p["snapshot_id"] for p in home.store.publications()] == ids[:2]
+    report = home.refresh(3)
+    named = [p["snapshot_id"] for p in home.store.publications()]
+    assert named == [*ids[:2], report.snapshot_id]
+
+
+def test_leftovers_of_a_killed_build_are_removed(home: Home, ids: list[str]) -> None:
+    stale = home.store.root / ".building-99999"
+    stale.mkdir()
+    (stale / DATABASE).write_bytes(b"half a database")
+    assert home.store.ids() == ids  # no snapshot
+    assert home.refresh(3).outcome == "published"
+    assert list(home.store.root.glob(".building-*")) == []
+
+
+def test_a_folder_without_manifest_under_the_final_name_is_built_again(home: Home) -> None:
+    made = str(home.refresh(3).snapshot_id)
+    (home.store.path(made) / MANIFEST).unlink()
+    assert home.refresh(3).outcome == "unchanged"  # CURRENT named it: now it is whole again
+    assert home.store.verify(made) == []
+
+
+# -- proof -----------------------------------------------------------------------------------------
+
+
+def test_verify_finds_a_flipped_byte(home: Home) -> None:
+    path = home.store.database(home.current)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    (fault,) = home.store.verify(home.current)
+    assert fault == f"{path} has other bytes than when it was published"
+
+
+def test_verify_finds_a_missing_database(home: Home) -> None:
+    home.store.database(home.current).unlink()
+    (fault,) = home.store.verify(home.current)
+    assert "features.duckdb is missing" in fault
+
+
+def test_verify_finds_a_missing_file_of_the_lake(home_of_its_own: Home) -> None:
+    home = home_of_its_own
+    files = home.store.manifest(home.current)["inputs"]["raw_router__events"]["files"]
+    Path(files[0]).unlink()
+    (fault,) = home.store.verify(home.current)
+    assert f"raw_router__events: 1 of {len(files)} files are gone, such as {files[0]}" in fault
+    assert "snapshots relocate" in fault
+
+
+def test_verify_finds_other_rows_behind_a_forged_file_digest(home: Home) -> None:
+    with duckdb.connect(str(home.store.database(home.current))) as con:
+        con.execute("UPDATE feat_symbol__performance SET fees_usd = fees_usd + 1 WHERE n > 0")
+    digest = file_digest(home.store.database(home.current))
+    edit_manifest(home.store, home.current, files={DATABASE: digest})
+    faults = home.store.verify(home.current)
+    assert faults == ["feat_symbol__performance has other rows than when it was published"]
+
+
+# -- moving ----------------------------------------------------------------------------------------
+
+
+def test_relocate_makes_a_moved_home_whole_again(
+    home_of_its_own: Home, tmp_path: Path, ids: list[str]
+) -> None:
+    assert home_of_its_own.store.verify(ids[2]) == []
+    (tmp_path / "copy").rename(tmp_path / "moved")
+    moved = Home(tmp_path / "moved")
+    inputs = moved.store.manifest(ids[2])["inputs"]
+    filled = {name for name, source in inputs.items() if source["files"]}
+    assert {fault.partition(":")[0] for fault in moved.store.verify(ids[2])} == filled
+    with open_snapshot(moved.store.database(ids[2])) as con:
+        before = con.sql("SELECT * FROM feat_symbol__performance").fetchall()
+    assert moved.store.relocate(ids[2], moved.lake) == len(inputs)
+    assert moved.store.relocate(ids[2], moved.lake) == len(inputs)  # again: nothing to do, no harm
+    assert moved.store.verify(ids[2]) == []
+    with open_snapshot(moved.store.database(ids[2])) as con:
+        assert con.sql("SELECT * FROM feat_symbol__performance").fetchall() == before
+        assert con.sql("SELECT COUNT(*) > 0 FROM raw_router__events").fetchall() == [(True,)]
+        comment = "SELECT comment FROM duckdb_columns() WHERE table_name = 'raw_router__events'"
+        assert all(text for (text,) in con.sql(comment).fetchall())
+    assert list(moved.store.root.glob(".building-*")) == []
+    assert moved.refresh(3).outcome == "published"  # and the lake goes on there
+
+
+def test_relocate_refuses_a_folder_that_is_not_the_lake(home: Home, tmp_path: Path) -> None:
+    with pytest.raises(SnapshotError, match=f"is {tmp_path} the lake's root"):
+        home.store.relocate(home.current, tmp_path)
+    assert home.store.verify(home.current) == []
+
+
+def test_readers_go_on_while_a_snapshot_is_relocated(home: Home) -> None:
+    stop = threading.Event()
+    faults: list[Exception] = []
+
+    def read() -> None:
+        while not stop.is_set():
+            try:
+                with open_snapshot(home.store.database(home.current)) as con:
+                    con.sql("SELECT COUNT(*) FROM feat_symbol__performance").fetchall()
+            except (duckdb.Error, SnapshotError) as error:
+                faults.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for _ in range(10):
+        home.store.relocate(home.current, home.lake)
+    stop.set()
+    reader.join()
+    assert faults == []
+
+
+# -- difference ------------------------------------------------------------------------------------
+
+
+def test_equal_snapshots_differ_in_nothing(home: Home) -> None:
+    assert list(diff(home.store, home.current, home.current)) == []
+
+
+def test_diff_counts_rows_added_removed_and_changed(home: Home, ids: list[str]) -> None:
+    append(
+        home.logs,
+        [
+            router_line("sig_new", "NEWUSDT", AS_OF_MS - HOUR_MS, fill=101.0),
+            close_line("sig_new", "NEWUSDT", AS_OF_MS - HOUR_MS + 9, pnl=1.5, order_id=5),
+        ],
+    )
+    new = str(home.refresh(2).snapshot_id)
+    found = {item["table"]: item for item in diff(home.store, ids[2], new)}
+    performance = found["feat_symbol__performance"]
+    assert (performance["added"], performance["removed"]) == (1, 0)
+    back = {item["table"]: item for item in diff(home.store, new, ids[2])}
+    assert (
+        back["feat_symbol__performance"]["removed"],
+        back["feat_symbol__performance"]["added"],
+    ) == (
+        1,
+        0,
+    )
+    totals = found["feat_router__effectiveness"]
+    changes = {(key, column): (old, now) for key, column, old, now in totals["examples"]}
+    old, now = changes[(("*",), "n")]
+    assert now == old + 1
+
+
+# -- garbage ---------------------------------------------------------------------------------------
+
+
+def make_many(store: Store, template: dict[str, Any], count: int, step_ms: int) -> list[str]:
+    """Lay down snapshots by manifest alone, ``step_ms`` apart; returns their ids."""
+    made = []
+    for number in range(count):
+        snapshot_id = f"2026{number:04d}T000000Z-{number:08x}"
+        store.path(snapshot_id).mkdir(parents=True)
+        manifest = template | {
+            "snapshot_id": snapshot_id,
+            "sequence": number + 1,
+            "created_ms": START_MS + number * step_ms,
+        }
+        (store.path(snapshot_id) / MANIFEST).write_text(json.dumps(manifest))
+        made.append(snapshot_id)
+    return made
+
+
+def test_garbage_keeps_a_day_whole_a_month_by_days_and_manifests_of_a_year(
+    home: Home, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "store")
+    store.root.mkdir()
+    template = home.store.manifest(home.current)
+    ids = make_many(store, template, 1000, 2 * HOUR_MS)  # 83 days
+    for snapshot_id in ids[::2]:
+        store.publish(snapshot_id, now_ms=1, by="ann")
+    store.publish(ids[1], now_ms=1, by="ann")  # rolled far back
+    now_ms = START_MS + 1000 * 2 * HOUR_MS
+    removed = store.collect_garbage(now_ms)
+    kept = store.ids()
+    assert sorted(removed + kept) == sorted(ids)
+    assert kept[-288:] == ids[-288:]
+    daily = [i for i in kept if i not in ids[-288:] and i != ids[1]]
+    days = {store.manifest(i)["created_ms"] // DAY_MS for i in daily}
+    assert len(days) == len(daily) == 30 - 24
+    assert all((ids.index(i) + 1) % 12 == 0 for i in daily)  # the last of its day
+    assert store.current() == ids[1]
+    assert store.verify(ids[1])  # it stands, without the files of a real one
+    archived = {path.name for path in (store.root / "archive").iterdir()}
+    assert archived == {i for i in removed if i in ids[::2]}  # only what was published
+    packed = store.root / "archive" / ids[0] / "manifest.json.gz"
+    assert json.loads(gzip.decompress(packed.read_bytes()))["snapshot_id"] == ids[0]
+    assert store.collect_garbage(now_ms) == []
+    later = store.collect_garbage(now_ms + 300 * DAY_MS)
+    assert set(later) == set(daily)
+    # ids[0] is more than a year old by now; what was built later than that is archived still.
+    horizon_ms = now_ms + 300 * DAY_MS - 365 * DAY_MS
+    left = {path.name for path in (store.root / "archive").iterdir()}
+    archivable = {i for i in [*removed, *later] if i in ids[::2]}
+    assert left == {i for i in archivable if START_MS + ids.index(i) * 2 * HOUR_MS >= horizon_ms}
+    assert store.next_sequence() == 1001
+
+
+def test_nothing_of_three_is_garbage(home: Home, ids: list[str]) -> None:
+    assert home.store.collect_garbage(AS_OF_MS + 100 * DAY_MS) == []
+    assert home.store.ids() == ids
+
+
+# -- one writer ------------------------------------------------------------------------------------
+
+_WRITER = """
+import sys
+from pathlib import Path
+from pipelines.refresh import refresh
+from tests.loads import settings_over
+report = refresh(
+    settings_over(Path(sys.argv[1]), Path(sys.argv[2])),
+    as_of_ms=int(sys.argv[3]), now_ms=int(sys.argv[3]), wait_s=float(sys.argv[4]),
+)
+print(report.outcome, report.snapshot_id)
+"""
+
+
+def start_writer(home: Home, as_of_ms: int, wait_s: float) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            _WRITER,
+            str(home.logs),
+            str(home.root / "home"),
+            str(as_of_ms),
+            str(wait_s),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"PYTHONPATH": "."},
+    )
+
+
+def test_two_processes_refreshing_at_once_take_turns(home: Home) -> None:
+    append(home.logs, [router_line("sig_turns", "BTCUSDT", AS_OF_MS - HOUR_MS)])
+    writers = [start_writer(home, AS_OF_MS + DAY_MS, 60) for _ in range(2)]
+    said = [writer.communicate() for writer in writers]
+    assert [writer.returncode for writer in writers] == [0, 0], said
+    outcomes = sorted(out.split()[0] for out, _ in said)
+    assert outcomes == ["published", "unchanged"]
+    with open_snapshot(home.store.database(home.current)) as con:
+        rows = con.sql("SELECT COUNT(*) FROM raw_router__events WHERE attempt_id = 'sig_turns'")
+        assert rows.fetchall() == [(1,)]
+
+
+def test_a_writer_that_may_not_wait_names_the_one_that_works(home: Home) -> None:
+    settings = settings_over(home.logs, home.root / "home")
+    with writer_lock(settings.home, "refresh"):
+        with pytest.raises(WriterBusyError, match=rf"refresh \(process {os.getpid()}\)"):
+            refresh(settings, as_of_ms=AS_OF_MS, now_ms=AS_OF_MS, wait_s=0)
+        writer = start_writer(home, AS_OF_MS, 0.2)
+        _, complaint = writer.communicate()
+    assert writer.returncode == 1
+    assert f"is being written by refresh (process {os.getpid()})" in complaint
+
+
+# -- foreign SQL -----------------------------------------------------------------------------------
+
+
+def test_foreign_sql_reads_the_snapshot_and_nothing_else(home: Home, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.csv"
+    secret.write_text("a\n1\n")
+    manifest = home.store.manifest(home.current)
+    files = [path for source in manifest["inputs"].values() for path in source["files"]]
+    with open_confined(home.store.database(home.current), files) as con:
+        assert select_only(con, "SELECT COUNT(*) > 0 FROM raw_router__events").fetchall() == [
+            (True,)
+        ]
+        with pytest.raises(duckdb.Error, match=r"(?i)disabled|permission"):
+            select_only(con, f"SELECT * FROM read_csv('{secret}')").fetchall()
+        with pytest.raises(SnapshotError, match="one SELECT"):
+            select_only(con, "DELETE FROM feat_symbol__performance")
