@@ -4,7 +4,7 @@ Put here: rows with the real schemas of which a test names only the columns that
 Keep out: what the SQL should give; files, lake and clock.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import count
@@ -201,6 +201,33 @@ def core_schema(name: str) -> pa.Schema:
     return schema
 
 
+@cache
+def feature_schema(name: str) -> pa.Schema:
+    """Return the schema of a feature table, or of a window table: that of its SQL over nothing."""
+    with connect() as con:
+        wanted = plan(inputs=dict.fromkeys(RAW))
+        build_window(con, wanted)
+        build._source_views(con, wanted)
+        if name.startswith("core_window__"):
+            return con.sql(f"FROM {name}").to_arrow_table().schema
+        return run(con, name, **build.bound_values(wanted)).schema
+
+
+def check(
+    con: duckdb.DuckDBPyConnection, name: str, rows: Mapping[str, list[Row]], **choice: Any
+) -> list[Row]:
+    """Return what a check finds in tables of literal rows; what they do not name is empty."""
+    wanted = catalog.checks()[name]
+    for table in wanted.inputs:
+        known = RAW[table] if table in RAW else None
+        if known is None:
+            known = core_schema(table) if table == OUTCOMES else feature_schema(table)
+        create(con, table, known, rows.get(table, []))
+    values = engine.bind(wanted.sql, wanted.params, build.bound_values(plan(**choice)))
+    found: list[Row] = con.sql(wanted.sql, params=values).to_arrow_table().to_pylist()
+    return found
+
+
 def outcomes(con: duckdb.DuckDBPyConnection, *lines: Line) -> list[Row]:
     """Return the core rows of literal raw lines, in time order."""
     build_outcomes(con, lines)
@@ -265,11 +292,14 @@ def plan(as_of_ms: int = T + D, **choice: Any) -> build.Plan:
 def build_window(
     con: duckdb.DuckDBPyConnection, wanted: build.Plan, *lines: Line, with_hours: bool = True
 ) -> None:
-    """Create the core tables of literal lines and the window views of a build over them."""
+    """Create the core tables of literal lines and the window tables of a build over them.
+
+    Both are tables, where a build has a view: another test may put literal rows in their place.
+    """
     build_outcomes(con, lines)
     values = build.bound_values(wanted)
     view = catalog.tables()["core_window__outcomes"]
-    con.execute(f"CREATE OR REPLACE TEMP VIEW {view.name} AS {engine.inline(view.sql, values)}")
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {view.name} AS {engine.inline(view.sql, values)}")
     if not with_hours:
         return
     build_hourly(con)

@@ -122,10 +122,10 @@ ATTEMPTS = st.builds(
 )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     as_of=st.one_of(st.integers(0, 2 * H), st.sampled_from([0, 1, H - 1, H, H + 1])),
-    rows=st.lists(ATTEMPTS, max_size=30),
+    rows=st.lists(ATTEMPTS, max_size=40),
 )
 def test_whole_hours_and_edge_hours_are_the_outcomes_of_the_window(
     con: Con, as_of: int, rows: list[Row]

@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.features.sql.literal import Line, Row, T, asked, features, order, outcome, router, veto
+from tests.features.sql.literal import (
+    Line,
+    Row,
+    T,
+    asked,
+    each_symbol,
+    features,
+    order,
+    outcome,
+    router,
+    veto,
+)
 
 Con = duckdb.DuckDBPyConnection
 
@@ -128,21 +139,28 @@ ATTEMPT = st.fixed_dictionaries(
 )
 
 
-def attempts(rows: list[Row]) -> list[Line]:
-    return [outcome(**row) for row in rows]
+CASE = st.tuples(st.lists(ATTEMPT, min_size=1, max_size=8), st.integers(0, 2), ATTEMPT)
 
 
-@settings(max_examples=15, deadline=None)
-@given(rows=st.lists(ATTEMPT, min_size=1, max_size=12), errors=st.integers(0, 2), unknown=ATTEMPT)
+def case_lines(rows: list[Row], errors: int) -> list[Line]:
+    return [*(outcome(**row) for row in rows), *(order("order_error", None) for _ in range(errors))]
+
+
+@settings(max_examples=6, deadline=None)
+@given(cases=st.lists(CASE, min_size=1, max_size=12))
 def test_ratios_are_shares_and_no_unknown_attempt_moves_one(
-    con: Con, rows: list[Row], errors: int, unknown: Row
+    con: Con, cases: list[tuple[list[Row], int, Row]]
 ) -> None:
-    lines = [*attempts(rows), *(order("order_error", None) for _ in range(errors))]
-    before = features(con, TABLE, *lines)["ETHUSDT"]
-    assert all(before[name] is None or 0 <= before[name] <= 1 for name in RATIOS)
-    after = features(con, TABLE, *lines, *attempts([{**unknown, "kind": "unknown"}]))["ETHUSDT"]
-    assert {name: after[name] for name in RATIOS} == {name: before[name] for name in RATIOS}
-    assert after["n"] == before["n"] + 1
+    lines = [case_lines(rows, errors) for rows, errors, _ in cases]
+    lines += [
+        case_lines([*rows, {**one_more, "kind": "unknown"}], errors)
+        for rows, errors, one_more in cases
+    ]
+    found = each_symbol(con, TABLE, lines)
+    for before, after in zip(found[: len(cases)], found[len(cases) :], strict=True):
+        assert all(before[name] is None or 0 <= before[name] <= 1 for name in RATIOS)
+        assert {name: after[name] for name in RATIOS} == {name: before[name] for name in RATIOS}
+        assert after["n"] == before["n"] + 1
 
 
 def test_midnight_changes_nothing(con: Con) -> None:

@@ -1,0 +1,411 @@
+"""Every check returns the rows planted for it, and nothing of sound ones."""
+
+from typing import Any
+
+import duckdb
+import pytest
+
+from features import catalog
+from tests.features.sql.literal import (
+    OUTCOMES,
+    D,
+    H,
+    Line,
+    Row,
+    T,
+    build_hourly,
+    build_outcomes,
+    build_window,
+    check,
+    features,
+    order_close,
+    order_fill,
+    outcome,
+    plan,
+    raw,
+    router,
+)
+
+Con = duckdb.DuckDBPyConnection
+
+HOUR = {
+    "symbol": "ETHUSDT",
+    "hour_utc": 0,
+    "n": 2,
+    "close_n": 2,
+    "notional_usd": 10.0,
+    "exp_per_notional": 0.1,
+    "exp_stderr": 0.05,
+    "exp_lo95": 0.0,
+    "exp_hi95": 0.2,
+    "slip_n": 2,
+    "slip_bps_avg": 1.0,
+    "shrink_weight": 0.5,
+}
+QUARTILES = {
+    "symbol": "ETHUSDT",
+    "hour_utc": -1,
+    "n": 3,
+    "fresh_n": 2,
+    "slip_bps_q25": -1.0,
+    "slip_bps_q50": 0.0,
+    "slip_bps_q75": 1.0,
+    "slip_bps_q95": 2.0,
+    "slip_bps_q99": 3.0,
+    "fresh_q25": -1.0,
+    "fresh_q50": 0.0,
+    "fresh_q75": 1.0,
+}
+ROUTER = {
+    "symbol": "ETHUSDT",
+    "n": 5,
+    "fill_n": 2,
+    "fill_known_n": 3,
+    "unknown_n": 2,
+    "fill_ratio": 2 / 3,
+    "maker_known_n": 2,
+    "maker_fill_ratio": 0.5,
+    "fallback_known_n": 1,
+    "fallback_ratio": 1.0,
+}
+PERFORMANCE = {
+    "symbol": "ETHUSDT",
+    "n": 3,
+    "round_trip_n": 3,
+    "sharpe_7d": 0.4,
+    "sharpe_lo90": -0.1,
+    "win_rate": 0.5,
+    "dd_today_pct": -0.5,
+    "max_dd_today_pct": -1.0,
+    "equity_usd": 1000.0,
+}
+SOURCE = {
+    "source": "raw_router__events",
+    "symbol": "*",
+    "status": "ok",
+    "required": True,
+    "lag_s": 5.0,
+    "max_silence_s": 60,
+    "rows_24h": 1000,
+    "rejected_24h": 1,
+}
+
+# check: (table, a sound row, what makes it unsound)
+SOUND: dict[str, tuple[str, Row, list[Row]]] = {
+    "feat_execution__hourly_expectancy_sound": (
+        "feat_execution__hourly_expectancy",
+        HOUR,
+        [
+            {"hour_utc": 24},
+            {"hour_utc": -1},
+            {"notional_usd": 0.0},  # an estimate of nothing
+            {"slip_n": 0},
+            {"close_n": 1},  # an error of one
+            {"exp_lo95": 0.11},  # bounds that do not enclose
+            {"exp_hi95": 0.09},
+            {"slip_bps_avg": 5000.0},
+            {"slip_bps_avg": -9999.0},
+            {"shrink_weight": 1.01},
+        ],
+    ),
+    "feat_execution__slippage_quartiles_sound": (
+        "feat_execution__slippage_quartiles",
+        QUARTILES,
+        [
+            {"slip_bps_q25": 0.5},  # out of order
+            {"slip_bps_q75": -0.5},
+            {"slip_bps_q95": 0.5},
+            {"fresh_q25": 0.5},
+            {"fresh_q75": -0.5},
+            {"slip_bps_q25": -10000.0},  # an artefact
+            {"slip_bps_q99": 10000.0},
+            {"n": 0, "fresh_n": 0, "fresh_q50": None},  # an estimate of nothing
+            {"fresh_n": 0},
+            {"fresh_n": 4},  # a part above its whole
+        ],
+    ),
+    "feat_router__effectiveness_sound": (
+        "feat_router__effectiveness",
+        ROUTER,
+        [
+            {"fill_ratio": 1.01},
+            {"maker_fill_ratio": -0.1},
+            {"fallback_ratio": 2.0},
+            {"fill_known_n": 0, "fill_n": 0},  # ratios of nothing
+            {"maker_known_n": 0},
+            {"fallback_known_n": 0},
+            {"unknown_n": 3},  # parts above their whole
+            {"fill_n": 4},
+        ],
+    ),
+    "feat_symbol__performance_sound": (
+        "feat_symbol__performance",
+        PERFORMANCE,
+        [
+            {"round_trip_n": 1},  # Sharpe of one
+            {"round_trip_n": 0, "sharpe_7d": None, "sharpe_lo90": None},  # a win rate of none
+            {"win_rate": 1.5},
+            {"sharpe_lo90": 0.5},  # a lower bound above
+            {"dd_today_pct": 0.1, "max_dd_today_pct": 0.0},
+            {"max_dd_today_pct": -0.4},  # deepest less deep than now
+            {"equity_usd": 0.0},
+        ],
+    ),
+    "feat_ops__source_freshness_required": (
+        "feat_ops__source_freshness",
+        SOURCE,
+        [{"status": "silent"}, {"status": "missing"}],
+    ),
+    "feat_ops__source_freshness_silent": (
+        "feat_ops__source_freshness",
+        {**SOURCE, "required": False},
+        [{"status": "silent"}],
+    ),
+    "raw_lines_rejected": (
+        "feat_ops__source_freshness",
+        SOURCE,
+        [{"rejected_24h": 11}, {"rows_24h": 0, "rejected_24h": 1}],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_sound_rows_pass(con: Con, name: str) -> None:
+    table, row, _ = SOUND[name]
+    assert check(con, name, {table: [row]}) == []
+    assert check(con, name, {}) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"), [(name, fault) for name, (_, _, faults) in SOUND.items() for fault in faults]
+)
+def test_unsound_rows_are_returned(con: Con, name: str, fault: Row) -> None:
+    table, row, _ = SOUND[name]
+    other = {**row, "symbol": "BTCUSDT"} if table != "feat_ops__source_freshness" else row
+    found = check(con, name, {table: [{**row, **fault}, other]})
+    assert len(found) == 1
+    assert {key: found[0][key] for key in row.keys() & found[0].keys()}.items() <= {
+        **row,
+        **fault,
+    }.items()
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in SOUND if name.startswith("feat_") and "ops" not in name]
+)
+def test_repeated_rows_are_returned(con: Con, name: str) -> None:
+    table, row, _ = SOUND[name]
+    assert len(check(con, name, {table: [row, row]})) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        # silence of a symbol is normal -> only a whole source is judged
+        ("feat_ops__source_freshness_required", {"symbol": "ETHUSDT", "status": "silent"}),
+        ("feat_ops__source_freshness_silent", {"symbol": "ETHUSDT", "status": "silent"}),
+        # each of the two leaves to the other what is the other's
+        ("feat_ops__source_freshness_required", {"required": False, "status": "silent"}),
+        ("feat_ops__source_freshness_silent", {"required": True, "status": "silent"}),
+        # a source that nobody writes is no news
+        ("feat_ops__source_freshness_silent", {"required": False, "status": "missing"}),
+        # one in a hundred is tolerated
+        ("raw_lines_rejected", {"rows_24h": 990, "rejected_24h": 10}),
+    ],
+)
+def test_what_a_check_tolerates(con: Con, name: str, row: Row) -> None:
+    assert check(con, name, {"feat_ops__source_freshness": [{**SOURCE, **row}]}) == []
+
+
+# ------------------------------------------------------------------------------------ core checks
+
+
+def test_an_attempt_that_stands_twice_is_returned(con: Con) -> None:
+    name = "core_execution__outcomes_unique"
+    row = outcome(attempt_id="a1").values
+    sound = [
+        row,
+        {**row, "attempt_id": "a2"},
+        {**row, "event_ms": T + 2 * D},  # the id used again
+        {**row, "account": "second"},
+        {**row, "environment": "live"},
+        {**row, "symbol": "BTCUSDT"},
+    ]
+    assert check(con, name, {OUTCOMES: sound}) == []
+    (found,) = check(con, name, {OUTCOMES: [*sound, {**row, "outcome": "unknown"}]})
+    assert (found["attempt_id"], found["event_ms"], found["n"]) == ("a1", T, 2)
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        [{"venue": "binance"}, {"venue": "kraken"}],
+        [{"account": "main"}, {"account": "second"}],
+    ],
+)
+def test_one_symbol_in_two_places_is_returned(con: Con, places: list[Row]) -> None:
+    name, table = "core_window__one_account_and_venue", "core_window__hourly"
+    rows = [{"symbol": "ETHUSDT", "account": "main", "venue": "binance", **p} for p in places]
+    (found,) = check(con, name, {table: rows})
+    assert (found["symbol"], found["account_n"] + found["venue_n"]) == ("ETHUSDT", 3)
+    apart = [{**row, "symbol": f"S{i}"} for i, row in enumerate(rows)]
+    assert check(con, name, {table: apart}) == []
+
+
+def test_a_line_of_unknown_venue_is_no_second_venue(con: Con) -> None:
+    name, table = "core_window__one_account_and_venue", "core_window__hourly"
+    row = {"symbol": "ETHUSDT", "account": "main"}
+    rows = [{**row, "venue": "binance"}, {**row, "venue": "unknown"}]
+    assert check(con, name, {table: rows}) == []
+
+
+def test_two_venues_pass_where_the_key_keeps_them_apart(con: Con) -> None:
+    lines = [outcome(venue="binance"), outcome(venue="kraken")]
+    for symbol_key, faults in (("symbol", 1), ("venue_symbol", 0)):
+        build_window(con, plan(symbol_key=symbol_key), *lines)
+        found = con.sql(catalog.checks()["core_window__one_account_and_venue"].sql).fetchall()
+        assert len(found) == faults
+
+
+def equal_hours(con: Con, **change: Any) -> list[Row]:
+    """Return what the comparison of hours with outcomes finds when one hourly row is changed."""
+    lines = [
+        outcome(realized_pnl_usd=2.0, notional_usd=10.0),
+        outcome("unfilled"),
+        outcome("close_only", realized_pnl_usd=-1.0),
+        outcome("partial", symbol="BTCUSDT", notional_usd=5.0),
+    ]
+    build_window(con, plan(), *lines)
+    hours = con.sql("FROM core_window__hourly").to_arrow_table().to_pylist()
+    (mine,) = [row for row in hours if row["symbol"] == "ETHUSDT"]
+    mine |= {name: mine[name] + more for name, more in change.items()}
+    tables = {"core_window__hourly": hours, "core_window__outcomes": [x.values for x in lines]}
+    return check(con, "core_execution__hourly_equals_outcomes", tables)
+
+
+def test_hours_that_equal_their_outcomes_pass(con: Con) -> None:
+    assert equal_hours(con) == []
+
+
+@pytest.mark.parametrize(
+    "change", [{"n": 1}, {"filled_n": -1}, {"close_n": 1}, {"pnl_usd": 0.00001}]
+)
+def test_hours_that_differ_from_their_outcomes_are_returned(con: Con, change: Row) -> None:
+    assert [row["symbol"] for row in equal_hours(con, **change)] == ["ETHUSDT"]
+
+
+def test_a_symbol_without_hours_is_returned(con: Con) -> None:
+    tables = {"core_window__outcomes": [outcome().values]}
+    (found,) = check(con, "core_execution__hourly_equals_outcomes", tables)
+    assert (found["symbol"], found["outcome_n"], found["hourly_n"]) == ("ETHUSDT", 1, None)
+
+
+CLOSES = [
+    router("a1"),
+    order_fill("a1"),
+    order_close("a1", at=T + H, realized_pnl_usd=2.0),
+    order_close("a1", at=T + 2 * H, realized_pnl_usd=1.0),
+    order_close("a1", at=T + 2 * H, realized_pnl_usd=1.0),  # the same close twice
+    order_close("lone", order_id="o2", realized_pnl_usd=-0.5),
+    order_close(None, order_id="o3", realized_pnl_usd=0.25),
+    router("flat", status=None, notional_usd=9.0, realized_pnl_usd=4.0),  # no close of its own
+]
+
+
+def pnl_faults(con: Con, *lines: Line, change: str = "") -> list[Row]:
+    """Return what the comparison of PnL finds in the outcomes of lines, after an SQL change."""
+    build_outcomes(con, lines)
+    if change:
+        con.execute(change)
+    wanted = catalog.checks()["core_execution__outcomes_pnl_equals_raw"]
+    values = {"as_of_ms": T + D, "window_ms": 7 * D}
+    found: list[Row] = con.sql(wanted.sql, params=values).to_arrow_table().to_pylist()
+    return found
+
+
+def test_pnl_of_every_close_passes(con: Con) -> None:
+    assert pnl_faults(con, *CLOSES) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "ids"),
+    [
+        # a close without its row
+        (f"DELETE FROM {OUTCOMES} WHERE attempt_id = 'lone'", ["lone"]),
+        (f"DELETE FROM {OUTCOMES} WHERE attempt_id = 'order:o3'", ["order:o3"]),
+        # one of two closes lost
+        (
+            f"UPDATE {OUTCOMES} SET close_n = 1, realized_pnl_usd = 2 WHERE attempt_id = 'a1'",
+            ["a1"],
+        ),
+        # a close counted twice
+        (
+            f"UPDATE {OUTCOMES} SET close_n = 3, realized_pnl_usd = 4 WHERE attempt_id = 'a1'",
+            ["a1"],
+        ),
+        # another amount
+        (f"UPDATE {OUTCOMES} SET realized_pnl_usd = 2.9 WHERE attempt_id = 'a1'", ["a1"]),
+        (f"UPDATE {OUTCOMES} SET realized_pnl_usd = NULL WHERE attempt_id = 'lone'", ["lone"]),
+        # in another account
+        (f"UPDATE {OUTCOMES} SET account = 'x' WHERE attempt_id = 'lone'", ["lone"]),
+    ],
+)
+def test_lost_doubled_and_changed_pnl_is_returned(con: Con, change: str, ids: list[str]) -> None:
+    assert [row["attempt_id"] for row in pnl_faults(con, *CLOSES, change=change)] == ids
+
+
+def test_pnl_outside_the_window_is_not_judged(con: Con) -> None:
+    lines = [
+        order_close("old", at=T - 6 * D),  # at the open edge
+        order_close("late", at=T + D + 1),
+        order_close("bad", realized_pnl_usd=2e9),  # no amount: NULL in the core row
+        order_close("rejected", reject_reason="not_a_number:fees_total"),
+    ]
+    assert pnl_faults(con, *lines, change=f"DELETE FROM {OUTCOMES}") == []
+
+
+def test_an_id_used_again_may_have_a_flat_lines_pnl_beside_its_closes(con: Con) -> None:
+    lines = [
+        router("a1", status=None, notional_usd=9.0, realized_pnl_usd=4.0),
+        order_close("a1", at=T + 2 * D),
+    ]
+    build_outcomes(con, lines)
+    wanted = catalog.checks()["core_execution__outcomes_pnl_equals_raw"]
+    values = {"as_of_ms": T + 3 * D, "window_ms": 7 * D}
+    assert con.sql(wanted.sql, params=values).fetchall() == []
+
+
+# ------------------------------------------------------------------------------------- all of them
+
+
+def test_every_check_is_tried_here() -> None:
+    core = {
+        "core_execution__outcomes_unique",
+        "core_execution__hourly_equals_outcomes",
+        "core_execution__outcomes_pnl_equals_raw",
+        "core_window__one_account_and_venue",
+    }
+    assert {*SOUND, *core} == set(catalog.checks())
+
+
+def test_tables_of_literal_lines_pass_every_check(con: Con) -> None:
+    lines = [
+        *CLOSES,
+        outcome("unknown"),
+        outcome(slippage_bps=3.0, notional_usd=50.0),
+        raw("raw_risk__vetoes"),
+    ]
+    wanted = plan()
+    for name in (
+        "feat_execution__hourly_expectancy",
+        "feat_execution__slippage_quartiles",
+        "feat_router__effectiveness",
+        "feat_symbol__performance",
+    ):
+        rows = list(features(con, name, *lines).values())
+        assert rows
+        assert check(con, f"{name}_sound", {name: rows}) == []
+    build_window(con, wanted, *lines)
+    build_hourly(con)
+    for name in ("core_execution__hourly_equals_outcomes", "core_execution__outcomes_unique"):
+        assert con.sql(catalog.checks()[name].sql).fetchall() == []
