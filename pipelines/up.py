@@ -182,27 +182,29 @@ def _wait_until_up(
     return False
 
 
-def _stop(children: Mapping[str, subprocess.Popen[bytes]]) -> None:
+def _stop(children: Mapping[str, subprocess.Popen[bytes]], grace_s: float = _GRACE_S) -> None:
     """End every process: TERM to each, time for a run to end, then their groups."""
     for child in children.values():
         if child.poll() is None:
             child.terminate()
-    _wait_for(children, _GRACE_S)
-    for number, grace_s in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if _are_gone(children, grace_s):
+            return
         for child in children.values():
             _signal_group(child.pid, number)
-        _wait_for(children, grace_s)
+    _are_gone(children, grace_s)
 
 
-def _wait_for(children: Mapping[str, subprocess.Popen[bytes]], limit_s: float) -> None:
-    """Wait until no process of the groups is left, or the time is over."""
+def _are_gone(children: Mapping[str, subprocess.Popen[bytes]], limit_s: float) -> bool:
+    """Wait until no process of the groups is left; False when the time is over before."""
     deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline:
         for child in children.values():
             child.poll()  # reaps it
         if not any(_signal_group(child.pid, 0) for child in children.values()):
-            return
+            return True
         time.sleep(0.1)
+    return False
 
 
 def _signal_group(group: int, number: int) -> bool:

@@ -380,7 +380,8 @@ def refresh_and_note(how: str, notes: Path) -> None:
         if began:  # a run closes its connection once before, when its snapshot is finished
             (notes / f"{how}-{os.getpid()}").write_text(f"{began[0]} {time.monotonic_ns()}")
 
-    Refresh.prepare, Refresh.close = noting_prepare, noting_close  # type: ignore[method-assign]
+    setattr(Refresh, "prepare", noting_prepare)  # noqa: B010 - mypy knows no replaced method
+    setattr(Refresh, "close", noting_close)  # noqa: B010
     if how == "plain":
         refresh(Settings())
     else:

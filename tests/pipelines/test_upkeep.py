@@ -90,9 +90,9 @@ def test_files_that_no_snapshot_names_go_and_the_log_is_trimmed(tmp_path: Path) 
     assert sum(report.files_removed.values()) > 0
     assert sum(1 for _ in settings.lake_root.rglob("*.parquet")) < on_disk
     before = loads.lake_digests(settings.home)
-    report = refresh(settings, as_of_ms=NOW_MS + loads.DAY_MS, now_ms=NOW_MS + 99)
-    assert report.outcome == "published"
-    assert report.intake.lines == 0, "offsets in the trimmed log are still known"
+    later = refresh(settings, as_of_ms=NOW_MS + loads.DAY_MS, now_ms=NOW_MS + 99)
+    assert later.outcome == "published"
+    assert later.intake.lines == 0, "offsets in the trimmed log are still known"
     upkeep.upkeep(settings, now_ms=NOW_MS)
     store.path(store.ids()[0]).joinpath("manifest.json").unlink()
     trimmed = upkeep.upkeep(settings, now_ms=NOW_MS)

@@ -1,0 +1,210 @@
+"""`execintel up`: the schedule publishes, nothing overlaps it, and stopping leaves no process."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import dagster as dg
+import psutil
+import pytest
+from filelock import FileLock
+
+from features.settings import Settings
+from features.snapshot import Store
+from pipelines import dagster_home, up
+from tests import loads
+
+PROGRAM = "import sys; from pipelines.up import main; main(port=int(sys.argv[1]))"
+# One refresh, saying when its writing began and ended (epoch s).
+REFRESH = """
+import time
+from features.settings import Settings
+from pipelines.refresh import Refresh, refresh
+prepare, close, began, ended = Refresh.prepare, Refresh.close, [], []
+Refresh.prepare = lambda run: (began.append(time.time()), prepare(run))
+Refresh.close = lambda run: (close(run), ended.append(time.time()))
+for _ in range(100):
+    refresh(Settings())
+    print(began[-1], ended[-1], flush=True)
+    time.sleep(0.5)
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((up.HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(what: str, is_there: Callable[[], bool], limit_s: float, log: Path) -> None:
+    deadline = time.monotonic() + limit_s
+    while not is_there():
+        assert time.monotonic() < deadline, f"no {what} in {limit_s} s:\n{log.read_text()}"
+        time.sleep(0.2)
+
+
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Return those that still run; one that nobody has reaped yet does not."""
+    return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Return the variables of a desk with a few logs whose schedule refreshes every minute."""
+    loads.append(tmp_path / "logs", loads.tangled_lines(5, attempts=20))
+    return os.environ | {
+        "EXECINTEL_HOME": str(tmp_path / "home"),
+        "EXECINTEL_LOG_DIR": str(tmp_path / "logs"),
+        "EXECINTEL_REFRESH_CRON": "* * * * *",
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+    }
+
+
+@pytest.fixture
+def started() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Collect processes that must not outlive the test, whatever happens in it."""
+    processes: list[subprocess.Popen[bytes]] = []
+    yield processes
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def test_up_publishes_by_schedule_and_stops_without_a_trace(
+    environment: dict[str, str],
+    tmp_path: Path,
+    started: list[subprocess.Popen[bytes]],
+) -> None:
+    port, log, spans = free_port(), tmp_path / "up.log", tmp_path / "spans"
+    ignored = (
+        # As a shell that is not interactive starts what runs in its background.
+        "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN);"
+        " os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    )
+    with log.open("wb") as output:
+        command = [sys.executable, "-c", ignored, "-c", PROGRAM, str(port)]
+        program = subprocess.Popen(
+            command, env=environment, cwd=tmp_path, stdout=output, stderr=subprocess.STDOUT
+        )
+    started.append(program)
+    wait_for("address", lambda: f"http://{up.HOST}:{port}" in log.read_text(), 90, log)
+    with urlopen(f"http://{up.HOST}:{port}/server_info", timeout=5) as answer:
+        assert json.load(answer)["dagster_webserver_version"]
+    listening = {
+        connection.laddr.ip
+        for process in [psutil.Process(program.pid).children(recursive=True)]
+        for child in process
+        for connection in child.net_connections(kind="tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening == {up.HOST}
+
+    # Command-line refreshes, one after the other, across the minute in which the schedule runs.
+    with spans.open("wb") as output:
+        beside = subprocess.Popen(
+            [sys.executable, "-c", REFRESH], env=environment, cwd=tmp_path, stdout=output
+        )
+    started.append(beside)
+    folder = tmp_path / "home" / "dagster"
+
+    def scheduled() -> list[dg.RunRecord]:
+        with dagster_home.opened(folder) as instance:
+            ended = dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS])
+            return list(instance.get_run_records(ended))
+
+    wait_for("scheduled run", lambda: bool(scheduled()), 120, log)
+    beside.kill()
+    beside.wait()
+
+    family = psutil.Process(program.pid).children(recursive=True)
+    assert len(family) >= 4, "webserver, daemon and a code server each"
+    os.kill(program.pid, signal.SIGINT)
+    assert program.wait(60) == 0, log.read_text()
+    assert alive(family) == []
+    assert log.read_text().splitlines()[-1] == "stopped"
+    with socket.socket() as probe:
+        assert probe.connect_ex((up.HOST, port)) != 0
+
+    with dagster_home.opened(folder) as instance:
+        record = scheduled()[0]
+        run_id = record.dagster_run.run_id
+        assert record.dagster_run.tags["dagster/schedule_name"] == "refresh_schedule"
+        # Between these two the run holds the writer lock.
+        steps = [
+            entry.timestamp
+            for entry in instance.all_logs(run_id)
+            if entry.dagster_event and entry.dagster_event.is_step_event
+        ]
+        event = instance.get_latest_materialization_event(dg.AssetKey("snapshot"))
+    assert event is not None
+    assert event.asset_materialization is not None
+    assert event.asset_materialization.metadata["outcome"].value == "published"
+    published = event.asset_materialization.metadata["snapshot"].value
+    store = Store(tmp_path / "home" / "snapshots")
+    assert store.verify(str(published)) == []
+    assert published in [entry["snapshot_id"] for entry in store.publications()]
+    others = [tuple(map(float, line.split())) for line in spans.read_text().splitlines()]
+    assert others, "the command line refreshed meanwhile"
+    for began, ended in others:
+        assert ended <= min(steps) or began >= max(steps)
+
+
+def test_up_names_the_port_that_is_taken(tmp_path: Path) -> None:
+    settings = loads.settings_over(tmp_path / "logs", tmp_path / "home")
+    with socket.socket() as taken:
+        taken.bind((up.HOST, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(up.UpError, match=f"port {port} .*--port"):
+            up.main(port=port, settings=settings, say=lambda text: None)
+
+
+def test_a_second_up_on_the_same_data_root_is_refused(tmp_path: Path) -> None:
+    settings = loads.settings_over(tmp_path / "logs", tmp_path / "home")
+    (tmp_path / "home").mkdir()
+    with FileLock(tmp_path / "home" / "up.lock"), pytest.raises(up.UpError, match="another"):
+        up.main(port=free_port(), settings=settings, say=lambda text: None)
+
+
+def test_up_says_which_process_ended_by_itself_and_stops_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = loads.settings_over(tmp_path / "logs", tmp_path / "home")
+    sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
+    broken = [sys.executable, "-c", "raise SystemExit('no luck today')"]
+    monkeypatch.setattr(up, "commands", lambda port: {"webserver": sleeper, "daemon": broken})
+    with pytest.raises(up.UpError, match=r"daemon ended with code 1(?s:.*)no luck today"):
+        up.main(port=free_port(), settings=settings, say=lambda text: None)
+    assert psutil.Process().children() == []
+
+
+def test_a_group_that_ignores_term_is_killed(tmp_path: Path) -> None:
+    stubborn = (
+        "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); os.fork();"
+        " print('up', flush=True); time.sleep(600)"
+    )
+    log = tmp_path / "stubborn.log"
+    child = up._start([sys.executable, "-c", stubborn], os.environ, log)
+    wait_for("two processes", lambda: log.read_text().count("up") == 2, 30, log)
+    family = [psutil.Process(child.pid), *psutil.Process(child.pid).children()]
+    up._stop({"stubborn": child}, grace_s=0.5)
+    assert len(family) == 2
+    assert alive(family) == []
+
+
+def test_the_processes_get_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "execintel.toml").write_text('log_dir = "logs"\n')
+    monkeypatch.chdir(tmp_path)
+    settings = Settings()
+    found = up.environment(settings, tmp_path / "dagster")
+    assert found["EXECINTEL_HOME"] == str(tmp_path / "data")
+    assert found["EXECINTEL_LOG_DIR"] == str(tmp_path / "logs")
+    assert found["EXECINTEL_CONFIG"] == str(tmp_path / "execintel.toml")
