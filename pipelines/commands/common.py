@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer.core
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -200,7 +201,12 @@ def show_table(
     left: int = 1,
 ) -> None:
     """Print a table; the first ``left`` columns are text, the others numbers on the right."""
-    table = Table(title=Text(title, style="bold") if title else None, title_justify="left")
+    table = Table(
+        title=Text(title, style="bold") if title else None,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
     for place, name in enumerate(columns):
         table.add_column(
             Text(name),

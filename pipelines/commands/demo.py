@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _MARKER = "DEMO.json"  # names a root that a demo made, and so may remove
 _MINUTE_MS = 60_000
+_DAY_MS = 86_400_000
 
 
 def demo(
@@ -46,13 +47,15 @@ def demo(
 
 
 def _demo_of_generated() -> None:
-    from pipelines.demo import generate
+    from pipelines.demo import DEMO_END_MS, generate
 
     root = common.load_settings().home / "demo"
     _renew(root, {"logs": "generated"}, always=True)
     folder = root / "logs"
-    made = generate(folder)
-    common.say(f"generated a week of logs in {folder}")
+    # A clock before the story's end would call its lines future ones, so it ends at midnight then.
+    end_ms = min(DEMO_END_MS, common.now_ms() // _DAY_MS * _DAY_MS)
+    made = generate(folder, end_ms=end_ms)
+    common.say(f"generated a week of logs in {folder}: {sum(made.attempts.values())} attempts")
     _run(generated_settings(root), made.end_ms)
 
 
@@ -127,7 +130,7 @@ def newest_line_ms(run: object) -> int | None:
     from pipelines.refresh import Refresh
 
     assert isinstance(run, Refresh)
-    newest = [
+    newest: list[int | None] = [
         file.maximum.get("event_ms")
         for name in RAW_TABLES
         if not name.startswith("raw_market__")  # bars may end long after the last order

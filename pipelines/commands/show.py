@@ -101,14 +101,15 @@ def _head(settings: "Settings", store: "Store", snapshot_id: str) -> None:
             style="bold red",
         )
     is_current = snapshot_id == store.current()
+    is_demo = manifest["origin"] == "demo"
     age_s = (common.now_ms() - manifest["as_of_ms"]) / 1000
     common.say(f"snapshot     {snapshot_id}{'' if is_current else ' (not CURRENT)'}")
     common.say(f"as of        {common.when(manifest['as_of_ms'])}, {common.span(age_s)} ago")
     common.say(
         f"environment  {manifest['environment']}, window of {manifest['window_days']} days"
-        + (", generated demo data" if manifest["origin"] == "demo" else "")
+        + (", generated demo data" if is_demo else "")
     )
-    if is_current and age_s > settings.snapshot_max_age_s:
+    if is_current and not is_demo and age_s > settings.snapshot_max_age_s:
         common.say(
             f"stale: older than {common.span(settings.snapshot_max_age_s)}; "
             "execintel refresh makes a new one",
@@ -228,7 +229,7 @@ def _hours(con: "duckdb.DuckDBPyConnection", symbol: str) -> None:
                 fills,
                 number(notional if fills else None, 0),
                 number(pnl if closes else None),
-                with_n(_bps(exp), closes, 1),
+                with_n(_bps(exp) if closes else None, closes, 1),
                 interval(_bps(low), _bps(high), 1),
                 number(_bps(shrunk), 1),
                 number(q25),

@@ -9,6 +9,7 @@ _TIME = "epoch seconds, milliseconds or ISO 8601"
 MENDING: dict[str, str] = {
     "line_too_long": "A line holds more than 10 MiB: write one object a line, "
     "each with its newline.",
+    "too_complex": "A line above 1 MiB holds more than 100,000 values: write one object a line.",
     "not_utf8": "The line holds bytes that are not UTF-8: let the writer encode as UTF-8, "
     "and look for a disk that tears blocks.",
     "blank_line": "The line is empty: harmless; let the writer end each line with one newline.",
@@ -16,6 +17,8 @@ MENDING: dict[str, str] = {
     "glue and cut lines; give each process its own file, or write each line in one call.",
     "not_csv": "The line has another number of cells than the header: quote cells that hold a "
     "comma, and start a new file when columns change.",
+    "missing_header": "The first line of the file names no column of time: write the column names "
+    "there, as date,open,high,low,close,volume.",
     "not_an_object": "The line, or the named field, is JSON but no object: write it as {…}.",
     "missing_time": f"The line has no time: write ts as {_TIME}.",
     "future_time": "The time is more than a day ahead of when the line was read: "

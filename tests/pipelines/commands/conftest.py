@@ -1,0 +1,34 @@
+"""Fixtures of the command tests: a data root of one test, or of one file that only reads it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.pipelines.commands import desk as desks
+from tests.pipelines.commands.desk import Desk
+
+
+def _enter(folder: Path, patch: pytest.MonkeyPatch) -> Desk:
+    patch.chdir(folder)
+    patch.setenv("EXECINTEL_HOME", str(folder / "home"))
+    return Desk(folder / "home", folder / "logs")
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """Make an empty data root, name a log folder that is not there yet, and go elsewhere."""
+    return _enter(tmp_path, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def shared_desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """Make the same for all tests of a file, which only read what one refresh made."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield _enter(tmp_path_factory.mktemp("desk"), patch)
+
+
+@pytest.fixture
+def attempt() -> Callable[..., str]:
+    """Return what writes a router line."""
+    return desks.attempt

@@ -1,0 +1,95 @@
+"""`execintel demo`: works from nothing, in a root of its own, and its advice works as printed."""
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipelines.commands.demo import generated_settings
+from tests.pipelines.commands.desk import Desk
+
+Line = Callable[..., str]
+
+
+def advice(output: str) -> list[list[str]]:
+    """Return the commands that the demo says to try next, as words."""
+    _, _, text = output.partition("Try next:\n")
+    return [shlex.split(line) for line in text.splitlines() if line.startswith("  ")]
+
+
+def test_demo_shows_tables_and_its_advice_works(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = desk.run("demo")
+    assert result.exit_code == 0, result.output
+    root = desk.home / "demo"
+    assert "generated demo data" in result.stdout
+    assert "all            2800" in result.stdout
+    export, *commands = advice(result.stdout)
+    assert export[0] == "export"
+    variables = dict(word.split("=", 1) for word in export[1:])
+    assert variables["EXECINTEL_HOME"] == str(root)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert 3 <= len(commands) <= 6
+    for words in commands:
+        start = next(
+            i for i, word in enumerate(words) if word.endswith(("execintel", "pipelines.cli"))
+        )
+        tried = desk.run(*words[start + 1 :])
+        assert tried.exit_code == 0, (words, tried.output)
+
+    again = desk.run("refresh", "--as-of", "2026-01-08T00:00:00Z")
+    assert "no new rows, no new snapshot" in again.stdout
+
+
+def test_own_logs_get_a_root_apart_as_of_their_newest_line(desk: Desk, attempt: Line) -> None:
+    desk.write(attempt(1), attempt(2))
+    result = desk.run("demo", "--logs", str(desk.logs))
+    assert result.exit_code == 0, result.output
+    assert (desk.home / "demo-logs" / "snapshots" / "CURRENT").exists()
+    assert not (desk.home / "demo").exists()
+    assert "as of        2025-11-05 10:56:00 UTC" in result.stdout  # newest line 10:55:20
+    assert "generated demo data" not in result.stdout
+
+    again = desk.run("demo", "--logs", str(desk.logs))
+    assert "no new rows, no new snapshot" in again.stdout
+
+
+def test_other_logs_replace_what_the_demo_root_held(
+    desk: Desk, attempt: Line, tmp_path: Path
+) -> None:
+    desk.write(attempt(1))
+    assert desk.run("demo", "--logs", str(desk.logs)).exit_code == 0
+    other = Desk(desk.home, tmp_path / "other")
+    other.write(attempt(2, "ETHUSDT"))
+    result = desk.run("demo", "--logs", str(other.logs))
+    assert "ETHUSDT" in result.stdout
+    assert "BTCUSDT" not in result.stdout
+
+
+def test_a_folder_that_no_demo_made_is_never_removed(desk: Desk) -> None:
+    precious = desk.home / "demo" / "precious.txt"
+    precious.parent.mkdir(parents=True)
+    precious.write_text("mine")
+    result = desk.run("demo")
+    assert result.exit_code == 1
+    assert "was not made by a demo: move it away" in result.stderr
+    assert precious.read_text() == "mine"
+
+
+def test_generated_data_ignores_the_configuration(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXECINTEL_ENVIRONMENT", "live")
+    settings = generated_settings(desk.home / "demo")
+    assert settings.environment == "paper"
+    assert settings.origin == "demo"
+    assert settings.logs == ()
+
+
+def test_a_missing_folder_of_logs_is_told(desk: Desk) -> None:
+    result = desk.run("demo", "--logs", "nowhere")
+    assert result.exit_code == 1
+    assert "there is no such folder" in result.stderr

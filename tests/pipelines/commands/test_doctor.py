@@ -1,0 +1,93 @@
+"""`execintel doctor`: one look at everything, exit code 1 when something needs a person."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from tests.pipelines.commands.desk import Desk
+
+Line = Callable[..., str]
+
+
+@pytest.fixture
+def published(desk: Desk, attempt: Line, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """Make a healthy desk: logs configured, one snapshot just published."""
+    desk.write(attempt(1), attempt(2))
+    assert desk.refresh().exit_code == 0
+    monkeypatch.setenv("EXECINTEL_LOG_DIR", str(desk.logs))
+    return desk
+
+
+def test_nothing_configured_needs_a_person(desk: Desk) -> None:
+    result = desk.run("doctor")
+    assert result.exit_code == 1
+    assert "no log folder is configured: set EXECINTEL_LOG_DIR" in result.stdout
+    assert not desk.home.exists()  # looking changes nothing
+
+
+def test_a_healthy_desk_is_told_so(published: Desk) -> None:
+    result = published.run("doctor")
+    assert result.exit_code == 0, result.stdout
+    assert "healthy: nothing needs a person" in result.stdout
+    assert "EXECINTEL_LOG_DIR" in result.stdout
+    assert published.current in result.stdout
+    assert "format 1" in result.stdout
+
+
+def test_unclaimed_files_are_noted(published: Desk) -> None:
+    (published.logs / "metrics.txt").write_text("x")
+    result = published.run("doctor")
+    assert result.exit_code == 0
+    assert "metrics.txt: no kind claims it" in result.stdout
+
+
+def test_a_problem_with_a_file_needs_a_person(published: Desk) -> None:
+    (published.logs / "orders_executed.jsonl").symlink_to("nowhere")
+    result = published.run("doctor")
+    assert result.exit_code == 1
+    assert "orders_executed.jsonl: a link to nowhere, which does not exist" in result.stdout
+
+
+def test_a_schedule_that_stopped_needs_a_person(
+    published: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines.commands import common
+
+    now_ms = common.now_ms()
+    monkeypatch.setattr(common, "now_ms", lambda: now_ms + 3_600_000)
+    result = published.run("doctor")
+    assert result.exit_code == 1
+    assert "the last build is 1 h" in result.stdout
+
+
+def test_a_broken_current_needs_a_person(published: Desk) -> None:
+    database = published.home / "snapshots" / published.current / "features.duckdb"
+    database.write_bytes(b"no database")
+    result = published.run("doctor")
+    assert result.exit_code == 1
+    assert "CURRENT cannot be opened" in result.stdout
+    assert "execintel snapshots rollback" in result.stdout
+
+
+def test_a_damaged_manifest_needs_a_person(published: Desk) -> None:
+    manifest = published.home / "snapshots" / published.current / "manifest.json"
+    manifest.write_text(manifest.read_text()[:100])
+    result = published.run("doctor")
+    assert result.exit_code == 1
+    assert "is damaged" in result.stdout
+
+
+def test_warnings_of_current_are_repeated_with_their_examples(
+    desk: Desk, attempt: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXECINTEL_LOG_DIR", str(desk.logs))
+    desk.write(attempt(1), attempt(2, symbol=""))
+    desk.refresh()
+    warned = json.loads((desk.home / "snapshots" / desk.current / "manifest.json").read_text())
+    (check,) = [c for c in warned["checks"] if c["name"] == "raw_lines_rejected"]
+    assert check["rows"] == 1
+    result = desk.run("doctor")
+    assert result.exit_code == 0
+    assert "check raw_lines_rejected of CURRENT, 1 rows" in result.stdout
+    assert check["examples"][0] in result.stdout

@@ -1,0 +1,187 @@
+"""`execintel refresh`: what it reads, publishes, keeps and refuses, and what it says about it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from features import catalog
+from features.catalog import Check
+from tests.pipelines.commands.desk import AS_OF, Desk
+
+Line = Callable[..., str]
+
+
+def test_first_run_with_an_empty_folder_publishes_nothing_and_says_where_it_looked(
+    desk: Desk,
+) -> None:
+    desk.logs.mkdir()
+    result = desk.refresh()
+    assert result.exit_code == 0
+    assert "nothing published" in result.stdout
+    assert str(desk.logs) in result.stdout
+    assert not (desk.home / "snapshots" / "CURRENT").exists()
+
+
+def test_no_configured_folder_says_how_to_name_one(desk: Desk) -> None:
+    result = desk.run("refresh")
+    assert result.exit_code == 0
+    assert "EXECINTEL_LOG_DIR" in result.stdout
+
+
+def test_the_same_command_again_makes_no_snapshot_and_says_so(desk: Desk, attempt: Line) -> None:
+    desk.write(*(attempt(n) for n in range(5)))
+    first = desk.refresh()
+    assert first.exit_code == 0, first.output
+    assert "published 20251106T000000Z-" in first.stdout
+    before = desk.current
+
+    again = desk.refresh()
+
+    assert again.exit_code == 0
+    assert "no new rows, no new snapshot" in again.stdout
+    assert desk.current == before
+    assert len(list((desk.home / "snapshots").glob("2*"))) == 1
+
+
+def test_half_a_line_waits_for_its_end(desk: Desk, attempt: Line) -> None:
+    attempts = "SELECT CAST(SUM(n) AS BIGINT) AS n FROM feat_router__effectiveness WHERE symbol='*'"
+    desk.write(*(attempt(n) for n in range(5)))
+    desk.refresh()
+    assert desk.ask(attempts) == [{"n": 5}]
+
+    whole, half = attempt(7)[:40], attempt(7)[40:]
+    desk.write(attempt(5), attempt(6), whole)  # three lines, one of them half -> two rows
+    two = desk.refresh()
+    assert two.exit_code == 0, two.output
+    assert two.stdout.split("raw_router__events")[1].split()[:2] == ["2", "2"]
+    assert desk.ask(attempts) == [{"n": 7}]
+
+    desk.write(half)  # its end -> one row
+    one = desk.refresh()
+    assert one.stdout.split("raw_router__events")[1].split()[:2] == ["1", "1"]
+    assert desk.ask(attempts) == [{"n": 8}]
+
+
+def test_rejected_lines_are_counted_by_table(desk: Desk, attempt: Line) -> None:
+    desk.write(attempt(1), "no json\n", attempt(2))
+    result = desk.refresh()
+    read = result.stdout.split("raw_router__events")[1].split()[:4]
+    assert read == ["3", "2", "1", "0"]  # read, accepted, rejected, duplicates
+    assert "execintel quarantine" in result.stdout
+
+
+def test_an_older_build_is_kept_and_published_only_when_asked(desk: Desk, attempt: Line) -> None:
+    desk.write(*(attempt(n) for n in range(5)))
+    desk.refresh()
+    newest = desk.current
+    words = ("refresh", "--logs", str(desk.logs), "--as-of", "2025-11-05T12:00:00")
+
+    kept = desk.run(*words)
+    assert kept.exit_code == 0
+    assert "older than CURRENT" in kept.stdout
+    assert desk.current == newest
+
+    asked = desk.run(*words, "--publish")
+    assert asked.exit_code == 0
+    assert desk.current.startswith("20251105T120000Z-")  # a naive time is UTC
+
+
+@pytest.fixture
+def planted(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Plant a check that always fails, and return its name."""
+    check = Check(
+        name="planted__always_fails",
+        sql="SELECT 'BTCUSDT' AS symbol, 42 AS answer",
+        severity="fail",
+        cause="planted by a test",
+        inputs=(),
+        params=(),
+    )
+    checks = {**catalog.checks(), check.name: check}
+    monkeypatch.setattr(catalog, "checks", lambda: checks)
+    return check.name
+
+
+def test_a_failing_check_leaves_current_alone_and_is_named_everywhere(
+    desk: Desk, attempt: Line, request: pytest.FixtureRequest
+) -> None:
+    desk.write(*(attempt(n) for n in range(5)))
+    desk.refresh()
+    before = desk.current
+    name = request.getfixturevalue("planted")
+    desk.write(attempt(5))
+
+    result = desk.refresh()
+
+    assert result.exit_code == 1
+    assert f"{name}, 1 rows: planted by a test" in result.stderr
+    assert "symbol=BTCUSDT, answer=42" in result.stderr
+    assert desk.current == before
+    (manifest,) = (desk.home / "snapshots" / "rejected").glob("*/manifest.json")
+    assert json.loads(manifest.read_text())["failed_checks"] == [name]
+    doctor = desk.run("doctor")
+    assert doctor.exit_code == 1
+    assert name in doctor.stdout
+    assert "symbol=BTCUSDT, answer=42" in doctor.stdout
+    assert name in desk.run("snapshots", "list").stdout
+
+
+def test_a_required_source_that_is_silent_refuses_the_build_in_its_own_process(
+    desk: Desk, attempt: Line, tmp_path: Path
+) -> None:
+    desk.write(attempt(1))
+    config = tmp_path / "desk.toml"
+    config.write_text("[freshness.raw_risk__vetoes]\nrequired = true\n")
+    words = ("refresh", "--logs", str(desk.logs), "--as-of", AS_OF)
+
+    refused = desk.process(*words, EXECINTEL_CONFIG=str(config))
+    assert refused.returncode == 1, refused.stdout
+    assert "feat_ops__source_freshness_required" in refused.stderr
+    assert "raw_risk__vetoes" in refused.stderr
+
+    passed = desk.process(*words)
+    assert passed.returncode == 0, passed.stderr
+    assert "published" in passed.stdout
+
+
+def test_two_writers_never_overlap_and_the_second_says_who_is_first(
+    desk: Desk, attempt: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from features.lock import writer_lock
+
+    monkeypatch.setattr("pipelines.commands.snapshots._WAIT_S", 0.0)
+    desk.write(attempt(1))
+    desk.refresh()
+    with writer_lock(desk.home, "refresh"):
+        result = desk.run("snapshots", "resume")
+    assert result.exit_code == 1
+    assert "is being written by refresh (process" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--as-of", "yesterday"), "'yesterday' is no ISO 8601 time"),
+        (("--as-of", "2999-01-01"), "more than a day ahead"),
+        (("--logs", "nowhere"), "there is no such folder"),
+    ],
+)
+def test_a_wrong_option_is_one_clear_line(
+    desk: Desk, words: tuple[str, ...], expected: str
+) -> None:
+    result = desk.run("refresh", *words)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: ")
+    assert expected in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_damaged_file_is_named_and_the_others_are_read(desk: Desk, attempt: Line) -> None:
+    desk.write(attempt(1))
+    (desk.logs / "orders_executed.jsonl").mkdir()
+    result = desk.refresh()
+    assert result.exit_code == 0
+    assert "a folder with the name of a log" in result.stdout
+    assert "published" in result.stdout

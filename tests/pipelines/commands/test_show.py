@@ -1,0 +1,78 @@
+"""`execintel show`: unknown is a dash, every estimate stands with its n, a hold comes first."""
+
+import re
+
+import pytest
+
+from tests.pipelines.commands.desk import Desk, attempt
+
+
+@pytest.fixture(scope="module")
+def published(shared_desk: Desk) -> Desk:
+    """Publish three fills of BTCUSDT and one ETHUSDT order that nobody looked at again."""
+    unknown = {
+        "prices": {"mark": 10.0, "submitted": 10.0, "avg_fill": 0.0},
+        "result": {"status": "NEW", "retries": 0, "cancelled": False},
+        "slippage_bps": -10000.0,
+    }
+    shared_desk.write(*(attempt(n) for n in (1, 2, 3)), attempt(4, "ETHUSDT", **unknown))
+    assert shared_desk.refresh().exit_code == 0
+    return shared_desk
+
+
+def row(output: str, first: str) -> list[str]:
+    """Return the cells of the first table row that begins with ``first``."""
+    for line in output.splitlines():
+        cells = re.split(r"\s{2,}", line.strip())
+        if cells[0] == first:
+            return cells
+    raise AssertionError(f"no row {first} in:\n{output}")
+
+
+def test_header_says_what_the_snapshot_is_and_how_old(published: Desk) -> None:
+    output = published.run("show").stdout
+    assert f"snapshot     {published.current}" in output
+    assert "as of        2025-11-06 00:00:00 UTC" in output
+    assert "environment  paper, window of 7 days" in output
+    assert "stale: older than 15 min" in output
+
+
+def test_estimates_stand_with_their_n(published: Desk) -> None:
+    cells = row(published.run("show").stdout, "BTCUSDT")
+    assert cells[1:9] == ["3", "3", "0", "1.00 (n 3)", "1.50", "2.00", "2.50", "3"]
+
+
+def test_unknown_is_a_dash_never_zero(published: Desk) -> None:
+    cells = row(published.run("show").stdout, "ETHUSDT")
+    # one attempt of unknown end: no ratio, no slippage
+    assert cells[1:9] == ["1", "0", "1", "– (n 0)", "–", "–", "–", "0"]
+
+
+def test_a_symbol_shows_its_24_hours(published: Desk) -> None:
+    output = published.run("show", "btcusdt").stdout
+    assert "ETHUSDT" not in output
+    assert row(output, "10")[1:4] == ["3", "3", "300"]  # 10:54 to 10:56 UTC
+    assert row(output, "23")[1:6] == ["0", "0", "–", "–", "– (n 0)"]
+    assert sum(bool(re.match(r" ?\d\d  ", line)) for line in output.splitlines()) == 24
+
+
+def test_an_unknown_symbol_names_those_there_are(published: Desk) -> None:
+    result = published.run("show", "DOGEUSDT")
+    assert result.exit_code == 1
+    assert "DOGEUSDT is not in this snapshot; there are: BTCUSDT, ETHUSDT" in result.stderr
+
+
+def test_an_earlier_snapshot_is_shown_by_its_id_and_a_hold_comes_first(desk: Desk) -> None:
+    desk.write(attempt(1))
+    desk.refresh()
+    first = desk.current
+    desk.write(attempt(2))
+    desk.refresh()
+    earlier = desk.run("show", "--snapshot", first).stdout
+    assert f"{first} (not CURRENT)" in earlier
+    assert row(earlier, "BTCUSDT")[1] == "1"
+    assert row(desk.run("show").stdout, "BTCUSDT")[1] == "2"
+
+    desk.run("snapshots", "rollback", "--reason", "fees are wrong")
+
+    assert re.match(r"HOLD: .* fees are wrong", desk.run("show").stdout)

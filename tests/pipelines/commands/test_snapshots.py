@@ -1,0 +1,162 @@
+"""`execintel snapshots`: list, compare, go back, resume, verify, rebuild, relocate."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from features import build
+from tests.pipelines.commands.desk import Desk
+
+Line = Callable[..., str]
+
+
+@pytest.fixture
+def two(desk: Desk, attempt: Line) -> tuple[Desk, str, str]:
+    """Publish two snapshots and return their ids."""
+    desk.write(attempt(1), attempt(2))
+    assert desk.refresh().exit_code == 0
+    first = desk.current
+    desk.write(attempt(3))
+    assert desk.refresh().exit_code == 0
+    return desk, first, desk.current
+
+
+def test_list_names_current_and_the_others(two: tuple[Desk, str, str]) -> None:
+    desk, first, second = two
+    lines = desk.run("snapshots", "list").stdout.splitlines()
+    assert any(first in line and "published" in line for line in lines)
+    assert any(second in line and "CURRENT" in line for line in lines)
+
+
+def test_diff_counts_and_quotes_changed_values(two: tuple[Desk, str, str]) -> None:
+    desk, first, second = two
+    output = desk.run("snapshots", "diff", first, second).stdout
+    assert "feat_router__effectiveness: 0 rows added, 0 removed, 2 changed" in output
+    assert "BTCUSDT: n 2 → 3" in output
+    same = desk.run("snapshots", "diff", first, first)
+    assert "hold equal rows in every table" in same.stdout
+
+
+def test_rollback_holds_publication_until_resume(two: tuple[Desk, str, str], attempt: Line) -> None:
+    desk, first, _ = two
+    assert "needs its reason" in desk.run("snapshots", "rollback").stderr
+    back = desk.run("snapshots", "rollback", "--reason", "fees are wrong")
+    assert back.exit_code == 0, back.output
+    assert desk.current == first
+    assert "fees are wrong" in desk.run("snapshots", "list").stdout
+
+    desk.write(attempt(4))
+    held = desk.refresh()
+    assert held.exit_code == 0
+    assert "on HOLD" in held.stdout
+    assert "fees are wrong" in held.stdout
+    assert desk.current == first
+    doctor = desk.run("doctor")
+    assert doctor.exit_code == 1
+    assert "execintel snapshots resume" in doctor.stdout
+
+    assert "is over (fees are wrong)" in desk.run("snapshots", "resume").stdout
+    assert "there was no hold" in desk.run("snapshots", "resume").stdout
+    assert "published" in desk.refresh().stdout
+    assert desk.current != first
+
+
+def test_verify_finds_a_changed_file(two: tuple[Desk, str, str]) -> None:
+    desk, first, second = two
+    assert desk.run("snapshots", "verify", "--all").exit_code == 0
+    database = desk.home / "snapshots" / first / "features.duckdb"
+    database.write_bytes(database.read_bytes() + b"x")
+
+    assert desk.run("snapshots", "verify").exit_code == 0  # CURRENT is the other one
+    result = desk.run("snapshots", "verify", "--all")
+
+    assert result.exit_code == 1
+    assert f"{first}: " in result.stderr
+    assert "has other bytes than when it was published" in result.stderr
+    assert f"{second}: every file and table is as published" in result.stdout
+    both = desk.run("snapshots", "verify", first, "--all")
+    assert "name one snapshot or say --all" in both.stderr
+
+
+def test_rebuild_gives_the_same_digests_also_after_upkeep(two: tuple[Desk, str, str]) -> None:
+    desk, first, second = two
+    assert desk.run("upkeep").exit_code == 0
+    for snapshot_id in (first, second):
+        result = desk.run("snapshots", "rebuild", snapshot_id)
+        assert result.exit_code == 0, result.output
+        assert "DIFFERS" not in result.stdout
+        assert "every table has the same rows" in result.stdout
+    assert not (desk.home / "cache" / "rebuild").exists()
+
+
+def test_rebuild_takes_environment_and_parameters_from_the_manifest(
+    two: tuple[Desk, str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    desk, _, _ = two
+    monkeypatch.setenv("EXECINTEL_ENVIRONMENT", "live")
+    monkeypatch.setenv("EXECINTEL_WINDOW_DAYS", "1")
+    (tmp_path / "execintel.toml").write_text("[params]\nwinsor_bps = 1.5\n")
+    result = desk.run("snapshots", "rebuild")
+    assert result.exit_code == 0, result.output
+    assert "DIFFERS" not in result.stdout
+
+
+def test_rebuild_finds_a_table_that_differs(two: tuple[Desk, str, str]) -> None:
+    desk, _, second = two
+    path = desk.home / "snapshots" / second / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["tables"]["feat_router__effectiveness"]["sha256"] = "0" * 64
+    path.write_text(json.dumps(manifest))
+    result = desk.run("snapshots", "rebuild")
+    assert result.exit_code == 1
+    assert "DIFFERS" in result.stdout
+    assert "could not be reproduced" in result.stderr
+
+
+def test_rebuild_with_other_code_refuses_and_names_both(
+    two: tuple[Desk, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, _, _ = two
+    here = build.code_version()
+    monkeypatch.setattr(build, "code_version", lambda: "9.9.9+abcdef")
+    result = desk.run("snapshots", "rebuild")
+    assert result.exit_code == 1
+    assert f"was built by code {here}, this is 9.9.9+abcdef" in result.stderr
+
+
+def test_rebuild_says_when_a_version_is_gone(two: tuple[Desk, str, str]) -> None:
+    desk, _, _ = two
+    shutil.rmtree(desk.home / "lake" / "raw_router__events" / "_delta_log")
+    result = desk.run("snapshots", "rebuild")
+    assert result.exit_code == 1
+    assert "raw_router__events cannot be opened at version" in result.stderr
+
+
+def test_rebuild_says_when_a_file_is_gone(two: tuple[Desk, str, str]) -> None:
+    desk, _, _ = two
+    for path in (desk.home / "lake" / "raw_router__events").rglob("part=*/*.parquet"):
+        path.unlink()
+    result = desk.run("snapshots", "rebuild")
+    assert result.exit_code == 1
+    assert "a file of its inputs is gone" in result.stderr
+
+
+def test_relocate_points_the_views_at_a_moved_lake(two: tuple[Desk, str, str]) -> None:
+    desk, _, _ = two
+    moved = desk.home / "elsewhere"
+    (desk.home / "lake").rename(moved)
+    broken = desk.run("sql", "SELECT COUNT(*) FROM raw_router__events")
+    assert broken.exit_code == 1
+    assert "relocate" in desk.run("doctor").stdout
+
+    result = desk.run("snapshots", "relocate", str(moved))
+
+    assert result.exit_code == 0, result.output
+    assert desk.ask("SELECT COUNT(*) AS n FROM raw_router__events") == [{"n": 3}]
+    assert desk.run("snapshots", "verify", "--all").exit_code == 0
+    nowhere = desk.run("snapshots", "relocate", "nowhere")
+    assert nowhere.exit_code == 1
+    assert "is no folder" in nowhere.stderr

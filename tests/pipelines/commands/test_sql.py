@@ -1,0 +1,134 @@
+"""`execintel sql`: every table of the snapshot can be asked, and nothing else can be reached."""
+
+import csv
+import hashlib
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.pipelines.commands.desk import Desk, attempt
+
+
+@pytest.fixture(scope="module")
+def published(shared_desk: Desk) -> Desk:
+    """Publish one snapshot of three attempts and a rejected line."""
+    shared_desk.write(*(attempt(n) for n in range(3)), "no json\n")
+    assert shared_desk.refresh().exit_code == 0
+    return shared_desk
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Digest every file below a folder."""
+    return {
+        str(path): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def lake_file(desk: Desk) -> str:
+    manifest = json.loads((desk.home / "snapshots" / desk.current / "manifest.json").read_text())
+    files: list[str] = manifest["inputs"]["raw_router__events"]["files"]
+    return files[0]
+
+
+def test_feature_core_and_raw_tables_answer(published: Desk) -> None:
+    assert published.ask("SELECT n FROM feat_router__effectiveness WHERE symbol = '*'") == [
+        {"n": 3}
+    ]
+    assert published.ask("SELECT COUNT(*) AS n FROM core_execution__outcomes") == [{"n": 3}]
+    assert published.ask("SELECT COUNT(*) AS n FROM raw_router__events") == [{"n": 4}]
+    assert published.ask("SELECT COUNT(*) AS n FROM raw_risk__vetoes") == [{"n": 0}]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SHOW TABLES",
+        "DESCRIBE feat_router__effectiveness",
+        "VALUES (1)",
+        "FROM range(3);",
+        "SELECT 1 -- x",
+    ],
+)
+def test_statements_that_only_read_are_answered(published: Desk, query: str) -> None:
+    assert published.ask(query)
+
+
+def test_formats(published: Desk) -> None:
+    query = "SELECT 'a,b' AS x, NULL AS y, TIMESTAMP '2025-11-06 00:00:00' AS z"
+    table = published.run("sql", query).stdout
+    assert "a,b" in table
+    assert "–" in table
+    rows = list(csv.reader(io.StringIO(published.run("sql", query, "--format", "csv").stdout)))
+    assert rows == [["x", "y", "z"], ["a,b", "", "2025-11-06 00:00:00"]]
+    assert published.ask(query) == [{"x": "a,b", "y": None, "z": "2025-11-06 00:00:00"}]
+
+
+def test_an_error_of_the_query_is_told_without_a_traceback(published: Desk) -> None:
+    result = published.run("sql", "SELECT nope FROM feat_router__effectiveness")
+    assert result.exit_code == 1
+    assert "nope" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+# {lake}: a file of the snapshot's own lake; {db}: its database; {tmp}: a folder anyone may write to
+FORBIDDEN = [
+    "SELECT * FROM read_csv('/etc/passwd')",
+    "SELECT * FROM '/etc/passwd'",
+    "SELECT * FROM read_text('/etc/passwd')",
+    "SELECT * FROM read_blob('/etc/passwd')",
+    "SELECT * FROM glob('/etc/*')",
+    "SELECT * FROM read_parquet('https://example.org/x.parquet')",
+    "SELECT * FROM read_csv('s3://bucket/x.csv')",
+    "SELECT getenv('PATH')",
+    "INSTALL httpfs",
+    "LOAD httpfs",
+    "ATTACH '{tmp}/other.duckdb'",
+    "ATTACH '{lake}' AS own (READ_WRITE)",
+    "COPY (SELECT 1) TO '{tmp}/x.csv'",
+    "COPY (SELECT 1) TO '{lake}' (FORMAT parquet, USE_TMP_FILE false)",
+    "COPY (SELECT 1) TO '{db}' (USE_TMP_FILE false)",
+    # DuckDB lets a WITH clause write
+    "WITH a AS (COPY (SELECT 1) TO '{lake}' (USE_TMP_FILE false)) SELECT 1",
+    "WITH a AS (COPY (SELECT 1) TO '{db}' (USE_TMP_FILE false)) FROM a",
+    "WITH a AS (INSERT INTO feat_router__effectiveness (symbol) VALUES ('X') RETURNING *) FROM a",
+    "EXPLAIN ANALYZE COPY (SELECT 1) TO '{lake}' (USE_TMP_FILE false)",
+    "PREPARE p AS COPY (SELECT 1) TO '{lake}' (USE_TMP_FILE false)",
+    "EXPORT DATABASE '{tmp}/export'",
+    "CREATE TABLE t (x INT)",
+    "DROP TABLE feat_router__effectiveness",
+    "DELETE FROM feat_router__effectiveness",
+    "UPDATE feat_router__effectiveness SET n = 0",
+    "SET enable_external_access = true",
+    "SET allowed_paths = ['/etc/passwd']",
+    "RESET lock_configuration",
+    "PRAGMA temp_directory = '{tmp}'",
+    "SELECT 1; DROP TABLE feat_router__effectiveness",
+    "SELECT 1) UNION ALL (SELECT 2",
+    "",
+]
+
+
+@pytest.mark.parametrize("query", FORBIDDEN)
+def test_nothing_but_reading_the_snapshot_is_possible(
+    published: Desk, tmp_path: Path, query: str
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    database = published.home / "snapshots" / published.current / "features.duckdb"
+    before = contents(published.home)
+
+    result = published.run("sql", query.format(lake=lake_file(published), db=database, tmp=outside))
+
+    assert result.exit_code == 1, result.output
+    assert result.stderr.startswith("error: ")
+    assert contents(published.home) == before
+    assert list(outside.iterdir()) == []
+
+
+def test_variables_of_the_program_are_out_of_reach(published: Desk) -> None:
+    assert published.run("sql", "SELECT * FROM rows").exit_code == 1
+    assert published.run("sql", "SELECT * FROM files").exit_code == 1

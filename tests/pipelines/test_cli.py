@@ -1,0 +1,157 @@
+"""The command as a whole: settings, errors, start-up, and the numbers of the recorded run."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from pipelines.cli import app
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Call the command on an empty data root."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EXECINTEL_HOME", str(tmp_path / "home"))
+    return lambda *words: CliRunner().invoke(app, list(words), catch_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("EXECINTEL_WINDOW_DAYS", "400", "window_days = '400': .*allowed: 1 to 90"),
+        ("EXECINTEL_WINDOW_DAYS", "many", "window_days = 'many': .*allowed: 1 to 90"),
+        ("EXECINTEL_ENVIRONMENT", "prod", "environment = 'prod': .*'live', 'testnet', 'paper'"),
+        ("EXECINTEL_EQUITY_USD", "-5", "equity_usd = '-5': .*allowed: above 0"),
+        ("EXECINTEL_NAIVE_ZONE", "Mars", "'Mars' is no time zone"),
+        ("EXECINTEL_CONFIG", "nowhere.toml", "EXECINTEL_CONFIG names .*which does not exist"),
+        ("EXECINTEL_LOGS", "{", "logs"),
+    ],
+)
+def test_a_bad_setting_is_named_with_its_value_and_range(
+    run: Run, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, expected: str
+) -> None:
+    import re
+
+    monkeypatch.setenv(variable, value)
+    result = run("doctor")
+    assert result.exit_code == 1
+    assert re.search(expected, result.stderr), result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ("windowdays = 3\n", "windowdays is no setting"),
+        ("window_days = \n", "not TOML"),
+        ("[params]\nno_such = 1\n", "no such parameter"),
+        ("[params]\nequity_tolerance = 7\n", "equity_tolerance = 7.0: allowed are 0.01 to 1.0"),
+    ],
+)
+def test_a_bad_configuration_file_is_one_clear_line(
+    run: Run, tmp_path: Path, config: str, expected: str
+) -> None:
+    (tmp_path / "execintel.toml").write_text(config)
+    (tmp_path / "logs").mkdir()
+    result = run("refresh", "--logs", "logs")
+    assert result.exit_code == 1
+    assert expected in result.stderr
+    assert result.stderr.startswith("error: ")
+
+
+def test_a_lake_of_another_format_is_refused(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "home" / "lake").mkdir(parents=True)
+    (tmp_path / "home" / "lake" / "FORMAT").write_text("99\n")
+    (tmp_path / "logs").mkdir()
+    result = run("refresh", "--logs", "logs")
+    assert result.exit_code == 1
+    assert "lake format '99', this release reads 1" in result.stderr
+    assert "format 99" in run("doctor").stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("show",),
+        ("sql", "SELECT 1"),
+        ("snapshots", "verify"),
+        ("snapshots", "verify", "--all"),
+        ("snapshots", "rebuild"),
+        ("snapshots", "diff", "a", "b"),
+        ("snapshots", "rollback", "--reason", "test"),
+    ],
+)
+def test_before_the_first_snapshot_every_reader_says_what_to_do(
+    run: Run, words: tuple[str, ...]
+) -> None:
+    result = run(*words)
+    assert result.exit_code == 1
+    assert "execintel" in result.stderr
+    assert result.stderr.startswith("error: ")
+
+
+def test_importing_the_command_loads_no_heavy_library() -> None:
+    program = (
+        "import sys, pipelines.cli; "
+        "print([m for m in ('dagster', 'duckdb', 'deltalake', 'polars', 'pyarrow', 'scipy')"
+        " if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.stdout.strip() == "[]", result.stderr
+
+
+def test_help_lists_every_command_of_the_readme() -> None:
+    result = CliRunner().invoke(app, ["--help"])
+    assert result.exit_code == 0
+    for name in ("refresh", "show", "sql", "doctor", "quarantine", "snapshots", "params", "up"):
+        assert name in result.stdout
+
+
+def test_the_recorded_run_gives_its_numbers_through_the_command(
+    router_logs: Path, tmp_path: Path
+) -> None:
+    environment = {**os.environ, "EXECINTEL_HOME": str(tmp_path / "home")}
+
+    def call(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "pipelines.cli", *words],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    first = call("refresh", "--logs", str(router_logs), "--as-of", "2025-11-06T00:00:00Z")
+    assert first.returncode == 0, first.stderr
+    rows = call(
+        "sql",
+        "SELECT e.symbol, e.n, e.fill_n, round(s.slip_bps_q50, 9)"
+        " FROM feat_router__effectiveness AS e"
+        " JOIN feat_execution__slippage_quartiles AS s ON s.symbol = e.symbol AND hour_utc = -1"
+        " ORDER BY e.symbol",
+        "--format",
+        "csv",
+    )
+    assert rows.stdout.splitlines()[1:] == [
+        "*,532,115,0.0",
+        "BTCUSDT,10,10,0.0",
+        "LINKUSDT,111,24,0.33471683",
+        "LTCUSDT,214,41,1.153402537",
+        "SUIUSDT,101,23,0.492780762",
+        "WIFUSDT,96,17,-0.125447313",
+    ]
+    again = call("refresh", "--logs", str(router_logs), "--as-of", "2025-11-06T00:00:00Z")
+    assert "no new rows, no new snapshot" in again.stdout
+    shown = call("show", "LINKUSDT")
+    assert shown.returncode == 0, shown.stderr
+    assert "LINKUSDT by UTC hour" in shown.stdout
+    rebuilt = call("snapshots", "rebuild")
+    assert rebuilt.returncode == 0, rebuilt.stdout + rebuilt.stderr
+    assert "every table has the same rows" in rebuilt.stdout
