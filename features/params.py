@@ -38,7 +38,7 @@ def load(overrides: Mapping[str, float]) -> dict[str, float]:
         low, high = _range(known[name])
         if not low <= value <= high:
             raise ParameterError(f"[params] {name} = {value}: allowed are {low} to {high}")
-        values[name] = value
+        values[name] = _number(value)
     return values
 
 
@@ -57,4 +57,4 @@ def _range(entry: Mapping[str, object]) -> tuple[float, float]:
 def _number(value: object) -> float:
     if not isinstance(value, int | float):
         raise ParameterError(f"{_FILE.name}: {value!r} is no number")
-    return value
+    return float(value)  # 5 and 5.0 are one value: they must give one digest

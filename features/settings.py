@@ -30,12 +30,19 @@ SECRET_PATTERNS = (
 def _zone(name: str) -> str:
     try:
         ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError) as error:
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # OSError: a folder of zones
         raise ValueError(f"{name!r} is no time zone; write it as Europe/Berlin or UTC") from error
     return name
 
 
 Zone = Annotated[str, AfterValidator(_zone)]
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 
 
 def _cron(text: str) -> str:
@@ -52,7 +59,7 @@ class LogFolder(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: Path
+    path: AbsolutePath
     account: str = "default"
     environment: Environment = "paper"
     venue: str | None = None
@@ -72,11 +79,17 @@ class Settings(BaseSettings):
     """What a program needs to know about its surroundings; constructed once, never changed."""
 
     model_config = SettingsConfigDict(
-        env_prefix="EXECINTEL_", frozen=True, extra="forbid", validate_default=True
+        env_prefix="EXECINTEL_",
+        env_ignore_empty=True,  # EXECINTEL_LOG_DIR= is no folder, least of all the current one
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
     )
 
-    home: Path = Field(Path("data"), description="root of lake and snapshots")
-    log_dir: Path | None = Field(None, description="folder of logs, beside those in [[logs]]")
+    home: AbsolutePath = Field(Path("data"), description="root of lake and snapshots")
+    log_dir: AbsolutePath | None = Field(
+        None, description="folder of logs, beside those in [[logs]]"
+    )
     logs: tuple[LogFolder, ...] = Field((), description="[[logs]] tables of execintel.toml")
     environment: Environment = Field("paper", description="the one environment of the snapshot")
     account: str = Field("default", min_length=1, description="account of lines that name none")
@@ -84,7 +97,9 @@ class Settings(BaseSettings):
     naive_zone: Zone = Field("UTC", description="zone of time stamps without one")
     window_days: int = Field(7, ge=1, le=90, description="days of history in the window tables")
     snapshot_max_age_s: int = Field(900, ge=1, description="an older snapshot is stale")
-    equity_usd: float | None = Field(None, gt=0, description="equity where the logs name none")
+    equity_usd: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="equity where the logs name none"
+    )
     engine: Literal["duckdb"] = Field("duckdb", description="engine that runs the SQL")
     refresh_cron: Cron = Field("*/5 * * * *", description="when the schedule refreshes, UTC")
     memory_limit_mb: int = Field(1024, ge=256, description="memory of the engine")
@@ -114,11 +129,6 @@ class Settings(BaseSettings):
         config = config_path()
         toml = TomlConfigSettingsSource(settings_cls, config) if config else None
         return tuple(source for source in (init_settings, env_settings, toml) if source)
-
-    @field_validator("home", "log_dir")
-    @classmethod
-    def _absolute(cls, value: Path | None) -> Path | None:
-        return value.expanduser().absolute() if value is not None else None
 
     @field_validator("secret_patterns")
     @classmethod
