@@ -14,31 +14,42 @@ WITH scope AS (
       AND e.event_ms // 3600000 * 3600000 IN (SELECT hour_ms FROM rebuild_hours)
 ),
 
--- Router lines of one attempt, worst to best: a terminal status beats another, then the later line.
 router_lines AS (
+    SELECT
+        *,
+        COALESCE(attempt_id, 'line:' || line_hash) AS key_id,
+        upper(COALESCE(status, '')) IN (
+            'FILLED', 'CANCELED', 'CANCELLED', 'EXPIRED', 'EXPIRED_IN_MATCH', 'REJECTED'
+        ) AS is_terminal,
+    FROM raw_router__events
+    WHERE reject_reason IS NULL
+      AND COALESCE(event, '') <> 'position_close'
+      AND COALESCE(attempt_id, 'line:' || line_hash) IN (SELECT attempt_id FROM scope)
+),
+
+-- Here and below only ids with several lines go through window functions: most have one, and
+-- windows over a great many groups of one row are slow.
+repeated_ids AS (
+    SELECT key_id FROM router_lines GROUP BY key_id HAVING COUNT(*) > 1
+),
+
+-- Router lines of one attempt, worst to best: a terminal status beats another, then the later line.
+ranked_lines AS (
     SELECT
         *,
         ROW_NUMBER() OVER (
             PARTITION BY environment, account, symbol, key_id
             ORDER BY is_terminal, event_ms, source_id, line_offset
         ) AS merit,
-    FROM (
-        SELECT
-            *,
-            COALESCE(attempt_id, 'line:' || line_hash) AS key_id,
-            upper(COALESCE(status, '')) IN (
-                'FILLED', 'CANCELED', 'CANCELLED', 'EXPIRED', 'EXPIRED_IN_MATCH', 'REJECTED'
-            ) AS is_terminal,
-        FROM raw_router__events
-        WHERE reject_reason IS NULL
-          AND COALESCE(event, '') <> 'position_close'
-    )
-    WHERE key_id IN (SELECT attempt_id FROM scope)
+    FROM router_lines
+    WHERE key_id IN (SELECT key_id FROM repeated_ids)
 ),
 
 -- An id may be used again after a day: a line stands for its attempt when none within a day beats it.
 attempts AS (
-    SELECT *
+    SELECT * FROM router_lines WHERE key_id NOT IN (SELECT key_id FROM repeated_ids)
+    UNION ALL
+    SELECT * EXCLUDE (merit, best_merit)
     FROM (
         SELECT
             *,
@@ -47,7 +58,7 @@ attempts AS (
                 ORDER BY event_ms
                 RANGE BETWEEN 86400000 PRECEDING AND 86400000 FOLLOWING
             ) AS best_merit,
-        FROM router_lines
+        FROM ranked_lines
     )
     WHERE merit = best_merit
 ),
@@ -98,7 +109,7 @@ anchors AS (
       )
 ),
 
-order_events AS (
+paired_lines AS (
     SELECT
         e.*,
         a.anchor_ms,
@@ -110,14 +121,28 @@ order_events AS (
        AND a.symbol = e.symbol
        AND a.key_id = e.attempt_id
        AND abs(a.anchor_ms - e.event_ms) <= 86400000
-    QUALIFY ROW_NUMBER() OVER (
-        PARTITION BY e.source_id, e.line_offset
-        ORDER BY a.is_lone, abs(a.anchor_ms - e.event_ms), a.anchor_ms
-    ) = 1
+),
+
+crowded_ids AS (
+    SELECT key_id FROM anchors GROUP BY key_id HAVING COUNT(*) > 1
+),
+
+order_events AS (
+    SELECT * FROM paired_lines WHERE attempt_id NOT IN (SELECT key_id FROM crowded_ids)
+    UNION ALL
+    SELECT * FROM (
+        SELECT *
+        FROM paired_lines
+        WHERE attempt_id IN (SELECT key_id FROM crowded_ids)
+        QUALIFY ROW_NUMBER() OVER (
+            PARTITION BY source_id, line_offset
+            ORDER BY is_lone, abs(anchor_ms - event_ms), anchor_ms
+        ) = 1
+    )
 ),
 
 -- order_fill lines are cumulative: the latest of each order counts.
-order_fills AS (
+fill_lines AS (
     SELECT
         *,
         CASE
@@ -127,10 +152,24 @@ order_fills AS (
         END AS fees_usd,
     FROM order_events
     WHERE event_type = 'order_fill'
-    QUALIFY ROW_NUMBER() OVER (
-        PARTITION BY environment, account, symbol, attempt_id, anchor_ms, order_id
-        ORDER BY event_ms DESC, source_id DESC, line_offset DESC
-    ) = 1
+),
+
+refilled_ids AS (
+    SELECT attempt_id FROM fill_lines GROUP BY attempt_id HAVING COUNT(*) > 1
+),
+
+order_fills AS (
+    SELECT * FROM fill_lines WHERE attempt_id NOT IN (SELECT attempt_id FROM refilled_ids)
+    UNION ALL
+    SELECT * FROM (
+        SELECT *
+        FROM fill_lines
+        WHERE attempt_id IN (SELECT attempt_id FROM refilled_ids)
+        QUALIFY ROW_NUMBER() OVER (
+            PARTITION BY environment, account, symbol, attempt_id, anchor_ms, order_id
+            ORDER BY event_ms DESC, source_id DESC, line_offset DESC
+        ) = 1
+    )
 ),
 
 fills AS (
@@ -238,7 +277,7 @@ closes AS (
 ),
 
 -- The decision: the first line of orders_attempted within a day of the attempt.
-decisions AS (
+decision_lines AS (
     SELECT
         d.environment,
         d.account,
@@ -251,6 +290,9 @@ decisions AS (
         d.local_ms,
         d.confidence,
         d.expected_edge,
+        d.event_ms,
+        d.source_id,
+        d.line_offset,
     FROM raw_orders__attempts AS d
     INNER JOIN anchors AS a
         ON a.environment = d.environment
@@ -259,10 +301,24 @@ decisions AS (
        AND a.key_id = d.attempt_id
        AND abs(a.anchor_ms - d.event_ms) <= 86400000
     WHERE d.reject_reason IS NULL
-    QUALIFY ROW_NUMBER() OVER (
-        PARTITION BY a.environment, a.account, a.symbol, a.key_id, a.anchor_ms
-        ORDER BY d.event_ms, d.source_id, d.line_offset
-    ) = 1
+),
+
+redecided_ids AS (
+    SELECT key_id FROM decision_lines GROUP BY key_id HAVING COUNT(*) > 1
+),
+
+decisions AS (
+    SELECT * FROM decision_lines WHERE key_id NOT IN (SELECT key_id FROM redecided_ids)
+    UNION ALL
+    SELECT * FROM (
+        SELECT *
+        FROM decision_lines
+        WHERE key_id IN (SELECT key_id FROM redecided_ids)
+        QUALIFY ROW_NUMBER() OVER (
+            PARTITION BY environment, account, symbol, key_id, anchor_ms
+            ORDER BY event_ms, source_id, line_offset
+        ) = 1
+    )
 ),
 
 -- orders_executed covers an hour when it spoke within a day on both sides of it.
