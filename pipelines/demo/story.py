@@ -393,6 +393,11 @@ class Story(Desk):
         attempt = self._new_attempt(
             symbol, at_us, self.rng.choice((1, -1)), self._size(symbol, at_us)
         )
+        position = self.account.positions[symbol]
+        if position.lots and self.rng.random() < 0.4:  # the same may befall a close
+            attempt.side = "SELL" if position.sign > 0 else "BUY"
+            attempt.position_side, attempt.is_reduce = position.side, True
+            attempt.strategy = "auto_reduce"
         self._write_decision(-1, attempt)
         line = shapes.error_line(attempt, spec_of(symbol), at_us + SECOND_US)
         self._write("orders_executed", at_us + SECOND_US, line)
