@@ -215,7 +215,7 @@ SELECT
     COALESCE(e.nav_n, 0) AS nav_n, -- NAV values of the 24 h that equity is the median of
     COALESCE(e.nav_rejected_n, 0) AS nav_rejected_n, -- NAV values up to as-of rejected: 0 or too far from that median
     100 * COALESCE(d.last_fall_usd, 0e0) / COALESCE(e.equity_usd, $equity_usd) AS dd_today_pct, -- fall from today's peak of realised net PnL, percent of equity, at most 0
-    100 * COALESCE(d.deepest_fall_usd, 0e0) / COALESCE(e.equity_usd, $equity_usd) AS max_dd_today_pct, -- deepest such fall today
+    100 * COALESCE(d.deepest_fall_usd, 0e0) / COALESCE(e.equity_usd, $equity_usd) AS max_dd_today_pct, -- deepest such fall today, percent of equity, at most 0, percent of equity, at most 0
 FROM sums AS s
 LEFT JOIN return_stats AS r USING (symbol)
 LEFT JOIN drawdowns AS d USING (symbol)

@@ -1,0 +1,178 @@
+"""The catalog: what the SQL files say of themselves is what they do."""
+
+import re
+from collections.abc import Iterator
+
+import duckdb
+import pytest
+import sqlglot
+from sqlglot import exp
+
+from features import build, catalog, params
+from pipelines.intake.kinds import RAW_TABLES
+from tests.features.sql import literal
+
+Con = duckdb.DuckDBPyConnection
+
+TABLES = sorted(catalog.tables())
+STORED = [name for name in TABLES if not name.startswith("core_window__")]
+# What a build or a rebuild sets up beside the stored tables.
+SET_UP = {"edge_hours", "raw_sources", "rebuild_hours", "source_rules", "spoken_hours"}
+CUTS = {"from_ms", "to_ms", "known_ms"}  # of core_execution__hourly, bound by its two users
+BUILD_VALUES = {"as_of_ms", "window_ms", "environment", "symbol_key", "equity_usd"}
+
+
+@pytest.fixture(scope="module")
+def con() -> Iterator[Con]:
+    """Return a connection as a build opens it."""
+    with literal.connect() as connection:
+        yield connection
+
+
+@pytest.fixture(scope="module")
+def columns() -> dict[str, list[str]]:
+    """Return the columns that each stored table's query gives, run over nothing."""
+    core = {name for name in STORED if name.startswith("core_")}
+    schemas = {name: literal.core_schema(name) for name in core}
+    schemas |= {name: literal.feature_schema(name) for name in set(STORED) - core}
+    return {name: schema.names for name, schema in schemas.items()}
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_every_final_column_has_a_comment(name: str, columns: dict[str, list[str]]) -> None:
+    commented = catalog.tables()[name].columns
+    assert list(commented) == columns[name]
+    assert all(len(words) > 2 for words in commented.values())
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_grain_is_of_columns(name: str, columns: dict[str, list[str]]) -> None:
+    assert set(catalog.tables()[name].grain) <= set(columns[name])
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_every_amount_says_its_unit(name: str, columns: dict[str, list[str]]) -> None:
+    # the comment of a column whose name carries a unit repeats it in words
+    words = {"_usd": "USD", "_bps": "bps", "_pct": "percent"}
+    for column, comment in catalog.tables()[name].columns.items():
+        for ending, unit in words.items():
+            if column.endswith(ending):
+                assert unit in comment, f"{name}.{column}: {comment}"
+
+
+def by_parser(sql: str) -> set[str]:
+    """Return what a statement reads, by parsing it."""
+    tree = sqlglot.parse_one(re.sub(r"--[^\n]*", "", sql), dialect="duckdb")
+    named = {table.name for table in tree.find_all(exp.Table)}
+    return named - {cte.alias for cte in tree.find_all(exp.CTE)}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_inputs_of_a_table_are_what_it_reads(name: str) -> None:
+    table = catalog.tables()[name]
+    assert set(table.inputs) == by_parser(table.sql)
+    assert set(table.inputs) <= {*RAW_TABLES, *TABLES, *SET_UP}
+
+
+@pytest.mark.parametrize("name", sorted(catalog.checks()))
+def test_inputs_of_a_check_are_what_it_reads(name: str) -> None:
+    check = catalog.checks()[name]
+    assert set(check.inputs) == by_parser(check.sql)
+    assert set(check.inputs) <= {*RAW_TABLES, *TABLES}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_source_line_names_what_is_read(name: str) -> None:
+    table = catalog.tables()[name]
+    named = {part.strip() for part in table.header["Source"].split(",")}
+    # what a builder hands in (which hours, which rules) is no source of rows
+    assert set(table.inputs) - {"rebuild_hours", "source_rules"} == named
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_params_line_names_the_parameters(name: str) -> None:
+    table = catalog.tables()[name]
+    said = table.header.get("Params", "") + table.header.get("Rebuild", "")
+    # where no line names it, the parameter is the layer's: hourly counts dust as performance does
+    missing = [p for p in table.params if p not in said and p not in CUTS | {"environment"}]
+    assert name.startswith("core_execution__") or not missing
+
+
+def test_every_parameter_that_sql_names_is_bound() -> None:
+    known = {*params.definitions(), *BUILD_VALUES}
+    for table in catalog.tables().values():
+        cuts = CUTS if table.name == "core_execution__hourly" else set()
+        assert set(table.params) <= known | cuts, table.name
+    for check in catalog.checks().values():
+        assert set(check.params) <= known, check.name
+
+
+def test_inputs_stand_before_the_tables_that_read_them() -> None:
+    order = list(catalog.tables())
+    for position, name in enumerate(order):
+        read = [each for each in catalog.tables()[name].inputs if each in order]
+        assert all(order.index(each) < position for each in read), name
+
+
+def test_layers_part_the_tables() -> None:
+    names = [table.name for prefix in ("core", "feat") for table in catalog.layer(prefix)]
+    assert sorted(names) == TABLES
+    assert {table.layer for table in catalog.layer("feat")} == {"feat"}
+
+
+def test_tables_of_the_contract_are_there() -> None:
+    assert {
+        "core_execution__outcomes",
+        "core_execution__hourly",
+        "feat_execution__hourly_expectancy",
+        "feat_execution__slippage_quartiles",
+        "feat_router__effectiveness",
+        "feat_symbol__performance",
+        "feat_ops__source_freshness",
+    } <= set(TABLES)
+
+
+def test_checks_say_severity_and_cause() -> None:
+    for check in catalog.checks().values():
+        assert check.severity in ("fail", "hold", "warn"), check.name
+        assert len(check.cause) > 20, check.name
+
+
+def test_table_comment_holds_the_whole_header() -> None:
+    table = catalog.tables()["feat_router__effectiveness"]
+    assert table.comment.startswith(table.what)
+    for label in ("Grain", "Units", "Source", "Params"):
+        assert f"{label}: {table.header[label]}" in table.comment
+
+
+def test_stored_inputs_follow_what_a_build_sets_up() -> None:
+    raw = list(RAW_TABLES)
+    assert catalog.stored_inputs("feat_ops__source_freshness", raw) == tuple(sorted(raw))
+    assert set(catalog.stored_inputs("feat_symbol__performance", raw)) == {
+        "core_execution__outcomes",
+        "raw_orders__attempts",
+    }
+    for name in TABLES:
+        for stored in catalog.stored_inputs(name, raw):
+            assert stored in {*RAW_TABLES, *STORED}, name
+
+
+@pytest.mark.parametrize("name", sorted(catalog.checks()))
+def test_every_check_runs_over_nothing_and_finds_nothing(con: Con, name: str) -> None:
+    assert literal.check(con, name, {}) == []
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_every_column_has_one_type_over_nothing_and_over_rows(con: Con, name: str) -> None:
+    # a table without rows must not hand out other types: readers and digests see them
+    lines = [literal.router(), literal.order_close(), literal.asked(nav_usd=5.0)]
+    if name.startswith("core_"):
+        literal.build_outcomes(con, lines)
+        rows, empty = literal.run(con, name).schema, literal.core_schema(name)
+    else:
+        wanted = literal.plan(inputs=dict.fromkeys(literal.RAW), equity_usd=1.0)
+        literal.build_window(con, wanted, *lines)
+        build._source_views(con, wanted)
+        rows = literal.run(con, name, **build.bound_values(wanted)).schema
+        empty = literal.feature_schema(name)
+    assert rows.types == empty.types
