@@ -343,8 +343,12 @@ def comment(
     con: duckdb.DuckDBPyConnection, name: str, kind: str, text: str, columns: Mapping[str, str]
 ) -> None:
     """Attach a comment to a table or view and to its columns."""
-    con.execute(f"COMMENT ON {kind} {name} IS {engine.literal(text)}")
-    for column, words in columns.items():
-        con.execute(
-            f"COMMENT ON COLUMN {name}.{engine.identifier(column)} IS {engine.literal(words)}"
-        )
+    statements = [f"COMMENT ON {kind} {name} IS {engine.literal(text)}"]
+    statements += [
+        f"COMMENT ON COLUMN {name}.{engine.identifier(column)} IS {engine.literal(words)}"
+        for column, words in columns.items()
+    ]
+    con.begin()  # one transaction: each commit waits for the disk
+    for statement in statements:
+        con.execute(statement)
+    con.commit()
