@@ -27,6 +27,4 @@ defs = dg.Definitions(
     sensors=[new_log_bytes],
     resources={"refresh": RefreshRun.configure_at_launch()},
     executor=dg.in_process_executor,  # one process: the steps share one run and one connection
-    # Every event is in Dagster's storage already; the log file on disk has no bound.
-    loggers={"console": dg.colored_console_logger.configured({"log_level": "WARNING"})},
 )

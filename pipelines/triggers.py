@@ -13,6 +13,8 @@ from pipelines.assets.upkeep import maintain
 from pipelines.intake import sources
 
 _TAGS = {WRITER_TAG: "one"}
+# Every event is in Dagster's storage already; the log file on disk has no bound of its own.
+_QUIET = {"loggers": {"console": {"config": {"log_level": "WARNING"}}}}
 _BUSY = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -57,7 +59,7 @@ def refresh_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | d
     busy = busy_run(context.instance)
     if busy:
         return dg.SkipReason(f"refresh {busy} has not ended: this tick is left out")
-    return dg.RunRequest()
+    return dg.RunRequest(run_config=_QUIET)
 
 
 @dg.schedule(
@@ -65,7 +67,7 @@ def refresh_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | d
 )
 def upkeep_schedule() -> dg.RunRequest:
     """Keep files and Dagster's storage few, once a day in a quiet minute."""
-    return dg.RunRequest()
+    return dg.RunRequest(run_config=_QUIET)
 
 
 @dg.sensor(
@@ -81,7 +83,7 @@ def new_log_bytes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.S
     busy = busy_run(context.instance)
     if busy:
         return dg.SkipReason(f"refresh {busy} has not ended: looked at again in a minute")
-    return dg.SensorResult(run_requests=[dg.RunRequest()], cursor=cursor)
+    return dg.SensorResult(run_requests=[dg.RunRequest(run_config=_QUIET)], cursor=cursor)
 
 
 def log_state(settings: Settings) -> str:

@@ -133,6 +133,8 @@ def test_up_publishes_by_schedule_and_stops_without_a_trace(
     with socket.socket() as probe:
         assert probe.connect_ex((up.HOST, port)) != 0
 
+    assert "DEBUG" not in (folder / "logs" / "daemon.log").read_text(), "one line an event"
+
     with dagster_home.opened(folder) as instance:
         record = scheduled()[0]
         run_id = record.dagster_run.run_id
