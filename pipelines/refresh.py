@@ -191,6 +191,7 @@ class Refresh:
         assert self._con is not None  # check() opened them
         assert self._folder is not None
         with self._timed("publish"):
+            self.listen(Event("publish.started", table=name))
             build.write_lake_views(self._con, self.lake, plan)
             self._con.execute(f"DETACH {build.SNAPSHOT}")
             self.close()
