@@ -251,23 +251,26 @@ def _attempt(
     return made
 
 
-def bulk_load(folder: Path, *, attempts: int, days: int = 7, seed: int = 5) -> int:
-    """Write a regular load of about four lines an attempt; returns the number of lines."""
-    dice = random.Random(seed)
+def bulk_load(folder: Path, *, attempts: int, days: int = 7, first: int = 0) -> int:
+    """Append a regular load of about four lines an attempt; returns the number of lines.
+
+    ``first`` numbers the attempts, so that loads of one folder do not share ids.
+    """
+    dice = random.Random(first)
     folder.mkdir(parents=True, exist_ok=True)
     step_ms = days * DAY_MS // attempts
     count = 0
     with (
-        (folder / ROUTER).open("w") as router,
-        (folder / ORDERS).open("w") as orders,
-        (folder / ATTEMPTS).open("w") as asked,
-        (folder / VETOES).open("w") as vetoes,
+        (folder / ROUTER).open("a") as router,
+        (folder / ORDERS).open("a") as orders,
+        (folder / ATTEMPTS).open("a") as asked,
+        (folder / VETOES).open("a") as vetoes,
     ):
         files = {ROUTER: router, ORDERS: orders, ATTEMPTS: asked, VETOES: vetoes}
         for number in range(attempts):
             event_ms = START_MS + number * step_ms + dice.randrange(step_ms)
-            symbol = SYMBOLS[number % len(SYMBOLS)]
-            for made in _attempt(dice, f"sig_{number:08d}", symbol, event_ms, number):
+            symbol, id_n = SYMBOLS[number % len(SYMBOLS)], first + number
+            for made in _attempt(dice, f"sig_{id_n:08d}", symbol, event_ms, id_n):
                 files[made.file].write(made.text)
                 count += 1
     return count

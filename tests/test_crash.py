@@ -1,0 +1,257 @@
+"""Killed at any point, a refresh leaves a lake and snapshots that one normal run makes whole."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from features.snapshot import Store
+from pipelines.refresh import refresh
+from tests.loads import (
+    DAY_MS,
+    START_MS,
+    all_digests,
+    append,
+    bulk_load,
+    settings_over,
+    tangled_lines,
+)
+
+AS_OF_MS = START_MS + 7 * DAY_MS
+PHASES = ("intake", "core", "build", "publish")
+LEAST_HITS = 3
+# Every boundary of a refresh: event and occurrence. One load brings four raw tables, two core
+# tables and five feature tables.
+BOUNDARIES = [
+    ("intake.found", 1),
+    *[(f"intake.{moment}", n) for n in (1, 4) for moment in ("before_commit", "committed")],
+    *[
+        (f"core.{moment}", n)
+        for n in (1, 2)
+        for moment in ("planned", "before_commit", "committed")
+    ],
+    ("build.started", 1),
+    ("build.table", 1),
+    ("build.table_done", 3),
+    ("build.table_done", 5),
+    ("publish.started", 1),
+    ("publish.before_finish", 1),
+    ("publish.finished", 1),
+    ("publish.before_current", 1),
+    ("publish.done", 1),
+]
+
+
+class Children:
+    """Refreshes in processes that may be killed."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.crash_child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[1],
+            env=os.environ | {"PYTHONPATH": ".", "OPENBLAS_NUM_THREADS": "1"},
+        )
+
+    def start(self, root: Path, fatal: str = "", fatal_n: int = 1) -> int:
+        """Start a refresh of ``root``; returns the process id."""
+        (root / "phases").unlink(missing_ok=True)
+        order = {
+            "logs": str(root / "logs"),
+            "home": str(root / "home"),
+            "as_of_ms": AS_OF_MS,
+            "phases": str(root / "phases"),
+            "fatal": fatal,
+            "fatal_n": fatal_n,
+        }
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def wait(self) -> int:
+        """Wait for the started refresh to end; returns the signal that ended it, 0 if none."""
+        status = self._answer()
+        if os.WIFSIGNALED(status):
+            return os.WTERMSIG(status)
+        assert os.WEXITSTATUS(status) == 0, "the refresh failed: its traceback is above"
+        return 0
+
+    def close(self) -> None:
+        self._process.communicate()
+
+    def _answer(self) -> int:
+        assert self._process.stdout is not None
+        return int(self._process.stdout.readline())
+
+
+@pytest.fixture(scope="module")
+def children() -> Iterator[Children]:
+    made = Children()
+    yield made
+    made.close()
+
+
+def phases_of(root: Path) -> list[str]:
+    path = root / "phases"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def phase_of(root: Path) -> str:
+    """Return what the refresh of ``root`` was at when it ended."""
+    return (phases_of(root) or ["started"])[-1].partition(".")[0]
+
+
+def finish(root: Path) -> dict[str, str]:
+    """Run one normal refresh and digest everything."""
+    settings = settings_over(root / "logs", root / "home")
+    report = refresh(settings, as_of_ms=AS_OF_MS, now_ms=AS_OF_MS)
+    assert report.outcome in ("published", "unchanged")
+    assert list(Store(root / "home/snapshots").root.glob(".building-*")) == []
+    return all_digests(root / "home")
+
+
+def uninterrupted(logs: Path, home: Path) -> dict[str, str]:
+    refresh(settings_over(logs, home), as_of_ms=AS_OF_MS, now_ms=AS_OF_MS)
+    return all_digests(home)
+
+
+def require_whole_current(root: Path) -> None:
+    store = Store(root / "home" / "snapshots")
+    current = store.current()
+    if current is not None:
+        assert store.verify(current) == [], phases_of(root)[-3:]
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """Make a home with one snapshot and logs that brought more since; the digests to end with."""
+    root = tmp_path_factory.mktemp("begun")
+    append(root / "logs", tangled_lines(1, attempts=40))
+    finish(root)
+    append(root / "logs", tangled_lines(2, attempts=40))
+    return root, uninterrupted(root / "logs", root / "other_home")
+
+
+@pytest.mark.parametrize(("event", "number"), BOUNDARIES)
+def test_killed_at_a_boundary_one_normal_run_makes_it_whole(
+    tmp_path: Path, children: Children, begun: tuple[Path, dict[str, str]], event: str, number: int
+) -> None:
+    base, expected = begun
+    root = tmp_path / "root"
+    shutil.copytree(base, root, ignore=shutil.ignore_patterns("other_home"))
+    children.start(root, event, number)
+    assert children.wait() == signal.SIGKILL, "the refresh never came to this boundary"
+    assert phases_of(root)[-1] == event
+    require_whole_current(root)
+    assert finish(root) == expected
+
+
+@pytest.mark.parametrize(("event", "number"), [("publish.before_finish", 1), ("core.committed", 1)])
+def test_killed_in_the_first_refresh_of_all_one_normal_run_makes_it_whole(
+    tmp_path: Path, children: Children, event: str, number: int
+) -> None:
+    append(tmp_path / "logs", tangled_lines(3, attempts=20))
+    children.start(tmp_path, event, number)
+    assert children.wait() == signal.SIGKILL
+    assert Store(tmp_path / "home/snapshots").current() is None
+    assert finish(tmp_path) == uninterrupted(tmp_path / "logs", tmp_path / "other_home")
+
+
+def kill_after(children: Children, root: Path, delay_s: float, phase: str = "started") -> str:
+    """Kill a refresh ``delay_s`` after it entered ``phase``; returns what it was at."""
+    child = children.start(root)
+    deadline = time.monotonic() + 60
+    while not any(name.startswith(phase) for name in phases_of(root)):
+        assert time.monotonic() < deadline, f"no {phase} within 60 s"
+        time.sleep(0.001)
+    time.sleep(delay_s)
+    with contextlib.suppress(ProcessLookupError):  # it had ended
+        os.kill(child, signal.SIGKILL)
+    children.wait()
+    require_whole_current(root)
+    return phase_of(root)
+
+
+def campaign(
+    children: Children, root: Path, *, kills: int, compare_every: int, attempts: int
+) -> Counter[str]:
+    """Kill refreshes at times spread evenly over their work; returns the hits by phase.
+
+    Each refresh finds new lines beside what the killed one left. After ``compare_every`` kills one
+    normal run must give the tables of an uninterrupted one over the same logs.
+    """
+    first = 0
+
+    def feed() -> None:
+        nonlocal first
+        bulk_load(root / "logs", attempts=attempts, first=first)
+        first += attempts
+
+    def settle() -> None:
+        home = root / f"other_home_{first}"
+        assert finish(root) == uninterrupted(root / "logs", home)
+        shutil.rmtree(home)
+
+    feed()
+    finish(root)
+    feed()
+    children.start(root)
+    started = time.monotonic()
+    children.wait()
+    whole_s = time.monotonic() - started
+    hits: Counter[str] = Counter()
+    for number in range(2 * kills):
+        if sum(hits[phase] for phase in PHASES) == kills:
+            break
+        feed()
+        # Golden steps: even over the whole, and neighbours in time are far apart in the run.
+        found = kill_after(children, root, whole_s * (number * 0.6180339887 % 1))
+        hits[found] += 1
+        if found == "ended":  # the machine has less to do than when the run was measured
+            whole_s *= 0.8
+        if (number + 1) % compare_every == 0:
+            settle()
+    for phase in PHASES:  # a short one may have been missed
+        for extra in range(3 * LEAST_HITS):
+            if hits[phase] >= LEAST_HITS:
+                break
+            feed()
+            hits[kill_after(children, root, 0.01 * extra, phase)] += 1
+    settle()
+    return hits
+
+
+def report_hits(hits: Counter[str], kills: int, capsys: pytest.CaptureFixture[str]) -> None:
+    with capsys.disabled():
+        print(f"\nSIGKILL hits: {', '.join(f'{n} in {phase}' for phase, n in hits.most_common())}")
+    inside = sum(hits[phase] for phase in PHASES)
+    assert inside >= kills
+    assert inside > sum(hits.values()) / 2
+    assert all(hits[phase] >= LEAST_HITS for phase in PHASES), hits
+
+
+def test_killed_at_times_spread_over_its_work_one_normal_run_makes_it_whole(
+    tmp_path: Path, children: Children, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hits = campaign(children, tmp_path, kills=30, compare_every=20, attempts=300)
+    report_hits(hits, 30, capsys)
+
+
+@pytest.mark.soak
+def test_killed_over_and_over_on_a_large_load_every_normal_run_makes_it_whole(
+    tmp_path: Path, children: Children, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hits = campaign(children, tmp_path, kills=60, compare_every=1, attempts=8000)
+    report_hits(hits, 60, capsys)
