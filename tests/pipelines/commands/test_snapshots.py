@@ -2,19 +2,15 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from features import build
-from tests.pipelines.commands.desk import Desk
-
-Line = Callable[..., str]
+from tests.pipelines.commands.desk import Desk, attempt
 
 
-@pytest.fixture
-def two(desk: Desk, attempt: Line) -> tuple[Desk, str, str]:
+def publish_two(desk: Desk) -> tuple[Desk, str, str]:
     """Publish two snapshots and return their ids."""
     desk.write(attempt(1), attempt(2))
     assert desk.refresh().exit_code == 0
@@ -24,15 +20,26 @@ def two(desk: Desk, attempt: Line) -> tuple[Desk, str, str]:
     return desk, first, desk.current
 
 
-def test_list_names_current_and_the_others(two: tuple[Desk, str, str]) -> None:
-    desk, first, second = two
+@pytest.fixture
+def two(desk: Desk) -> tuple[Desk, str, str]:
+    return publish_two(desk)
+
+
+@pytest.fixture(scope="module")
+def two_to_read(shared_desk: Desk) -> tuple[Desk, str, str]:
+    """Publish two snapshots that every test leaves as they are."""
+    return publish_two(shared_desk)
+
+
+def test_list_names_current_and_the_others(two_to_read: tuple[Desk, str, str]) -> None:
+    desk, first, second = two_to_read
     lines = desk.run("snapshots", "list").stdout.splitlines()
     assert any(first in line and "published" in line for line in lines)
     assert any(second in line and "CURRENT" in line for line in lines)
 
 
-def test_diff_counts_and_quotes_changed_values(two: tuple[Desk, str, str]) -> None:
-    desk, first, second = two
+def test_diff_counts_and_quotes_changed_values(two_to_read: tuple[Desk, str, str]) -> None:
+    desk, first, second = two_to_read
     output = desk.run("snapshots", "diff", first, second).stdout
     assert "feat_router__effectiveness: 0 rows added, 0 removed, 2 changed" in output
     assert "BTCUSDT: n 2 → 3" in output
@@ -40,7 +47,7 @@ def test_diff_counts_and_quotes_changed_values(two: tuple[Desk, str, str]) -> No
     assert "hold equal rows in every table" in same.stdout
 
 
-def test_rollback_holds_publication_until_resume(two: tuple[Desk, str, str], attempt: Line) -> None:
+def test_rollback_holds_publication_until_resume(two: tuple[Desk, str, str]) -> None:
     desk, first, _ = two
     assert "needs its reason" in desk.run("snapshots", "rollback").stderr
     back = desk.run("snapshots", "rollback", "--reason", "fees are wrong")
@@ -93,33 +100,37 @@ def test_rebuild_gives_the_same_digests_also_after_upkeep(two: tuple[Desk, str, 
 
 
 def test_rebuild_takes_environment_and_parameters_from_the_manifest(
-    two: tuple[Desk, str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    two_to_read: tuple[Desk, str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    desk, _, _ = two
+    desk, _, _ = two_to_read
     monkeypatch.setenv("EXECINTEL_ENVIRONMENT", "live")
     monkeypatch.setenv("EXECINTEL_WINDOW_DAYS", "1")
-    (tmp_path / "execintel.toml").write_text("[params]\nwinsor_bps = 1.5\n")
+    config = tmp_path / "other.toml"
+    config.write_text("[params]\nwinsor_bps = 1.5\n")
+    monkeypatch.setenv("EXECINTEL_CONFIG", str(config))
     result = desk.run("snapshots", "rebuild")
     assert result.exit_code == 0, result.output
     assert "DIFFERS" not in result.stdout
 
 
-def test_rebuild_finds_a_table_that_differs(two: tuple[Desk, str, str]) -> None:
-    desk, _, second = two
+def test_rebuild_finds_a_table_that_differs(two_to_read: tuple[Desk, str, str]) -> None:
+    desk, _, second = two_to_read
     path = desk.home / "snapshots" / second / "manifest.json"
-    manifest = json.loads(path.read_text())
+    whole = path.read_text()
+    manifest = json.loads(whole)
     manifest["tables"]["feat_router__effectiveness"]["sha256"] = "0" * 64
     path.write_text(json.dumps(manifest))
     result = desk.run("snapshots", "rebuild")
+    path.write_text(whole)
     assert result.exit_code == 1
     assert "DIFFERS" in result.stdout
     assert "could not be reproduced" in result.stderr
 
 
 def test_rebuild_with_other_code_refuses_and_names_both(
-    two: tuple[Desk, str, str], monkeypatch: pytest.MonkeyPatch
+    two_to_read: tuple[Desk, str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk, _, _ = two
+    desk, _, _ = two_to_read
     here = build.code_version()
     monkeypatch.setattr(build, "code_version", lambda: "9.9.9+abcdef")
     result = desk.run("snapshots", "rebuild")
@@ -127,21 +138,19 @@ def test_rebuild_with_other_code_refuses_and_names_both(
     assert f"was built by code {here}, this is 9.9.9+abcdef" in result.stderr
 
 
-def test_rebuild_says_when_a_version_is_gone(two: tuple[Desk, str, str]) -> None:
+def test_rebuild_says_when_a_file_or_a_version_is_gone(two: tuple[Desk, str, str]) -> None:
     desk, _, _ = two
-    shutil.rmtree(desk.home / "lake" / "raw_router__events" / "_delta_log")
-    result = desk.run("snapshots", "rebuild")
-    assert result.exit_code == 1
-    assert "raw_router__events cannot be opened at version" in result.stderr
-
-
-def test_rebuild_says_when_a_file_is_gone(two: tuple[Desk, str, str]) -> None:
-    desk, _, _ = two
-    for path in (desk.home / "lake" / "raw_router__events").rglob("part=*/*.parquet"):
+    table = desk.home / "lake" / "raw_router__events"
+    for path in table.rglob("part=*/*.parquet"):
         path.unlink()
-    result = desk.run("snapshots", "rebuild")
-    assert result.exit_code == 1
-    assert "a file of its inputs is gone" in result.stderr
+    no_file = desk.run("snapshots", "rebuild")
+    assert no_file.exit_code == 1
+    assert "a file of its inputs is gone" in no_file.stderr
+
+    shutil.rmtree(table / "_delta_log")
+    no_version = desk.run("snapshots", "rebuild")
+    assert no_version.exit_code == 1
+    assert "raw_router__events cannot be opened at version" in no_version.stderr
 
 
 def test_relocate_points_the_views_at_a_moved_lake(two: tuple[Desk, str, str]) -> None:
