@@ -1,0 +1,277 @@
+"""A build: what identifies it, what it leaves out, and the comments of features.duckdb."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from features import build, catalog, params
+from features.lake import Lake
+from features.settings import Freshness, Settings
+from features.snapshot import Store, open_snapshot
+from pipelines.intake.kinds import KINDS, RAW_TABLES
+from pipelines.refresh import refresh
+from tests.features.sql import literal
+from tests.loads import DAY_MS, START_MS, append, router_line, settings_over, tangled_lines
+
+FEATURES = [table.name for table in catalog.layer("feat")]
+CORE = ["core_execution__outcomes", "core_execution__hourly"]
+AS_OF_MS = START_MS + 6 * DAY_MS
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Path]:
+    """Publish one snapshot over a small tangled load; returns its settings and its database."""
+    root = tmp_path_factory.mktemp("built")
+    append(root / "logs", tangled_lines(7, attempts=25))
+    settings = settings_over(root / "logs", root / "home")
+    report = refresh(settings, as_of_ms=AS_OF_MS, now_ms=AS_OF_MS, publish=True)
+    store = Store(settings.snapshots_root)
+    current = store.resolve(None)
+    assert current is not None, report
+    return settings, store.database(current)
+
+
+# --------------------------------------------------------------------------------------- comments
+
+
+def comments_of(database: Path, name: str) -> tuple[str, dict[str, str]]:
+    """Return the comment of a table or view of a snapshot, and those of its columns."""
+    with open_snapshot(database) as con:
+        ((text,),) = con.sql(
+            "SELECT comment FROM duckdb_tables() WHERE table_name = $name"
+            " UNION ALL SELECT comment FROM duckdb_views() WHERE view_name = $name",
+            params={"name": name},
+        ).fetchall()
+        columns = con.sql(
+            "SELECT column_name, comment FROM duckdb_columns() WHERE table_name = $name",
+            params={"name": name},
+        ).fetchall()
+        held = con.sql(f"FROM {name} LIMIT 0").columns
+    assert [column for column, _ in columns] == held
+    return text, dict(columns)
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_feature_tables_carry_the_comments_of_their_files(
+    built: tuple[Settings, Path], name: str
+) -> None:
+    table = catalog.tables()[name]
+    assert comments_of(built[1], name) == (table.comment, table.columns)
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_core_views_carry_the_comments_of_their_files(
+    built: tuple[Settings, Path], name: str
+) -> None:
+    table = catalog.tables()[name]
+    assert comments_of(built[1], name) == (table.comment, table.columns)
+
+
+@pytest.mark.parametrize("name", RAW_TABLES)
+def test_raw_views_carry_the_comments_of_their_kind(
+    built: tuple[Settings, Path], name: str
+) -> None:
+    text, columns = comments_of(built[1], name)
+    (comment,) = {kind.comment for kind in KINDS if kind.table == name}
+    assert text == comment
+    assert all(columns.values())
+
+
+def test_snapshot_holds_the_feature_tables_and_views_over_the_lake(
+    built: tuple[Settings, Path],
+) -> None:
+    with open_snapshot(built[1]) as con:
+        tables = {row[0] for row in con.sql("SELECT table_name FROM duckdb_tables()").fetchall()}
+        views = {
+            row[0]
+            for row in con.sql("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
+        }
+        assert tables == set(FEATURES)
+        assert views == {*RAW_TABLES, *CORE}
+        times = [
+            kind
+            for view in sorted(views)
+            for kind in con.sql(f"FROM {view} LIMIT 0").types
+            if str(kind).startswith("TIMESTAMP")
+        ]
+    # the hour of a time with a zone would depend on the reader
+    assert {str(kind) for kind in times} == {"TIMESTAMP"}
+
+
+def test_lake_schema_carries_comments(built: tuple[Settings, Path]) -> None:
+    lake = Lake(built[0].lake_root)
+    for name in CORE:
+        metadata = lake.open(name).metadata()
+        assert metadata.description == catalog.tables()[name].comment
+
+
+# --------------------------------------------------------------------------------------- identity
+
+
+def an_input(name: str, digest: str = "aa", rows: int = 3, version: int = 1) -> build.Input:
+    return build.Input(table=name, version=version, rows=rows, digest=digest, files=())
+
+
+def a_plan(**change: Any) -> build.Plan:
+    plan = literal.plan(
+        inputs={
+            "raw_router__events": an_input("raw_router__events"),
+            "core_execution__outcomes": an_input("core_execution__outcomes"),
+        },
+        freshness={"raw_router__events": Freshness()},
+    )
+    return replace(plan, **change)
+
+
+def test_equal_plans_have_one_identity() -> None:
+    assert a_plan().identity == a_plan().identity
+    assert len(a_plan().identity) == 8
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"as_of_ms": literal.T + 1},
+        {"code": "0.1.0+other"},
+        {"environment": "live"},
+        {"window_days": 3},
+        {"symbol_key": "venue_symbol"},
+        {"equity_usd": 100.0},
+        {"params": params.load({"winsor_bps": 60.0})},
+        {"freshness": {"raw_router__events": Freshness(required=True)}},
+        {"freshness": {"raw_router__events": Freshness(max_silence_s=60)}},
+        {"inputs": {"raw_router__events": an_input("raw_router__events", digest="bb")}},
+        {"inputs": {"raw_router__events": an_input("raw_router__events", rows=4)}},
+    ],
+)
+def test_whatever_decides_a_number_decides_the_identity(change: dict[str, Any]) -> None:
+    assert a_plan(**change).identity != a_plan().identity
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        # a compaction writes a new version of the same content
+        {"raw_router__events": an_input("raw_router__events", version=9)},
+        # core tables follow from raw ones: however often they were rebuilt
+        {
+            "raw_router__events": an_input("raw_router__events"),
+            "core_execution__outcomes": an_input("core_execution__outcomes", digest="zz"),
+        },
+    ],
+)
+def test_what_decides_no_number_leaves_the_identity(inputs: dict[str, build.Input]) -> None:
+    assert a_plan(inputs=inputs).identity == a_plan().identity
+
+
+def test_a_parameter_written_as_another_type_is_the_same_plan() -> None:
+    assert a_plan(params=params.load({"fresh_mark_age_ms": 5000.0})).identity == a_plan().identity
+
+
+def test_every_value_that_a_person_may_change_is_shown() -> None:
+    shown = a_plan().parameters()
+    assert set(params.definitions()) <= set(shown)
+    assert (shown["environment"], shown["window_days"]) == ("paper", 7)
+    assert shown["freshness.raw_router__events.max_silence_s"] == 86_400
+
+
+def test_code_version_names_the_release_and_the_files() -> None:
+    release, _, digest = build.code_version().partition("+")
+    assert release.count(".") == 2
+    assert len(digest) == 12
+
+
+# ---------------------------------------------------------------------------------- what is built
+
+
+def test_plan_reads_the_newest_version_of_every_table(built: tuple[Settings, Path]) -> None:
+    settings, _ = built
+    lake = Lake(settings.lake_root)
+    plan = build.plan_build(lake, settings, RAW_TABLES, AS_OF_MS)
+    assert set(plan.inputs) == {*RAW_TABLES, *CORE}
+    for name, source in plan.inputs.items():
+        assert source.version == lake.open(name).version()
+        assert source.rows == sum(file.rows for file in source.files)
+
+
+def test_plan_reads_named_versions_where_asked(built: tuple[Settings, Path]) -> None:
+    settings, _ = built
+    versions = {"raw_router__events": 0}
+    plan = build.plan_build(Lake(settings.lake_root), settings, RAW_TABLES, AS_OF_MS, versions)
+    assert {name: source.version for name, source in plan.inputs.items()} == versions
+    assert plan.inputs["raw_router__events"].rows == 0
+
+
+def test_only_the_named_tables_are_built(built: tuple[Settings, Path], tmp_path: Path) -> None:
+    settings, _ = built
+    lake = Lake(settings.lake_root)
+    plan = build.plan_build(lake, settings, RAW_TABLES, AS_OF_MS)
+    with build.open_database(tmp_path / "features.duckdb", settings) as con:
+        result = build.run_tables(con, lake, plan, names={"feat_router__effectiveness"})
+        again = build.run_tables(con, lake, plan)
+    assert set(result.rows) == {"feat_router__effectiveness"}
+    assert set(again.rows) == set(FEATURES)
+    name = "feat_router__effectiveness"
+    assert again.digests[name] == result.digests[name]
+
+
+def test_outcomes_of_other_environments_are_counted_as_left_out(tmp_path: Path) -> None:
+    append(tmp_path / "paper", [router_line("p1", "BTCUSDT", AS_OF_MS - 1000)])
+    append(tmp_path / "live", [router_line(f"l{n}", "BTCUSDT", AS_OF_MS - n) for n in range(3)])
+    folders = [
+        {"path": tmp_path / name, "environment": name, "venue": "binance"}
+        for name in ("paper", "live")
+    ]
+    settings = Settings.model_validate({"home": tmp_path / "home", "logs": folders})
+    refresh(settings, as_of_ms=AS_OF_MS, now_ms=AS_OF_MS, publish=True)
+    store = Store(settings.snapshots_root)
+    current = store.resolve(None)
+    assert current is not None
+    assert store.manifest(current)["left_out"] == {"live": 3}
+    with open_snapshot(store.database(current)) as con:
+        found = con.sql("SELECT n FROM feat_router__effectiveness WHERE symbol = '*'").fetchall()
+    assert found == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("severity", "rows", "is_failed"),
+    [("fail", 1, True), ("hold", 1, True), ("warn", 1, False), ("fail", 0, False)],
+)
+def test_check_fails_by_rows_and_severity(severity: str, rows: int, is_failed: bool) -> None:
+    assert build.CheckResult("c", severity, "because", rows).is_failed is is_failed
+
+
+def test_checks_name_their_rows(built: tuple[Settings, Path], tmp_path: Path) -> None:
+    settings, _ = built
+    lake = Lake(settings.lake_root)
+    plan = build.plan_build(lake, settings, RAW_TABLES, AS_OF_MS)
+    with build.open_database(tmp_path / "features.duckdb", settings) as con:
+        build.run_tables(con, lake, plan)
+        sound = build.run_checks(con, plan)
+        table = "snapshot.main.feat_symbol__performance"
+        con.execute(f"UPDATE {table} SET win_rate = 2 WHERE symbol = 'BTCUSDT'")
+        planted = build.run_checks(con, plan)
+    assert {result.name for result in sound} == set(catalog.checks())
+    assert not any(result.is_failed for result in sound)
+    (failed,) = [result for result in planted if result.is_failed]
+    assert (failed.name, failed.rows) == ("feat_symbol__performance_sound", 1)
+    assert "symbol=BTCUSDT" in failed.examples[0]
+    assert "win_rate=2.0" in failed.examples[0]
+
+
+def test_parameters_without_a_value_are_named() -> None:
+    from features.engines import duckdb as engine
+
+    with pytest.raises(KeyError, match=r"no value for \$as_of_ms in: SELECT"):
+        engine.bind("SELECT $as_of_ms", ("as_of_ms",), {})
+
+
+def test_comment_holds_what_sql_would_end(tmp_path: Path) -> None:
+    with duckdb.connect(str(tmp_path / "t.duckdb")) as con:
+        con.execute('CREATE TABLE t ("odd ""name" INTEGER)')
+        build.comment(con, "t", "TABLE", "it's; a table", {'odd "name': "it's a column"})
+        found = con.sql("SELECT comment FROM duckdb_columns() WHERE table_name = 't'").fetchall()
+    assert found == [("it's a column",)]
