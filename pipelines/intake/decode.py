@@ -70,7 +70,9 @@ _STATISTICS: dict[str, type] = {
 # usual shapes; their lines are decoded with just the keys they hold, without looking for unknown
 # fields. Every other line takes the full query: the same rows, at half the speed.
 SAMPLE_LINES = 2048
-SCAN_LINES = 4096  # lines a thread of the engine takes at a time
+# What a thread of the engine takes at a time: each JSON function holds its documents until then.
+SCAN_LINES = 4096
+SCAN_BYTES = 2 << 20
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,6 @@ def connect(secrets: Sequence[str], memory_limit_mb: int = 1024) -> duckdb.DuckD
     """
     con = duckdb.connect(":memory:")
     con.execute(f"SET memory_limit = '{memory_limit_mb}MB'")
-    con.execute("SET preserve_insertion_order = false")  # rows say where they stood
     for pattern in secrets:
         try:
             con.execute("SELECT regexp_matches('', ?)", [pattern])
@@ -269,7 +270,11 @@ def _register(
 
 def _in_bites(lines: pa.Table) -> pa.Table:
     """Cut a table into batches that the engine's threads share evenly, without copying."""
-    return pa.Table.from_batches(lines.to_batches(max_chunksize=SCAN_LINES), lines.schema)
+    size = max(1, lines["line"].nbytes // max(1, lines.num_rows))
+    count = max(1, min(SCAN_LINES, SCAN_BYTES // size))
+    if (pc.max(pc.binary_length(lines["line"])).as_py() or 0) > SCAN_BYTES // 4:
+        count = 1  # rare and large: alone
+    return pa.Table.from_batches(lines.to_batches(max_chunksize=count), lines.schema)
 
 
 def _usual_shapes(

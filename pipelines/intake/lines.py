@@ -22,6 +22,8 @@ BLOCK_BYTES = 16 << 20  # split at a time
 CHUNK_BYTES = 64 << 20  # one commit
 CHUNK_LINES = 200_000  # the same for short lines: rows cost memory too, however little they hold
 LINE_LIMIT_BYTES = 10 << 20  # a longer line is rejected without being held
+LARGE_LINE_BYTES = 1 << 20  # a line above it is looked at before it is decoded:
+LARGE_LINE_VALUES = 100_000  # decoding takes memory by the value, 100 bytes and more each
 EXCERPT_BYTES = 256  # kept of an over-long line
 TAIL_BYTES = 4096  # compared before going on: enough that two logs never agree by chance
 _BOM = b"\xef\xbb\xbf"
@@ -272,9 +274,9 @@ def _batch(data: bytearray, size: int, base: int) -> tuple[pa.RecordBatch, np.nd
     octets = np.frombuffer(data, dtype=np.uint8, count=size)
     ends = np.flatnonzero(octets == 10) + 1
     starts = np.concatenate(([0], ends[:-1]))
-    too_long = ends - starts > LINE_LIMIT_BYTES
+    is_large = ends - starts > LARGE_LINE_BYTES
     has_cr = (ends > 1) & (octets[ends - 2] == 13)
-    if not too_long.any() and not has_cr.any():
+    if not is_large.any() and not has_cr.any():
         bounds = np.concatenate((starts[:1], ends)).astype(np.int32)
         text = pa.StringArray.from_buffers(len(ends), pa.py_buffer(bounds), pa.py_buffer(data))
         try:
@@ -290,7 +292,7 @@ def _batch(data: bytearray, size: int, base: int) -> tuple[pa.RecordBatch, np.nd
 def _careful_batch(
     data: bytearray, base: int, starts: np.ndarray, ends: np.ndarray
 ) -> pa.RecordBatch:
-    """Decode line by line where some line is over-long, not UTF-8 or ends in CR LF."""
+    """Decode line by line where some line is large, not UTF-8 or ends in CR LF."""
     lines: list[str] = []
     errors: list[str | None] = []
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
@@ -305,7 +307,7 @@ def _careful_batch(
             raw = raw[:-2] + b"\n"
         try:
             lines.append(raw.decode("utf-8"))
-            errors.append(None)
+            errors.append("too_complex" if _is_too_complex(raw) else None)
         except UnicodeDecodeError:
             lines.append(raw.decode("utf-8", "backslashreplace"))
             errors.append("not_utf8")
@@ -313,3 +315,10 @@ def _careful_batch(
         [pa.array(starts + base, pa.int64()), pa.array(lines), pa.array(errors, pa.string())],
         schema=LINE_SCHEMA,
     )
+
+
+def _is_too_complex(line: bytes) -> bool:
+    """Tell whether a large line holds more values than can be decoded in bounded memory."""
+    if len(line) <= LARGE_LINE_BYTES:
+        return False
+    return sum(map(line.count, (b",", b"[", b"{"))) > LARGE_LINE_VALUES

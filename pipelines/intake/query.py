@@ -191,24 +191,17 @@ class _Writer:
     def reject_cases(self) -> tuple[list[str], list[str]]:
         """Return the WHEN branches that name a faulty field, and one cheap doubt for each."""
         cases, doubts = [], []
-        for path, members in parents_of(tree_of(self.held)).items():
-            if path and self.is_json and self.any_shape:
-                nulls = [
-                    f"{self.ref(f'{path}.{name}')} IS NULL"
-                    for name, node in members.items()
-                    if node is None
-                ]
-                doubts.append("(" + " AND ".join(nulls or ["TRUE"]) + ")")
-                cases.append(
-                    f"WHEN json_type(json, '$.{path}') NOT IN ('OBJECT', 'NULL') "
-                    f"THEN 'not_an_object:{path}'"
-                )
+        if self.is_json and self.any_shape:
+            for i, path in enumerate(parents_of(tree_of(self.held)), start=1):
+                if path:
+                    doubts.append(f"COALESCE(types[{i}] NOT IN ('OBJECT', 'NULL'), FALSE)")
+                    cases.append(f"WHEN {doubts[-1]} THEN 'not_an_object:{path}'")
         for column in self.kind.columns:
             for n in self.numbers(column):
                 doubts.append(f"({n.name} IS NULL AND {self.ref(n.key)} IS NOT NULL)")
                 cases.append(f"WHEN {doubts[-1]} THEN 'not_a_number:{n.key}'")
                 if n.is_amount:
-                    doubts.append(f"COALESCE({n.name} < 0, FALSE)")
+                    doubts.append(f"COALESCE({n.name} < 0 AND {n.name} > -{NUMBER_LIMIT:g}, FALSE)")
                     cases.append(f"WHEN {doubts[-1]} THEN 'negative:{n.key}'")
             for key in column.keys if column.type == "time_ms" else ():
                 if key in self.held:
@@ -234,7 +227,12 @@ read AS (
     FROM lines_other
 ),
 patched AS (
-    SELECT *, {values}, json_merge_patch(json, {sql_text(json.dumps(tree))}) AS patched FROM parsed
+    SELECT *,
+        {values},
+        json_type(json, {paths_sql(parents_of(tree))}) AS types,
+        CASE WHEN json IS NOT NULL
+             THEN json_merge_patch(json, {sql_text(json.dumps(tree))}) END AS patched,
+    FROM parsed
 ),
 read AS (
     SELECT
@@ -255,7 +253,7 @@ read AS (
             for n in self.numbers(column)
         )
         cases, doubts = self.reject_cases()
-        is_object = "json_type(json) = 'OBJECT'" if self.is_json and self.any_shape else "TRUE"
+        is_object = "types[1] = 'OBJECT'" if self.is_json and self.any_shape else "TRUE"
         day = "CAST(CAST(make_timestamp(event_us) AS DATE) AS VARCHAR)"
         part = f"left({day}, 4)" if self.kind.partition == "year" else day
         values = {
