@@ -22,6 +22,7 @@ DAY_MS = 24 * HOUR_MS
 REACH_MS = 72 * HOUR_MS  # how far an outcome looks around itself: three joins of one day each
 DAY_ROWS_LIMIT = 200_000  # a fuller day is kept in partitions of an hour
 BATCH_ROWS = 150_000  # rebuilt in one commit: bounds memory
+MANY_BATCHES = 3  # with more, the hours that ids reach over are found for all of them at once
 FOREVER_MS = 1 << 53
 
 INPUTS = (
@@ -49,7 +50,9 @@ class _Raw:
     tables: Mapping[str, DeltaTable]
     newest: Mapping[str, int]  # ingest_seq by table
     touched: dict[tuple[int, ...], set[int]] = field(default_factory=dict)
-    related: dict[frozenset[int], list[tuple[str, int]]] = field(default_factory=dict)
+    related: dict[frozenset[int], dict[str, set[int]]] = field(default_factory=dict)
+    spans: list[tuple[int, int]] = field(default_factory=list)  # first and last hour of ids
+    spanned: frozenset[int] = frozenset()  # the hours that spans are known for
 
 
 def definition_of(table: catalog.Table, params: Mapping[str, float]) -> str:
@@ -169,6 +172,8 @@ def _rebuild_table(
     plan = _plan(hours, files, _rows_by_day(raw.tables))
     batches = _batches(plan) or [_Work()]
     listen(Event("core.planned", table=table.name, total=len(batches)))
+    if len(batches) > MANY_BATCHES:
+        _find_spans(con, raw, frozenset(hour for batch in batches for hour in batch.hours))
     for number, batch in enumerate(batches, start=1):
         is_last = number == len(batches)
         marks = dict(raw.newest) if is_last else {}
@@ -213,10 +218,19 @@ def _touched_hours(
         ]
     for name, table in raw.tables.items():
         engine.create_view(con, name, table, ranges=spans)
+    if not any(consumed.values()):  # everything is new
+        rows = con.sql(_ALL_HOURS).fetchall()
+        raw.touched[known] = {hour for (hour,) in rows}
+        return set(raw.touched[known])
     rows = con.sql(_TOUCHED, params={f"{name}_seq": consumed[name] for name in INPUTS}).fetchall()
     raw.touched[known] = {hour for (hour,) in rows}
     return set(raw.touched[known])
 
+
+_ALL_HOURS = " UNION ".join(
+    f"SELECT event_ms // 3600000 * 3600000 AS hour_ms FROM {name} WHERE reject_reason IS NULL"
+    for name in INPUTS
+)
 
 _TOUCHED = """
 WITH fresh AS (
@@ -383,10 +397,12 @@ def _views(
     _rebuild_hours(con, hours)
     related = _related_hours(con, raw, hours)
     if "spoken_hours" in table.inputs:
+        ranges = merged([(hour - DAY_MS, hour + HOUR_MS + DAY_MS) for hour in hours])
+        orders = raw.tables["raw_orders__events"]
+        engine.create_view(con, "raw_orders__events", orders, ranges=ranges)
         con.execute(f"CREATE OR REPLACE TEMP TABLE spoken_hours AS {_SPOKEN}")
     for name, delta in raw.tables.items():
-        near = {hour for source, hour in related if source == name} | set(hours)
-        ranges = merged([(hour, hour + HOUR_MS) for hour in near])
+        ranges = merged([(hour, hour + HOUR_MS) for hour in related[name]])
         engine.create_view(con, name, delta, ranges=ranges, cut=True)
     if "core_execution__outcomes" in table.inputs:
         ranges = merged([(hour, hour + HOUR_MS) for hour in hours])
@@ -396,19 +412,36 @@ def _views(
 
 def _related_hours(
     con: duckdb.DuckDBPyConnection, raw: _Raw, hours: Iterable[int]
-) -> list[tuple[str, int]]:
-    """Return (raw table, hour) of every row within REACH_MS that shares an id with these hours.
-
-    Leaves views over all raw rows within REACH_MS behind.
-    """
+) -> dict[str, set[int]]:
+    """Return by raw table the hours of rows within REACH_MS that share an id with these hours."""
     chosen = frozenset(hours)
-    ranges = merged([(hour - REACH_MS, hour + HOUR_MS + REACH_MS) for hour in chosen])
+    if chosen in raw.related:
+        return raw.related[chosen]
+    found: dict[str, set[int]] = {name: set(chosen) for name in raw.tables}
+    if not chosen <= raw.spanned:
+        _reach_views(con, raw, chosen)
+        span = {"first_ms": min(chosen, default=0), "end_ms": max(chosen, default=0) + HOUR_MS}
+        for source, hour in con.sql(_RELATED, params=span).fetchall():
+            found[source].add(hour)
+    for first, last in raw.spans if chosen <= raw.spanned else ():
+        if any(first <= hour <= last for hour in chosen):
+            for name in found:
+                found[name].update(range(first, last + 1, HOUR_MS))
+    raw.related[chosen] = found
+    return found
+
+
+def _find_spans(con: duckdb.DuckDBPyConnection, raw: _Raw, hours: frozenset[int]) -> None:
+    """Find the spans of hours that ids reach over, in one reading for many pieces of work."""
+    if not hours <= raw.spanned:
+        _reach_views(con, raw, hours)
+        raw.spans, raw.spanned = con.sql(_SPANS).fetchall(), hours
+
+
+def _reach_views(con: duckdb.DuckDBPyConnection, raw: _Raw, hours: Iterable[int]) -> None:
+    ranges = merged([(hour - REACH_MS, hour + HOUR_MS + REACH_MS) for hour in hours])
     for name, delta in raw.tables.items():
         engine.create_view(con, name, delta, ranges=ranges)
-    if chosen not in raw.related:
-        span = {"first_ms": min(chosen, default=0), "end_ms": max(chosen, default=0) + HOUR_MS}
-        raw.related[chosen] = con.sql(_RELATED, params=span).fetchall()
-    return raw.related[chosen]
 
 
 # Hours in which orders_executed spoke.
@@ -418,9 +451,7 @@ FROM raw_orders__events
 WHERE reject_reason IS NULL
 """
 
-# Hours that hold lines of the attempts and orders in the hours to rebuild. Ids are unique enough
-# for this to be few hours, so that all other columns are read from a small part of the raw rows.
-_RELATED = """
+_LINES = """
 WITH lines AS (
     SELECT 'raw_router__events' AS source, attempt_id AS id, event_ms
     FROM raw_router__events WHERE reject_reason IS NULL AND attempt_id IS NOT NULL
@@ -437,6 +468,11 @@ WITH lines AS (
     SELECT 'raw_risk__vetoes', attempt_id, event_ms
     FROM raw_risk__vetoes WHERE reject_reason IS NULL AND attempt_id IS NOT NULL
 )
+"""
+
+# Hours that hold lines of the attempts and orders in the hours to rebuild. Ids are unique enough
+# for this to be few hours, so that all other columns are read from a small part of the raw rows.
+_RELATED = f"""{_LINES}
 SELECT DISTINCT source, event_ms // 3600000 * 3600000 AS hour_ms
 FROM lines
 WHERE event_ms IS NOT NULL AND id IN (
@@ -444,6 +480,18 @@ WHERE event_ms IS NOT NULL AND id IN (
     WHERE event_ms >= $first_ms AND event_ms < $end_ms
       AND event_ms // 3600000 * 3600000 IN (SELECT hour_ms FROM rebuild_hours)
 )
+"""
+
+# Ids are hashed to keep the groups small; two ids that share a hash only widen a span.
+_SPANS = f"""{_LINES}
+SELECT DISTINCT first_ms // 3600000 * 3600000, last_ms // 3600000 * 3600000
+FROM (
+    SELECT MIN(event_ms) AS first_ms, MAX(event_ms) AS last_ms
+    FROM lines
+    WHERE event_ms IS NOT NULL
+    GROUP BY hash(id)
+)
+WHERE first_ms // 3600000 < last_ms // 3600000
 """
 
 
