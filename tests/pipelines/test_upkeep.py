@@ -1,6 +1,7 @@
 """Upkeep: fewer files and bytes, the same numbers, and every kept snapshot still whole."""
 
 import datetime as dt
+from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
@@ -38,39 +39,45 @@ def live_files(home: Path) -> dict[str, int]:
     return {name: len(lake.open(name).file_uris()) for name in names}
 
 
-def test_upkeep_merges_files_and_changes_no_row(tmp_path: Path) -> None:
-    settings = grown_home(tmp_path, 4)
-    before, files_before = loads.lake_digests(settings.home), live_files(settings.home)
-    report = upkeep.upkeep(settings, now_ms=NOW_MS)
-    files_after = live_files(settings.home)
-    assert loads.lake_digests(settings.home) == before
-    assert files_after["raw_router__events"] < files_before["raw_router__events"]
-    assert report.files_compacted["raw_router__events"] > 0
-    again = upkeep.upkeep(settings, now_ms=NOW_MS)
-    assert sum(again.files_compacted.values()) == 0
-    assert live_files(settings.home) == files_after
+@dataclass(frozen=True)
+class Tended:
+    """A data root after two upkeeps, and what it held before."""
+
+    home: Path
+    reports: tuple[upkeep.UpkeepReport, upkeep.UpkeepReport]
+    digests_before: dict[str, str]
+    files_before: dict[str, int]
 
 
-def test_every_kept_snapshot_is_whole_after_upkeep(tmp_path: Path) -> None:
-    settings = grown_home(tmp_path, 4)
-    store, lake = Store(settings.snapshots_root), Lake(settings.lake_root)
-    rows = {
-        (snapshot_id, table): source["rows"]
-        for snapshot_id in store.ids()
-        for table, source in store.manifest(snapshot_id)["inputs"].items()
-    }
-    assert len(store.ids()) == 4
-    for _ in range(2):
-        upkeep.upkeep(settings, now_ms=NOW_MS)
+@pytest.fixture(scope="module")
+def tended(tmp_path_factory: pytest.TempPathFactory) -> Tended:
+    settings = grown_home(tmp_path_factory.mktemp("tended"), 3)
+    digests, files = loads.lake_digests(settings.home), live_files(settings.home)
+    first = upkeep.upkeep(settings, now_ms=NOW_MS)
+    return Tended(settings.home, (first, upkeep.upkeep(settings, now_ms=NOW_MS)), digests, files)
+
+
+def test_upkeep_merges_files_and_changes_no_row(tended: Tended) -> None:
+    assert loads.lake_digests(tended.home) == tended.digests_before
+    files = live_files(tended.home)
+    assert files["raw_router__events"] < tended.files_before["raw_router__events"]
+    first, second = tended.reports
+    assert first.files_compacted["raw_router__events"] > 0
+    assert sum(second.files_compacted.values()) == 0
+
+
+def test_every_kept_snapshot_is_whole_after_upkeep(tended: Tended) -> None:
+    store, lake = Store(tended.home / "snapshots"), Lake(tended.home / "lake")
+    assert len(store.ids()) == 3
     for snapshot_id in store.ids():
         assert store.verify(snapshot_id) == []
-        manifest = store.manifest(snapshot_id)
+        inputs = store.manifest(snapshot_id)["inputs"]
         with open_snapshot(store.database(snapshot_id)) as con:
-            for table in manifest["inputs"]:
+            for table, source in inputs.items():
                 (count,) = con.sql(f"SELECT COUNT(*) FROM {table}").fetchall()[0]
-                assert count == rows[snapshot_id, table]
+                assert count == source["rows"]
         # What `snapshots rebuild` reads: the table as of the version that the manifest names.
-        for table, source in manifest["inputs"].items():
+        for table, source in inputs.items():
             found = read_input(table, lake.open(table, source["version"]))
             assert (found.rows, found.digest) == (source["rows"], source["digest"])
             assert [file.path for file in found.files] == source["files"]
@@ -118,12 +125,19 @@ def test_a_rebuild_after_upkeep_gives_the_same_features(tmp_path: Path) -> None:
 
 
 def test_upkeep_waits_for_the_writer(tmp_path: Path) -> None:
-    settings = grown_home(tmp_path, 1)
+    settings = loads.settings_over(tmp_path / "logs", tmp_path / "home")
     with (
         writer_lock(settings.home, "a refresh"),
         pytest.raises(WriterBusyError, match="a refresh"),
     ):
         upkeep.upkeep(settings, now_ms=NOW_MS, wait_s=0.1)
+
+
+def test_upkeep_of_an_empty_data_root_does_nothing(tmp_path: Path) -> None:
+    settings = loads.settings_over(tmp_path / "logs", tmp_path / "home")
+    report = upkeep.upkeep(settings, now_ms=NOW_MS)
+    assert report.files_compacted == {}
+    assert report.snapshots_removed == []
 
 
 def test_trim_log_keeps_what_the_oldest_kept_version_loads_from(tmp_path: Path) -> None:
