@@ -219,9 +219,10 @@ def check(
     """Return what a check finds in tables of literal rows; what they do not name is empty."""
     wanted = catalog.checks()[name]
     for table in wanted.inputs:
-        known = RAW[table] if table in RAW else None
+        known = RAW.get(table)
         if known is None:
-            known = core_schema(table) if table == OUTCOMES else feature_schema(table)
+            is_core = table.startswith("core_execution__")
+            known = core_schema(table) if is_core else feature_schema(table)
         create(con, table, known, rows.get(table, []))
     values = engine.bind(wanted.sql, wanted.params, build.bound_values(plan(**choice)))
     found: list[Row] = con.sql(wanted.sql, params=values).to_arrow_table().to_pylist()

@@ -90,8 +90,36 @@ SOURCE = {
     "rejected_24h": 1,
 }
 
+SUMS = {
+    "environment": "paper",
+    "account": "default",
+    "venue": "binance",
+    "symbol": "ETHUSDT",
+    "hour_ms": T // H * H,
+    "n": 3,
+    "filled_n": 1,
+    "partial_n": 0,
+    "unfilled_n": 1,
+    "rejected_n": 0,
+    "unknown_n": 1,
+    "close_n": 1,
+    "pnl_usd": 2.0,
+    "slip_n": 1,
+    "slip_bps": 0.5,
+}
+
 # check: (table, a sound row, what makes it unsound)
 SOUND: dict[str, tuple[str, Row, list[Row]]] = {
+    "core_execution__hourly_sound": (
+        "core_execution__hourly",
+        SUMS,
+        [
+            {"hour_ms": T // H * H + 1},  # no whole hour
+            {"unknown_n": 2},  # parts above their whole
+            {"close_n": 0},  # PnL without a close
+            {"slip_n": 0},  # a sum of nothing
+        ],
+    ),
     "feat_execution__hourly_expectancy_sound": (
         "feat_execution__hourly_expectancy",
         HOUR,
