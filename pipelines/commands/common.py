@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer.core
-from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from features.snapshot import Store
 
 UNKNOWN = "–"
-_PIPE_WIDTH = 200  # columns where no terminal says its own: lines stay whole for grep
+_PIPE_WIDTH = 2000  # columns where no terminal says its own: lines stay whole for grep
 
 
 class CommandError(RuntimeError):
@@ -159,6 +158,11 @@ def when(epoch_ms: int | None) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
+def minute(epoch_ms: int) -> str:
+    """Write a time for a column headed UTC."""
+    return when(epoch_ms)[:16]
+
+
 def span(seconds: float | None) -> str:
     """Write a duration in its two largest units: 3 d 4 h, 5 min 2 s."""
     if seconds is None:
@@ -199,24 +203,30 @@ def show_table(
     rows: Iterable[Sequence[object]],
     *,
     left: int = 1,
+    is_wide: bool = False,
 ) -> None:
-    """Print a table; the first ``left`` columns are text, the others numbers on the right."""
-    table = Table(
-        title=Text(title, style="bold") if title else None,
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-    )
+    """Print a table; the first ``left`` columns are text, the others numbers on the right.
+
+    On a narrow terminal text folds and numbers end in …; ``is_wide`` leaves both whole.
+    """
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for place, name in enumerate(columns):
+        is_text = place < left
         table.add_column(
             Text(name),
-            justify="left" if place < left else "right",
-            overflow="fold",
-            no_wrap=place == 0,
+            justify="left" if is_text else "right",
+            overflow="fold" if is_text else "ellipsis",
+            no_wrap=place == 0 or not is_text,
         )
     for row in rows:
         table.add_row(*(Text(text(value)) for value in row))
-    console().print(table)
+    terminal = console()
+    if is_wide:
+        terminal.width = _PIPE_WIDTH
+    say()
+    if title:
+        say(title, style="bold")
+    terminal.print(table)
 
 
 def text(value: object) -> str:
@@ -232,8 +242,8 @@ def number(value: float | None, digits: int = 2) -> str:
 
 
 def with_n(value: float | None, n: int | None, digits: int = 2) -> str:
-    """Write an estimate with the number of samples behind it."""
-    return f"{number(value, digits)} (n {text(n)})"
+    """Write an estimate with the number of samples behind it: 0.98 (397)."""
+    return f"{number(value, digits)} ({number(n, 0)})"
 
 
 def interval(low: float | None, high: float | None, digits: int = 2) -> str:

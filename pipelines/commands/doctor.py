@@ -206,13 +206,20 @@ def _freshness(store: "Store", current: str, found: Findings) -> None:
             " status FROM feat_ops__source_freshness WHERE symbol = '*' ORDER BY source"
         ).fetchall()
     common.show_table(
-        "Sources as of CURRENT",
-        ("source", "status", "required", "lines", "newest event, UTC", "age", "rejected in 24 h"),
+        "Sources as of CURRENT; rejected: lines of the 24 h before it",
+        ("source", "status", "lines", "newest event, UTC", "age", "rejected"),
         [
-            (name, status, "yes" if required else "no", n, last, common.span(lag), rejected)
+            (
+                name,
+                f"{status}, required" if required else status,
+                n,
+                None if last is None else f"{last:%Y-%m-%d %H:%M}",
+                common.span(lag),
+                rejected,
+            )
             for name, n, last, lag, rejected, required, _, status in rows
         ],
-        left=3,
+        left=2,
     )
     for name, _, last, lag, _, required, limit, status in rows:
         if status == "ok":

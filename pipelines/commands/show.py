@@ -26,8 +26,8 @@ SnapshotOption = Annotated[
 ]
 
 _ROUTING = """
-SELECT e.symbol, e.n, e.fill_n, e.unknown_n, e.fill_ratio, e.fill_known_n, e.error_n,
-    e.ack_ms_p50, e.ack_n, s.slip_bps_q25, s.slip_bps_q50, s.slip_bps_q75, s.n
+SELECT e.symbol, e.n, e.fill_n, e.unknown_n, e.fill_ratio, e.fill_known_n,
+    s.slip_bps_q25, s.slip_bps_q50, s.slip_bps_q75, COALESCE(s.n, 0)
 FROM feat_router__effectiveness AS e
 LEFT JOIN feat_execution__slippage_quartiles AS s
     ON s.symbol = e.symbol AND s.hour_utc = -1
@@ -36,8 +36,8 @@ ORDER BY e.symbol = '*', e.symbol
 """
 
 _TRADING = """
-SELECT symbol, n, realized_pnl_usd, fees_usd, fees_known_n, return_mean, return_lo95, return_hi95,
-    round_trip_n, sharpe_7d, sharpe_lo90, win_rate
+SELECT symbol, n, realized_pnl_usd, fees_usd, return_mean, return_lo95, return_hi95,
+    round_trip_n, sharpe_7d
 FROM feat_symbol__performance
 WHERE $symbol IS NULL OR symbol = $symbol
 ORDER BY symbol
@@ -46,7 +46,7 @@ ORDER BY symbol
 _HOURS = """
 SELECT h.hour_utc, COALESCE(x.n, 0), COALESCE(x.fill_n, 0), x.notional_usd, x.pnl_usd,
     COALESCE(x.close_n, 0), x.exp_per_notional, x.exp_lo95, x.exp_hi95, x.exp_shrunk,
-    s.slip_bps_q25, s.slip_bps_q50, s.slip_bps_q75, COALESCE(s.n, 0)
+    s.slip_bps_q25, s.slip_bps_q50, s.slip_bps_q75, s.slip_bps_mean, COALESCE(s.n, 0)
 FROM range(24) AS h(hour_utc)
 LEFT JOIN feat_execution__hourly_expectancy AS x
     ON x.symbol = $symbol AND x.hour_utc = h.hour_utc
@@ -143,10 +143,9 @@ def _rows(con: "duckdb.DuckDBPyConnection", sql: str, symbol: str | None) -> lis
 
 def _routing(con: "duckdb.DuckDBPyConnection", symbol: str | None) -> None:
     rows = []
-    for name, n, fills, unknown, ratio, known, errors, ack, ack_n, *slip in _rows(
+    for name, n, fills, unknown, ratio, known, q25, q50, q75, slip_n in _rows(
         con, _ROUTING, symbol
     ):
-        q25, q50, q75, slip_n = slip
         rows.append(
             (
                 "all" if name == "*" else name,
@@ -157,72 +156,43 @@ def _routing(con: "duckdb.DuckDBPyConnection", symbol: str | None) -> None:
                 number(q25),
                 number(q50),
                 number(q75),
-                0 if slip_n is None else slip_n,
-                with_n(ack, ack_n, 0),
-                errors,
+                slip_n,
             )
         )
     common.show_table(
-        "Routing: slippage in bps of the decision price, positive is a cost",
-        (
-            "symbol",
-            "attempts",
-            "fills",
-            "unknown",
-            "fill ratio",
-            "slip q25",
-            "q50",
-            "q75",
-            "n",
-            "ack ms, median",
-            "errors",
-        ),
+        "Routing. Slippage: quartiles against the decision price, bps, positive is a cost",
+        ("symbol", "attempts", "fills", "unknown", "fill ratio (n)", "q25", "q50", "q75", "n"),
         rows,
     )
 
 
 def _trading(con: "duckdb.DuckDBPyConnection", symbol: str | None) -> None:
     rows = []
-    for name, n, pnl, fees, fees_n, mean, low, high, trips, sharpe, sharpe_low, wins in _rows(
-        con, _TRADING, symbol
-    ):
+    for name, n, pnl, fees, mean, low, high, trips, sharpe in _rows(con, _TRADING, symbol):
         rows.append(
             (
                 name,
                 n,
                 number(pnl if n else None),
-                with_n(fees, fees_n),
+                number(fees),
                 with_n(_bps(mean), trips, 1),
                 interval(_bps(low), _bps(high), 1),
                 with_n(sharpe, trips),
-                number(sharpe_low),
-                number(wins),
             )
         )
     common.show_table(
-        "Trading: expectancy is the mean return of a round trip, bps of closed notional",
-        (
-            "symbol",
-            "closes",
-            "PnL USD",
-            "fees USD",
-            "expectancy",
-            "95 % bounds",
-            "sharpe",
-            "≥ (90 %)",
-            "win rate",
-        ),
+        "Trading. exp: expectancy, the mean return of a round trip, bps of closed notional",
+        ("symbol", "closes", "PnL USD", "fees USD", "exp (n)", "95 % bounds", "sharpe (n)"),
         rows,
     )
 
 
 def _hours(con: "duckdb.DuckDBPyConnection", symbol: str) -> None:
-    rows = []
+    results, slips = [], []
     for hour, n, fills, notional, pnl, closes, exp, low, high, shrunk, *slip in _rows(
         con, _HOURS, symbol
     ):
-        q25, q50, q75, slip_n = slip
-        rows.append(
+        results.append(
             (
                 f"{hour:02d}",
                 n,
@@ -232,29 +202,28 @@ def _hours(con: "duckdb.DuckDBPyConnection", symbol: str) -> None:
                 with_n(_bps(exp) if closes else None, closes, 1),
                 interval(_bps(low), _bps(high), 1),
                 number(_bps(shrunk), 1),
-                number(q25),
-                number(q50),
-                number(q75),
-                slip_n,
             )
         )
+        *estimates, slip_n = slip
+        slips.append((f"{hour:02d}", *map(number, estimates), slip_n))
     common.show_table(
-        f"{symbol} by UTC hour: expectancy is PnL per notional, bps; slippage in bps",
+        f"{symbol} by UTC hour. exp: expectancy, PnL per notional of the hour, bps; n closes",
         (
             "hour",
             "attempts",
             "fills",
             "notional",
             "PnL USD",
-            "expectancy",
+            "exp (n)",
             "95 % bounds",
             "shrunk",
-            "slip q25",
-            "q50",
-            "q75",
-            "n",
         ),
-        rows,
+        results,
+    )
+    common.show_table(
+        f"{symbol} by UTC hour. Slippage, bps",
+        ("hour", "q25", "q50", "q75", "mean", "n"),
+        slips,
     )
 
 

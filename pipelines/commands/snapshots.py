@@ -49,9 +49,9 @@ def list_snapshots() -> None:
         return
     common.show_table(
         f"Snapshots under {store.root}",
-        ("snapshot", "state", "as of", "built", "environment", "number"),
+        ("snapshot", "state", "as of, UTC", "built, UTC", "number"),
         rows,
-        left=5,
+        left=2,
     )
     hold = store.hold()
     if hold is not None:
@@ -69,9 +69,8 @@ def _row(manifest: dict[str, object], state: str) -> tuple[object, ...]:
     return (
         manifest["snapshot_id"],
         state,
-        common.when(as_of_ms),
-        common.when(created_ms),
-        manifest["environment"],
+        common.minute(as_of_ms),
+        common.minute(created_ms),
         manifest["sequence"],
     )
 

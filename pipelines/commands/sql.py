@@ -74,5 +74,5 @@ def _write(output: Format, columns: list[str], rows: list[tuple[Any, ...]]) -> N
         objects = [dict(zip(columns, row, strict=True)) for row in rows]
         typer.echo(json.dumps(objects, default=str, ensure_ascii=False, indent=1))
     else:
-        common.show_table("", columns, rows, left=len(columns))
+        common.show_table("", columns, rows, left=len(columns), is_wide=True)
         common.say(f"{len(rows)} rows")

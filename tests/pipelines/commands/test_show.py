@@ -39,21 +39,23 @@ def test_header_says_what_the_snapshot_is_and_how_old(published: Desk) -> None:
 
 def test_estimates_stand_with_their_n(published: Desk) -> None:
     cells = row(published.run("show").stdout, "BTCUSDT")
-    assert cells[1:9] == ["3", "3", "0", "1.00 (n 3)", "1.50", "2.00", "2.50", "3"]
+    assert cells[1:9] == ["3", "3", "0", "1.00 (3)", "1.50", "2.00", "2.50", "3"]
 
 
 def test_unknown_is_a_dash_never_zero(published: Desk) -> None:
     cells = row(published.run("show").stdout, "ETHUSDT")
     # one attempt of unknown end: no ratio, no slippage
-    assert cells[1:9] == ["1", "0", "1", "– (n 0)", "–", "–", "–", "0"]
+    assert cells[1:9] == ["1", "0", "1", "– (0)", "–", "–", "–", "0"]
 
 
 def test_a_symbol_shows_its_24_hours(published: Desk) -> None:
     output = published.run("show", "btcusdt").stdout
     assert "ETHUSDT" not in output
     assert row(output, "10")[1:4] == ["3", "3", "300"]  # 10:54 to 10:56 UTC
-    assert row(output, "23")[1:6] == ["0", "0", "–", "–", "– (n 0)"]
-    assert sum(bool(re.match(r" ?\d\d  ", line)) for line in output.splitlines()) == 24
+    assert row(output, "23")[1:6] == ["0", "0", "–", "–", "– (0)"]
+    assert (
+        sum(bool(re.match(r" ?\d\d  ", line)) for line in output.splitlines()) == 48
+    )  # results and slippage
 
 
 def test_an_unknown_symbol_names_those_there_are(published: Desk) -> None:
