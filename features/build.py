@@ -138,7 +138,15 @@ def plan_build(
     as_of_ms: int,
     versions: Mapping[str, int] | None = None,
 ) -> Plan:
-    """Fix what a build reads: the newest versions of raw and core tables, or the named ones."""
+    """Fix what a build reads: the newest versions of raw and core tables, or the named ones.
+
+    Raises ParameterError for a parameter, or a source in [freshness], that does not exist.
+    """
+    strangers = sorted(set(settings.freshness) - set(raw_tables))
+    if strangers and versions is None:  # a misspelt source would never be missed
+        raise params.ParameterError(
+            f"[freshness.{strangers[0]}]: no such source; there are {', '.join(raw_tables)}"
+        )
     core = [t.name for t in catalog.layer("core") if not t.name.startswith("core_window__")]
     inputs = {}
     for name in [*raw_tables, *core]:

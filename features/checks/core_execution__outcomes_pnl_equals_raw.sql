@@ -4,7 +4,7 @@ WITH raw_closes AS (
         environment,
         account,
         symbol,
-        COALESCE(attempt_id, 'order:' || order_id, 'line:' || line_hash) AS attempt_id,
+        COALESCE(NULLIF(attempt_id, ''), 'order:' || order_id, 'line:' || line_hash) AS attempt_id,
         event_ms,
         realized_pnl_usd,
     FROM raw_orders__events
@@ -15,7 +15,7 @@ WITH raw_closes AS (
             environment,
             account,
             symbol,
-            COALESCE(attempt_id, 'order:' || order_id, 'line:' || line_hash),
+            COALESCE(NULLIF(attempt_id, ''), 'order:' || order_id, 'line:' || line_hash),
             order_id,
             event_ms
         ORDER BY source_id DESC, line_offset DESC

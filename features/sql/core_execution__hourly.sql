@@ -99,7 +99,7 @@ submissions AS (
             ) AS next_ms,
         FROM raw_orders__attempts
         WHERE reject_reason IS NULL
-          AND attempt_id IS NOT NULL
+          AND attempt_id <> ''
           AND event_ms >= $from_ms
           AND event_ms < $to_ms
           AND attempt_id IN (

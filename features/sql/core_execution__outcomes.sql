@@ -4,11 +4,12 @@
 -- Source: raw_router__events, raw_orders__events, raw_orders__attempts, spoken_hours
 -- Rebuild: the hours of rebuild_hours, from raw rows up to 72 hours around them
 WITH scope AS (
-    SELECT COALESCE(r.attempt_id, 'line:' || r.line_hash) AS attempt_id
+    SELECT COALESCE(NULLIF(r.attempt_id, ''), 'line:' || r.line_hash) AS attempt_id
     FROM raw_router__events AS r
     WHERE r.event_ms // 3600000 * 3600000 IN (SELECT hour_ms FROM rebuild_hours)
     UNION
-    SELECT COALESCE(e.attempt_id, 'order:' || e.order_id, 'line:' || e.line_hash) AS attempt_id
+    SELECT COALESCE(NULLIF(e.attempt_id, ''), 'order:' || e.order_id, 'line:' || e.line_hash)
+        AS attempt_id
     FROM raw_orders__events AS e
     WHERE e.event_type = 'order_close'
       AND e.event_ms // 3600000 * 3600000 IN (SELECT hour_ms FROM rebuild_hours)
@@ -17,14 +18,14 @@ WITH scope AS (
 router_lines AS (
     SELECT
         *,
-        COALESCE(attempt_id, 'line:' || line_hash) AS key_id,
+        COALESCE(NULLIF(attempt_id, ''), 'line:' || line_hash) AS key_id,
         upper(COALESCE(status, '')) IN (
             'FILLED', 'CANCELED', 'CANCELLED', 'EXPIRED', 'EXPIRED_IN_MATCH', 'REJECTED'
         ) AS is_terminal,
     FROM raw_router__events
     WHERE reject_reason IS NULL
       AND COALESCE(event, '') <> 'position_close'
-      AND COALESCE(attempt_id, 'line:' || line_hash) IN (SELECT attempt_id FROM scope)
+      AND COALESCE(NULLIF(attempt_id, ''), 'line:' || line_hash) IN (SELECT attempt_id FROM scope)
 ),
 
 -- Here and below only ids with several lines go through window functions: most have one, and
@@ -69,7 +70,8 @@ order_lines AS (
     FROM (
         SELECT
             * REPLACE (
-                COALESCE(attempt_id, 'order:' || order_id, 'line:' || line_hash) AS attempt_id
+                COALESCE(NULLIF(attempt_id, ''), 'order:' || order_id, 'line:' || line_hash)
+                    AS attempt_id
             ),
         FROM raw_orders__events
         WHERE reject_reason IS NULL

@@ -205,6 +205,13 @@ def test_plan_reads_named_versions_where_asked(built: tuple[Settings, Path]) -> 
     assert plan.inputs["raw_router__events"].rows == 0
 
 
+def test_a_misspelt_source_of_freshness_is_named(built: tuple[Settings, Path]) -> None:
+    # its rule would never be broken, however long the source is silent
+    settings = built[0].model_copy(update={"freshness": {"raw_router_events": Freshness()}})
+    with pytest.raises(params.ParameterError, match=r"raw_router_events\]: no such source"):
+        build.plan_build(Lake(settings.lake_root), settings, RAW_TABLES, AS_OF_MS)
+
+
 def test_only_the_named_tables_are_built(built: tuple[Settings, Path], tmp_path: Path) -> None:
     settings, _ = built
     lake = Lake(settings.lake_root)

@@ -187,6 +187,7 @@ def test_orders_asked_for_are_routed_vetoed_or_never_heard_of(con: Con) -> None:
         asked("elsewhere"),  # another symbol is another order -> never heard of
         router("elsewhere", symbol="BTCUSDT"),
         asked(None),  # without id it cannot be followed -> not counted
+        asked(""),
         asked("bad", reject_reason="not_a_number:qty"),  # rejected -> not counted
     )
     (row,) = [r for r in rows if r["hour_ms"] == T and r["symbol"] == "ETHUSDT"]

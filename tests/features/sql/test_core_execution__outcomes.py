@@ -289,6 +289,14 @@ def test_lines_without_an_id_are_attempts_of_their_own(con: Con) -> None:
     assert [row["attempt_id"] for row in rows] == ["line:7", "line:8"]
 
 
+def test_an_empty_id_is_none(con: Con) -> None:
+    # "" in two lines does not make them one attempt, nor two closes one order's
+    attempts = [router("", line_hash=7), router("", at=T + S, line_hash=8)]
+    rows = outcomes(con, *attempts, order_close("", order_id="77"), order_close("", order_id="78"))
+    assert sorted(row["attempt_id"] for row in rows) == ["line:7", "line:8", "order:77", "order:78"]
+    assert [row["realized_pnl_usd"] for row in rows if row["outcome"] == "filled"] == [None, None]
+
+
 def test_position_close_lines_are_no_attempts_and_add_nothing(con: Con) -> None:
     note = router(at=T + M, event="position_close", realized_pnl_usd=99.0, pnl_at_close_usd=99.0)
     alone = router("a9", event="position_close", pnl_at_close_usd=99.0)
