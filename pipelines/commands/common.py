@@ -7,7 +7,7 @@ import datetime as dt
 import sys
 import time
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -295,11 +295,9 @@ class _Bars:
             self.current = None
 
 
-@contextmanager
-def progress() -> Iterator["Listener"]:
-    """Show a bar on a terminal while the block runs; yields what listens to its events."""
+def _bar() -> Progress:
     shown = Console(stderr=True)
-    bars = Progress(
+    return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
@@ -308,5 +306,26 @@ def progress() -> Iterator["Listener"]:
         transient=True,
         disable=not (shown.is_terminal and sys.stderr.isatty()),
     )
-    with bars:
+
+
+@contextmanager
+def progress() -> Iterator["Listener"]:
+    """Show a bar on a terminal while the block runs; yields what listens to its events."""
+    with _bar() as bars:
         yield _Bars(bars)
+
+
+@contextmanager
+def counting(words: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on a terminal while the block runs; yields what is told done and total."""
+    with _bar() as bars:
+        task = bars.add_task(words, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+def each(items: Sequence[str], words: str) -> Iterator[str]:
+    """Yield the items with a bar on a terminal."""
+    with counting(words) as count:
+        for done, item in enumerate(items):
+            count(done, len(items))
+            yield item

@@ -54,7 +54,8 @@ def _demo_of_generated() -> None:
     folder = root / "logs"
     # A clock before the story's end would call its lines future ones, so it ends at midnight then.
     end_ms = min(DEMO_END_MS, common.now_ms() // _DAY_MS * _DAY_MS)
-    made = generate(folder, end_ms=end_ms)
+    with common.counting("generating logs") as count:
+        made = generate(folder, end_ms=end_ms, on_progress=count)
     common.say(f"generated a week of logs in {folder}: {sum(made.attempts.values())} attempts")
     _run(generated_settings(root), made.end_ms)
 

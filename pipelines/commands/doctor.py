@@ -121,7 +121,9 @@ def _some(lines: list[str], what: str) -> list[str]:
 
 
 def _lake(settings: "Settings", found: Findings) -> None:
-    from features.lake import FORMAT_VERSION
+    from deltalake.exceptions import DeltaError
+
+    from features.lake import FORMAT_VERSION, Lake
 
     marker = settings.lake_root / "FORMAT"
     if not marker.exists():
@@ -134,6 +136,17 @@ def _lake(settings: "Settings", found: Findings) -> None:
             f"the lake has format {version}, this release reads {FORMAT_VERSION}: use the release "
             "that wrote it, or point EXECINTEL_HOME at a new folder"
         )
+    lake = Lake(settings.lake_root)
+    for path in sorted(lake.root.iterdir()):
+        if not path.is_dir():
+            continue
+        try:
+            lake.open(path.name)
+        except DeltaError as error:
+            found.broken.append(
+                f"{path} is no whole Delta table ({str(error).splitlines()[0]}): restore it, or "
+                "point EXECINTEL_HOME at a new folder and read the logs again"
+            )
 
 
 def _snapshot(settings: "Settings", store: "Store", found: Findings) -> None:

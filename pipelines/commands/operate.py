@@ -19,7 +19,9 @@ def upkeep() -> None:
     """
     from pipelines.upkeep import upkeep as run
 
-    report = run(common.load_settings(), now_ms=common.now_ms())
+    settings = common.load_settings()
+    with common.counting("tending lake and snapshots"):
+        report = run(settings, now_ms=common.now_ms())
     common.say(f"snapshots removed: {len(report.snapshots_removed)} (their manifests are archived)")
     names = sorted(report.files_compacted.keys() | report.files_removed.keys())
     common.show_table(

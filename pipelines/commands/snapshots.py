@@ -183,7 +183,7 @@ def verify(
     """
     store = common.open_store(common.load_settings())
     fault_n = 0
-    for snapshot_id in _chosen(store, snapshot, every):
+    for snapshot_id in common.each(_chosen(store, snapshot, every), "verifying"):
         faults = store.verify(snapshot_id)
         fault_n += len(faults)
         if not faults:
@@ -256,7 +256,8 @@ def relocate(
     if not root.is_dir():
         raise common.CommandError(f"{root} is no folder: name the one that holds raw_… and core_…")
     with writer_lock(settings.home, "relocate", wait_s=_WAIT_S):
-        for snapshot_id in _chosen(store, snapshot, every=snapshot is None):
+        chosen = _chosen(store, snapshot, every=snapshot is None)
+        for snapshot_id in common.each(chosen, "relocating"):
             count = store.relocate(snapshot_id, root)
             common.say(f"{snapshot_id}: {count} views read from {root}")
 

@@ -57,7 +57,10 @@ def sql(
     inputs = store.manifest(snapshot_id)["inputs"].values()
     files = [path for source in inputs for path in source["files"]]
     try:
-        with open_confined(store.database(snapshot_id), files) as con:
+        with (
+            common.counting("asking"),
+            open_confined(store.database(snapshot_id), files) as con,
+        ):
             relation = select_only(con, query)
             columns, rows = relation.columns, relation.fetchall()
     except duckdb.Error as error:

@@ -61,6 +61,15 @@ def test_a_schedule_that_stopped_needs_a_person(
     assert "the last build is 1 h" in result.stdout
 
 
+def test_a_damaged_table_of_the_lake_needs_a_person(published: Desk) -> None:
+    log = published.home / "lake" / "raw_risk__vetoes" / "_delta_log"
+    for entry in log.iterdir():
+        entry.write_bytes(b"no json")
+    result = published.run("doctor")
+    assert result.exit_code == 1
+    assert "raw_risk__vetoes is no whole Delta table" in result.stdout
+
+
 def test_a_broken_current_needs_a_person(published: Desk) -> None:
     database = published.home / "snapshots" / published.current / "features.duckdb"
     database.write_bytes(b"no database")
