@@ -6,7 +6,7 @@ Put here: setting up what the SQL reads, running tables and checks in order. Kee
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.metadata import version
@@ -22,7 +22,7 @@ from features.digest import table_digest
 from features.engines import duckdb as engine
 from features.events import Event, Listener
 from features.lake import DataFile, Lake, data_files, overlapping
-from features.rebuild import DAY_MS, HOUR_MS
+from features.rebuild import DAY_MS, HOUR_MS, merged
 from features.settings import Freshness, Settings
 
 SNAPSHOT = "snapshot"  # the attached database that becomes features.duckdb
@@ -251,6 +251,19 @@ def bound_values(plan: Plan) -> dict[str, Any]:
 
 def set_up(con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan) -> None:
     """Create everything that feature tables and checks read beside each other."""
+    _window_views(con, lake, plan)
+    _source_views(con, plan)
+    values = bound_values(plan)
+    view = catalog.tables()["core_window__outcomes"]
+    con.execute(f"CREATE OR REPLACE TEMP VIEW {view.name} AS {engine.inline(view.sql, values)}")
+    _edge_hours(con, lake, plan, values)
+    _window_views(con, lake, plan)
+    view = catalog.tables()["core_window__hourly"]
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {view.name} AS {engine.inline(view.sql, values)}")
+
+
+def _window_views(con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan) -> None:
+    """Create a view over the rows of every input that the window may need."""
     window = [(plan.as_of_ms - plan.window_ms - DAY_MS, plan.as_of_ms + DAY_MS)]
     for name, source in plan.inputs.items():
         table = lake.open(name, source.version)
@@ -261,16 +274,23 @@ def set_up(con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan) -> None:
                 overlapping(files, "hour_ms" if name.endswith("__hourly") else "event_ms", window)
             )
         engine.create_view(con, name, table, files=files)
-    _source_views(con, plan)
-    values = bound_values(plan)
-    view = catalog.tables()["core_window__outcomes"]
-    con.execute(f"CREATE OR REPLACE TEMP VIEW {view.name} AS {engine.inline(view.sql, values)}")
-    _edge_hours(con, plan, values)
-    view = catalog.tables()["core_window__hourly"]
-    con.execute(f"CREATE OR REPLACE TEMP TABLE {view.name} AS {engine.inline(view.sql, values)}")
 
 
-def _edge_hours(con: duckdb.DuckDBPyConnection, plan: Plan, values: Mapping[str, Any]) -> None:
+def _cut_views(
+    con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan, hours: Iterable[int]
+) -> None:
+    """Narrow the views to what sums of these hours read: a day around, of outcomes themselves."""
+    for name, source in plan.inputs.items():
+        reach_ms = 0 if name == "core_execution__outcomes" else DAY_MS
+        ranges = merged([(hour - reach_ms, hour + HOUR_MS + reach_ms) for hour in hours])
+        if name in catalog.tables()["core_execution__hourly"].inputs:
+            table = lake.open(name, source.version)
+            engine.create_view(con, name, table, files=source.files, ranges=ranges, cut=True)
+
+
+def _edge_hours(
+    con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan, values: Mapping[str, Any]
+) -> None:
     """Sum the hours that the window cuts, or whose closes came after as-of, from their outcomes."""
     first_ms, end_ms = plan.as_of_ms - plan.window_ms + 1, plan.as_of_ms + 1
     late = con.sql(
@@ -282,6 +302,7 @@ def _edge_hours(con: duckdb.DuckDBPyConnection, plan: Plan, values: Mapping[str,
     for cut in (first_ms, end_ms):
         if cut % HOUR_MS:
             hours.add(cut // HOUR_MS * HOUR_MS)
+    _cut_views(con, lake, plan, hours)
     con.register("cut_hours", pa.table({"hour_ms": pa.array(sorted(hours), pa.int64())}))
     con.execute("CREATE OR REPLACE TEMP TABLE rebuild_hours AS FROM cut_hours")
     con.unregister("cut_hours")

@@ -238,7 +238,7 @@ WITH fresh AS (
     FROM new_raw_router__events
     WHERE ingest_seq > $raw_router__events_seq AND reject_reason IS NULL
     UNION ALL
-    SELECT COALESCE(attempt_id, 'order:' || order_id), event_ms
+    SELECT COALESCE(NULLIF(attempt_id, ''), 'order:' || order_id), event_ms
     FROM new_raw_orders__events
     WHERE ingest_seq > $raw_orders__events_seq AND reject_reason IS NULL
     UNION ALL
@@ -252,12 +252,12 @@ WITH fresh AS (
 ),
 fresh_keys AS (
     SELECT attempt_id, MIN(event_ms) AS first_ms, MAX(event_ms) AS last_ms
-    FROM fresh WHERE attempt_id IS NOT NULL GROUP BY attempt_id
+    FROM fresh WHERE attempt_id <> '' GROUP BY attempt_id
 ),
 kin AS (
     SELECT attempt_id, event_ms FROM raw_router__events WHERE reject_reason IS NULL
     UNION ALL
-    SELECT COALESCE(attempt_id, 'order:' || order_id), event_ms FROM raw_orders__events
+    SELECT COALESCE(NULLIF(attempt_id, ''), 'order:' || order_id), event_ms FROM raw_orders__events
     WHERE reject_reason IS NULL AND event_type = 'order_close'
     UNION ALL
     SELECT attempt_id, event_ms FROM raw_orders__attempts WHERE reject_reason IS NULL
@@ -454,19 +454,19 @@ WHERE reject_reason IS NULL
 _LINES = """
 WITH lines AS (
     SELECT 'raw_router__events' AS source, attempt_id AS id, event_ms
-    FROM raw_router__events WHERE reject_reason IS NULL AND attempt_id IS NOT NULL
+    FROM raw_router__events WHERE reject_reason IS NULL AND attempt_id <> ''
     UNION ALL
     SELECT 'raw_orders__events', attempt_id, event_ms
-    FROM raw_orders__events WHERE reject_reason IS NULL AND attempt_id IS NOT NULL
+    FROM raw_orders__events WHERE reject_reason IS NULL AND attempt_id <> ''
     UNION ALL
     SELECT 'raw_orders__events', 'order:' || order_id, event_ms
-    FROM raw_orders__events WHERE reject_reason IS NULL AND attempt_id IS NULL
+    FROM raw_orders__events WHERE reject_reason IS NULL AND (attempt_id IS NULL OR attempt_id = '')
     UNION ALL
     SELECT 'raw_orders__attempts', attempt_id, event_ms
-    FROM raw_orders__attempts WHERE reject_reason IS NULL AND attempt_id IS NOT NULL
+    FROM raw_orders__attempts WHERE reject_reason IS NULL AND attempt_id <> ''
     UNION ALL
     SELECT 'raw_risk__vetoes', attempt_id, event_ms
-    FROM raw_risk__vetoes WHERE reject_reason IS NULL AND attempt_id IS NOT NULL
+    FROM raw_risk__vetoes WHERE reject_reason IS NULL AND attempt_id <> ''
 )
 """
 

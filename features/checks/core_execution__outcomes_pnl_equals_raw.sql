@@ -1,29 +1,50 @@
 -- fail: realised PnL of the core rows is not that of the order_close lines: a close was lost or counted twice
-WITH raw_closes AS (
+WITH raw_lines AS (
     SELECT
         environment,
         account,
         symbol,
         COALESCE(NULLIF(attempt_id, ''), 'order:' || order_id, 'line:' || line_hash) AS attempt_id,
+        order_id,
         event_ms,
+        source_id,
+        line_offset,
         realized_pnl_usd,
     FROM raw_orders__events
     WHERE reject_reason IS NULL
       AND event_type = 'order_close'
+),
+
+-- Most ids close once: only the others are deduplicated and summed.
+closed_again AS (
+    SELECT attempt_id FROM raw_lines GROUP BY attempt_id HAVING COUNT(*) > 1
+),
+
+raw_closes AS (
+    SELECT *
+    FROM raw_lines
+    WHERE attempt_id IN (SELECT attempt_id FROM closed_again)
     QUALIFY ROW_NUMBER() OVER (
-        PARTITION BY
-            environment,
-            account,
-            symbol,
-            COALESCE(NULLIF(attempt_id, ''), 'order:' || order_id, 'line:' || line_hash),
-            order_id,
-            event_ms
+        PARTITION BY environment, account, symbol, attempt_id, order_id, event_ms
         ORDER BY source_id DESC, line_offset DESC
     ) = 1
 ),
 
 -- Ids all of whose closes lie in the window: those of others may stand in rows outside it.
 raw_sums AS (
+    SELECT
+        environment,
+        account,
+        symbol,
+        attempt_id,
+        1 AS close_n,
+        COALESCE(CAST(realized_pnl_usd AS DECIMAL(38, 12)), 0) AS pnl_usd,
+    FROM raw_lines
+    WHERE attempt_id NOT IN (SELECT attempt_id FROM closed_again)
+      AND event_ms > $as_of_ms - $window_ms
+      AND event_ms <= $as_of_ms
+      AND COALESCE(abs(realized_pnl_usd), 0e0) < 1e9
+    UNION ALL
     SELECT
         environment,
         account,

@@ -109,7 +109,7 @@ def create_view(
     sql = scan(schema, chosen)
     if ranges is not None and cut and chosen:
         within = " OR ".join(f"(event_ms >= {a} AND event_ms < {b})" for a, b in ranges)
-        sql = f"{sql} WHERE {within}"
+        sql = f"{sql} WHERE {within or 'FALSE'}"
     con.execute(f"CREATE OR REPLACE TEMP VIEW {identifier(name)} AS {sql}")
 
 

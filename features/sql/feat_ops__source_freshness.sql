@@ -3,10 +3,10 @@
 -- Units: _s seconds, _n and _24h counts
 -- Source: raw_sources
 -- Params: as_of_ms, source_rules; symbol * = all symbols; a source that never spoke has n = 0
-WITH spoken AS (
+WITH by_symbol AS (
     SELECT
         source,
-        COALESCE(symbol, '*') AS symbol,
+        symbol,
         COUNT(*) AS n,
         MAX(event_ms) FILTER (reject_reason IS NULL AND event_ms <= $as_of_ms) AS last_event_ms,
         MAX(ingested_ms) AS last_bytes_ms,
@@ -19,6 +19,19 @@ WITH spoken AS (
             AND COALESCE(event_ms, ingested_ms) <= $as_of_ms
         ) AS rejected_24h,
     FROM raw_sources
+    GROUP BY source, symbol
+),
+
+spoken AS (
+    SELECT
+        source,
+        COALESCE(symbol, '*') AS symbol,
+        CAST(SUM(n) AS BIGINT) AS n,
+        MAX(last_event_ms) AS last_event_ms,
+        MAX(last_bytes_ms) AS last_bytes_ms,
+        CAST(SUM(rows_24h) AS BIGINT) AS rows_24h,
+        CAST(SUM(rejected_24h) AS BIGINT) AS rejected_24h,
+    FROM by_symbol
     GROUP BY GROUPING SETS ((source, symbol), (source))
     HAVING GROUPING(symbol) = 1 OR symbol IS NOT NULL
 ),

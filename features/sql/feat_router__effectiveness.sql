@@ -31,8 +31,7 @@ acks AS (
     SELECT
         COALESCE(symbol, '*') AS symbol,
         COUNT(ack_ms) AS ack_n,
-        quantile_cont(ack_ms, 0.5) AS ack_ms_p50,
-        quantile_cont(ack_ms, 0.95) AS ack_ms_p95,
+        quantile_cont(ack_ms, [0.5, 0.95]) AS quantiles,
     FROM core_window__outcomes
     WHERE ack_ms IS NOT NULL
     GROUP BY GROUPING SETS ((symbol), ())
@@ -61,8 +60,8 @@ SELECT
         AS error_ratio, -- error_n / (fill_known_n + error_n)
     CAST(c.slip_different_n AS BIGINT) AS slip_different_n, -- logged slippage over 0.01 bps off the prices
     COALESCE(a.ack_n, 0) AS ack_n, -- attempts with a known acknowledgement time
-    a.ack_ms_p50 AS ack_ms_p50, -- median time to acknowledgement, ms
-    a.ack_ms_p95 AS ack_ms_p95, -- 95th percentile of it, ms
+    a.quantiles[1] AS ack_ms_p50, -- median time to acknowledgement, ms
+    a.quantiles[2] AS ack_ms_p95, -- 95th percentile of it, ms
 FROM counts AS c
 LEFT JOIN acks AS a USING (symbol)
 ORDER BY c.symbol

@@ -3,7 +3,8 @@
 -- Units: _usd US dollars, _pct percent of equity, returns as fractions of closed notional
 -- Source: core_window__outcomes, raw_orders__attempts
 -- Params: dust_notional_usd, equity_tolerance, sharpe_z90, equity_usd, as_of_ms
-WITH outcomes AS (
+-- Each reader of outcomes needs other columns and days: kept once for all, it would hold them whole.
+WITH outcomes AS NOT MATERIALIZED (
     SELECT
         *,
         outcome = 'close_only' AS is_lone,
@@ -81,7 +82,7 @@ return_stats AS (
 sums AS (
     SELECT
         symbol,
-        CASE WHEN COUNT(DISTINCT account) = 1 THEN MAX(account) END AS account,
+        CASE WHEN MIN(account) = MAX(account) THEN MAX(account) END AS account,
         COUNT(*) FILTER (NOT is_lone) AS attempt_n,
         CAST(SUM(close_n) AS BIGINT) AS n,
         COUNT(*) FILTER (is_dust) AS dust_n,
@@ -98,7 +99,7 @@ sums AS (
     GROUP BY symbol
 ),
 
-navs AS (
+navs AS NOT MATERIALIZED (
     SELECT
         account,
         nav_usd,
