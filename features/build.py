@@ -319,7 +319,9 @@ def _source_views(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
     since = plan.as_of_ms - plan.window_ms
     parts = [
         f"SELECT {engine.literal(name)} AS source, symbol, event_ms, ingested_ms, reject_reason"
-        f" FROM {name} WHERE event_ms > {since} OR event_ms IS NULL"
+        # Up to as-of: files may hold later rows or not, and that must not show.
+        f" FROM {name} WHERE (event_ms > {since} AND event_ms <= {plan.as_of_ms})"
+        " OR event_ms IS NULL"
         for name in plan.inputs
         if name.startswith("raw_")
     ]
