@@ -1,0 +1,143 @@
+"""Equal inputs give equal tables: whatever the threads, the pieces they came in, or the files."""
+
+from pathlib import Path
+
+import pytest
+
+from features.engines import duckdb as engine
+from features.lake import Lake
+from features.settings import Settings
+from features.snapshot import Store
+from pipelines.intake.kinds import RAW_TABLES
+from pipelines.refresh import refresh
+from tests.loads import (
+    DAY_MS,
+    HOUR_MS,
+    START_MS,
+    all_digests,
+    append,
+    bulk_load,
+    lake_digests,
+    settings_over,
+    tangled_lines,
+)
+
+AS_OF_MS = START_MS + 7 * DAY_MS
+CORE_TABLES = ("core_execution__outcomes", "core_execution__hourly")
+
+
+def build(settings: Settings, *, as_of_ms: int = AS_OF_MS) -> dict[str, str]:
+    """Refresh and digest every raw, core and feature table."""
+    report = refresh(settings, as_of_ms=as_of_ms, now_ms=AS_OF_MS, publish=True)
+    assert report.outcome in ("published", "unchanged")
+    return all_digests(settings.home)
+
+
+def compact(home: Path) -> None:
+    """Join the files of every partition, and leave them as Delta's readers may find them."""
+    for name in (*RAW_TABLES, *CORE_TABLES):
+        Lake(home / "lake").open(name).optimize.compact()
+
+
+def file_count(home: Path) -> int:
+    lake = Lake(home / "lake")
+    return sum(len(lake.open(name).file_uris()) for name in (*RAW_TABLES, *CORE_TABLES))
+
+
+def again(settings: Settings) -> dict[str, str]:
+    """Compute the features of the lake as it is anew, into a store without snapshots."""
+    root = settings.snapshots_root
+    root.rename(root.with_name(f"snapshots_{len(list(root.parent.iterdir()))}"))
+    return build(settings)
+
+
+def feed(logs: Path, source: Path, part: int, parts: int) -> None:
+    """Append the next of so many parts of each log, cut anywhere, also in mid-line."""
+    logs.mkdir(exist_ok=True)
+    for path in source.iterdir():
+        content = path.read_bytes()
+        cuts = [len(content) * n // parts for n in range(parts + 1)]
+        with (logs / path.name).open("ab") as file:
+            file.write(content[cuts[part] : cuts[part + 1]])
+
+
+def require_equal_however_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attempts: int, pieces: int, least_rows: int
+) -> None:
+    connect = engine.connect
+
+    def connect_with(threads: int) -> None:
+        def connected(*arguments: object, **named: object) -> object:
+            con = connect(*arguments, **named)  # type: ignore[arg-type]
+            con.execute(f"SET threads = {threads}")
+            return con
+
+        monkeypatch.setattr(engine, "connect", connected)
+
+    assert bulk_load(tmp_path / "logs", attempts=attempts) >= least_rows
+    settings = settings_over(tmp_path / "logs", tmp_path / "home")
+    connect_with(2)
+    first = build(settings)
+    assert again(settings) == first, "a second time"
+    connect_with(1)
+    assert again(settings) == first, "with one thread"
+    connect_with(2)
+    for part in range(pieces):
+        feed(tmp_path / "logs_in_pieces", tmp_path / "logs", part, pieces)
+        fed = settings_over(tmp_path / "logs_in_pieces", tmp_path / "home_in_pieces")
+        in_pieces = build(fed)
+    assert in_pieces == first, "in pieces"
+    before = file_count(fed.home)
+    compact(fed.home)
+    assert file_count(fed.home) < before
+    assert lake_digests(fed.home) == {n: d for n, d in first.items() if n in lake_digests(fed.home)}
+    assert again(fed) == first, "after compaction"
+    rows = sum(Lake(settings.lake_root).open(name).count() for name in RAW_TABLES)
+    assert rows >= least_rows
+
+
+def test_200_000_rows_give_equal_tables_however_they_are_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_equal_however_built(tmp_path, monkeypatch, 54_000, pieces=2, least_rows=200_000)
+
+
+@pytest.mark.soak
+def test_three_million_rows_give_equal_tables_however_they_are_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_equal_however_built(tmp_path, monkeypatch, 800_000, pieces=3, least_rows=3_000_000)
+
+
+@pytest.mark.parametrize("as_of_ms", [START_MS + 3 * DAY_MS, START_MS + 4 * DAY_MS + HOUR_MS // 3])
+def test_a_past_as_of_does_not_depend_on_files_that_hold_later_rows(
+    tmp_path: Path, as_of_ms: int
+) -> None:
+    lines = tangled_lines(5, attempts=40, days=7)
+    for start in range(0, len(lines), 50):
+        append(tmp_path / "logs", lines[start : start + 60])
+        settings = settings_over(tmp_path / "logs", tmp_path / "home", window_days=2)
+        build(settings)
+    many_files = build(settings, as_of_ms=as_of_ms)
+    compact(settings.home)
+    for path in Store(settings.snapshots_root).root.glob("2*"):
+        path.rename(path.with_name(f"aside_{path.name}"))
+    assert build(settings, as_of_ms=as_of_ms) == many_files
+
+
+def test_the_order_in_which_logs_are_found_does_not_matter(tmp_path: Path) -> None:
+    """The same lines as one file and as rotated files with a repeated tail."""
+    lines = tangled_lines(6, attempts=40)
+    append(tmp_path / "one", lines)
+    one = build(settings_over(tmp_path / "one", tmp_path / "home_one"))
+    half = len(lines) // 2
+    append(tmp_path / "two", lines[:half])
+    two = settings_over(tmp_path / "two", tmp_path / "home_two")
+    build(two)
+    append(tmp_path / "two", lines[half:])
+    build(two)
+    for path in list((tmp_path / "two").iterdir()):
+        path.rename(path.with_name(path.name.replace(".jsonl", ".1.jsonl")))
+    assert {n: d for n, d in build(two).items() if not n.startswith("raw_")} == {
+        n: d for n, d in one.items() if not n.startswith("raw_")
+    }
