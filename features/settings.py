@@ -19,11 +19,14 @@ from pydantic_settings import (
 
 Environment = Literal["live", "testnet", "paper", "backtest"]
 
-# What follows the first group is hidden before a line is stored.
+# What follows the first group is hidden before a line is stored. Each needs =, : or white space in
+# what it matches: the intake looks for those first.
 SECRET_PATTERNS = (
-    r"(?i)((?:signature|api[_-]?key|secret|token|passphrase|password|x-mbx-apikey)"
-    r"[\\\"']*\s*[=:]\s*[\\\"']*)[^\\\"'&\s,}]+",
+    r"(?i)((?:signature|api[_-]?key|secret(?:[_-]?key)?|private[_-]?key|listen[_-]?key|token"
+    r"|passphrase|password|passwd|x-mbx-apikey)[\\\"']*\s*[=:]\s*[\\\"']*)"
+    r"(?:[\[{][^\]}]*|[^\\\"'&\s,}]+)",
     r"(?i)(bearer\s+)[\w.~+/=-]+",
+    r"(://[^/\s:@\"']+:)[^/\s:@\"']+@",
 )
 
 

@@ -151,8 +151,11 @@ class LogReader:
     def chunks(self, offset: int) -> Iterator[Chunk]:
         """Yield chunks of whole lines from ``offset``; a last line without newline waits.
 
-        Raises UnreadableFile after the last good line where the file is cut or corrupt.
+        Raises UnreadableFile after the last good line where the file is cut, before any where a
+        compressed file is corrupt: what follows the fault decodes to lines that look right.
         """
+        if self.is_gzip and self._unpacked_size() <= offset:
+            return
         chunk = Chunk(offset, offset, self.before(offset) or b"")
         try:
             self._file.seek(offset)
@@ -197,6 +200,21 @@ class LogReader:
             yield chunk
         if damage is not None:
             raise self._broken(damage) from damage
+
+    def _unpacked_size(self) -> int:
+        """Return how many bytes a compressed file holds, to its end or to where it is cut."""
+        size = 0
+        try:
+            self._file.seek(0)
+            while got := len(self._file.read1(READ_BYTES)):
+                size += got
+        except EOFError:
+            return size + 1  # beyond it, so that reading meets the cut too
+        except (OSError, zlib.error) as error:
+            raise UnreadableFile(
+                f"{self.path}: {error}; nothing of it was read. Replace it with a whole copy"
+            ) from error
+        return size
 
     def _broken(self, error: Exception) -> UnreadableFile:
         return UnreadableFile(

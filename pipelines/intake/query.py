@@ -92,8 +92,26 @@ def paths_sql(keys: Iterable[str]) -> str:
 
 def _emptied(tree: dict[str, Any]) -> str:
     """Write the pattern of an object whose known members are gone: nothing, or emptied objects."""
+    members = _emptied_members(tree)
+    return rf"\{{(?:{members},?)*\}}" if members else r"\{\}"
+
+
+def _emptied_members(tree: dict[str, Any]) -> str:
+    """Write the pattern of one such object with its name, "" where a tree holds none."""
     inner = [f'"{name}":{_emptied(node)}' for name, node in tree.items() if node is not None]
-    return rf"\{{(?:(?:{'|'.join(inner)}),?)*\}}" if inner else r"\{\}"
+    return f"(?:{'|'.join(inner)})" if inner else ""
+
+
+def _unpatched(tree: dict[str, Any]) -> str:
+    """Write what a merge patch left of ``patched``: NULL for nothing.
+
+    The patch empties known objects and adds the absent ones, empty: those go.
+    """
+    rest = "patched"
+    members = _emptied_members(tree)
+    for pattern in (f"{members},", f",{members}") if members else ():
+        rest = f"regexp_replace({rest}, {sql_text(pattern)}, '', 'g')"
+    return f"CASE WHEN NOT regexp_full_match(patched, {sql_text(_emptied(tree))}) THEN {rest} END"
 
 
 def _first(expressions: Sequence[str]) -> str:
@@ -235,11 +253,7 @@ patched AS (
     FROM parsed
 ),
 read AS (
-    SELECT
-        * EXCLUDE (patched),
-        CASE WHEN NOT regexp_full_match(patched, {sql_text(_emptied(tree))})
-             THEN patched END AS rest,
-    FROM patched
+    SELECT * EXCLUDE (patched), {_unpatched(tree)} AS rest FROM patched
 ),"""
 
     def query(self, schema: pa.Schema) -> str:

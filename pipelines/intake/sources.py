@@ -170,7 +170,7 @@ def resolve(
         return None
     identity = [kind.table, *(file.named.get(group, "") for group in kind.identity_groups)]
     if kind.format == "csv":
-        identity.append("csv")
+        identity.append("csv" if header else "csv without header")  # mending it makes it new
     text = "\x1f".join(identity).encode() + b"\x1f" + head.line
     base = hashlib.blake2b(text, digest_size=10).hexdigest()
     note = None

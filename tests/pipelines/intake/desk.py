@@ -111,7 +111,7 @@ class Desk:
         if not paths:
             return []
         with duckdb.connect() as con:
-            return (
+            rows: list[Row] = (
                 con.sql(
                     "SELECT * EXCLUDE (event_at_utc),"
                     " strftime(event_at_utc AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%f') AS at_utc"
@@ -123,6 +123,7 @@ class Desk:
                 .to_arrow_table()
                 .to_pylist()
             )
+        return rows
 
     def ids(self, table: str = ROUTER) -> list[str]:
         """Return the attempt ids of a raw table, sorted."""
