@@ -9,7 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
+import sqlalchemy as sa
 from dagster import DagsterInstance
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
+from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
 CONFIG = """\
 # Written by `execintel up` at every start: changes made here are lost.
@@ -109,6 +112,7 @@ def prune(instance: DagsterInstance, keep: int = KEPT_RUNS) -> int:
         instance.delete_run(run_id)
         unlink_leftovers(root, run_id)
     _unlink_orphans(instance, root)
+    _forget_check_executions(instance)
     return len(doomed)
 
 
@@ -125,6 +129,22 @@ def _unlink_orphans(instance: DagsterInstance, root: Path) -> None:
     found = {path.name.partition(".db")[0] for path in (root / "history" / "runs").glob("*.db*")}
     for run_id in found - known - {"index"}:
         unlink_leftovers(root, run_id)
+
+
+def _forget_check_executions(instance: DagsterInstance) -> None:
+    """Remove what delete_run leaves in the index: check executions of runs that are gone.
+
+    The latest execution of each check stays, so that the pages go on showing how it ended.
+    """
+    executions = AssetCheckExecutionsTable
+    latest = sa.select(sa.func.max(executions.c.id)).group_by(
+        executions.c.asset_key, executions.c.check_name
+    )
+    gone = executions.c.run_id.not_in(instance.get_run_ids())
+    storage = instance.event_log_storage
+    assert isinstance(storage, SqlEventLogStorage)  # dagster.yaml names no other
+    with storage.index_connection() as connection:
+        connection.execute(executions.delete().where(gone, executions.c.id.not_in(latest)))
 
 
 def _latest_materializations(instance: DagsterInstance) -> set[str]:

@@ -16,7 +16,8 @@ def core_tables(refresh: dg.ResourceParam[Refresh]) -> Iterator[dg.MaterializeRe
         return
     report = refresh.rebuild_core()
     for name in describe.CORE_TABLES:
-        metadata = describe.stored(refresh.lake, name) | {
+        described = describe.stored(refresh.lake, name) | describe.columns_of(refresh.lake, name)
+        metadata = described | {
             "partitions rebuilt": report.partitions.get(name, 0),
             "rows rebuilt": report.rows.get(name, 0),
         }

@@ -1,6 +1,7 @@
 """What Dagster shows of a table: specification, columns, lineage, counts, check results.
 
-Put here: turning catalog, kinds and reports into Dagster's words. Keep out: computing anything.
+Put here: turning catalog, kinds and reports into Dagster's words; what no run changes stands at
+the definition, for every run is stored. Keep out: computing anything.
 """
 
 from collections.abc import Mapping
@@ -20,7 +21,6 @@ from pipelines.intake.intake import TableIntake
 from pipelines.intake.kinds import KINDS, RAW_TABLES
 from pipelines.refresh import RefreshReport
 
-RAW_COMMENTS = {kind.table: kind.comment for kind in KINDS}
 CORE_TABLES = [t.name for t in catalog.layer("core") if not t.name.startswith("core_window__")]
 FEATURE_TABLES = [t.name for t in catalog.layer("feat")]
 
@@ -38,8 +38,14 @@ def raw_columns() -> Mapping[str, tuple[str, ...]]:
 
 def raw_spec(name: str) -> dg.AssetSpec:
     """Specify a raw table: it comes from log files alone."""
-    text = RAW_COMMENTS[name]
-    return dg.AssetSpec(name, description=text, group_name="raw", kinds={"deltalake"})
+    kind = next(kind for kind in KINDS if kind.table == name)
+    return dg.AssetSpec(
+        name,
+        description=kind.comment,
+        group_name="raw",
+        kinds={"deltalake"},
+        metadata={"dagster/column_schema": _schema(decode.raw_schema(kind))},
+    )
 
 
 def table_spec(table: Table) -> dg.AssetSpec:
@@ -51,6 +57,7 @@ def table_spec(table: Table) -> dg.AssetSpec:
         description=f"{table.what}\n\n{labels}",
         group_name=table.layer,
         kinds={"deltalake" if table.layer == "core" else "duckdb"},
+        metadata={"dagster/column_lineage": _lineage(table.name)},
         skippable=True,
     )
 
@@ -86,21 +93,20 @@ def check_result(result: CheckResult) -> dg.AssetCheckResult:
 
 
 def stored(lake: Lake, name: str) -> Metadata:
-    """Describe a table of the lake as it stands: rows, files, version, columns, lineage."""
+    """Describe a table of the lake as it stands: rows, files, bytes, version."""
     table = lake.open(name)
     files = data_files(table)
-    columns = [
-        dg.TableColumn(f.name, str(f.type), (f.metadata or {}).get(b"comment", b"").decode())
-        for f in pa.schema(table.schema().to_arrow())
-    ]
     return {
         "dagster/row_count": sum(file.rows for file in files),
-        "dagster/column_schema": dg.TableSchema(columns),
         "files": len(files),
         "bytes": sum(file.bytes for file in files),
         "Delta version": table.version(),
-        **(lineage(name) if name in catalog.tables() else {}),
     }
+
+
+def columns_of(lake: Lake, name: str) -> Metadata:
+    """Describe the columns of a table of the lake."""
+    return {"dagster/column_schema": _schema(pa.schema(lake.open(name).schema().to_arrow()))}
 
 
 def counts(found: TableIntake) -> Metadata:
@@ -116,24 +122,30 @@ def counts(found: TableIntake) -> Metadata:
 
 
 def computed(name: str, rows: int, types: Mapping[str, str]) -> Metadata:
-    """Describe a feature table of a build: rows, columns, lineage."""
+    """Describe a feature table of a build: rows and columns."""
     comments = catalog.tables()[name].columns
     columns = [dg.TableColumn(n, kind, comments.get(n)) for n, kind in types.items()]
     return {
         "dagster/row_count": rows,
         "dagster/column_schema": dg.TableSchema(columns),
-        **lineage(name),
     }
 
 
-def lineage(name: str) -> Metadata:
-    """Return the column lineage of a core or feature table."""
+def _schema(schema: pa.Schema) -> dg.TableSchema:
+    columns = [
+        dg.TableColumn(f.name, str(f.type), (f.metadata or {}).get(b"comment", b"").decode())
+        for f in schema
+    ]
+    return dg.TableSchema(columns)
+
+
+def _lineage(name: str) -> dg.TableColumnLineage:
     found = catalog.column_lineage(name, raw_columns())
     deps = {
         column: [dg.TableColumnDep(asset_key=table, column_name=origin) for table, origin in pairs]
         for column, pairs in found.items()
     }
-    return {"dagster/column_lineage": dg.TableColumnLineage(deps_by_column=deps)}
+    return dg.TableColumnLineage(deps_by_column=deps)
 
 
 def published(store: Store, report: RefreshReport) -> Metadata:

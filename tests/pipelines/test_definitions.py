@@ -187,8 +187,9 @@ def test_materializations_carry_rows_columns_and_lineage(
     home: Path, instance: dg.DagsterInstance
 ) -> None:
     result = run_refresh(instance)
+    specs = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
     for name in STORED + describe.FEATURE_TABLES:
-        found = metadata_of(result, name)
+        found = {**specs[name].metadata, **metadata_of(result, name)}
         schema = found["dagster/column_schema"]
         assert isinstance(schema, dg.TableSchema)
         assert isinstance(found["dagster/row_count"], int)

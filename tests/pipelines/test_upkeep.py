@@ -197,6 +197,14 @@ def test_pruning_removes_old_runs_and_their_files(
         files = {p.name.partition(".db")[0] for p in (dagster / "history" / "runs").iterdir()}
         assert files - {"index"} <= {waiting.run_id, before[1]}
         assert not orphan.exists()
+        # Check executions of removed runs would pile up in the index.
+        checks = instance.event_log_storage.get_asset_check_execution_history(
+            dg.AssetCheckKey(
+                dg.AssetKey("core_execution__outcomes"), "core_execution__outcomes_unique"
+            ),
+            limit=100,
+        )
+        assert [check.run_id for check in checks] == before[:2]
         folders = {path.name for path in (dagster / "storage").glob("*-*-*")}
         assert folders <= {waiting.run_id, before[1]}
 
