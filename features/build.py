@@ -256,7 +256,8 @@ def set_up(con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan) -> None:
     values = bound_values(plan)
     view = catalog.tables()["core_window__outcomes"]
     con.execute(f"CREATE OR REPLACE TEMP VIEW {view.name} AS {engine.inline(view.sql, values)}")
-    _edge_hours(con, lake, plan, values)
+    _cut_views(con, lake, plan, _cut_hours(con, plan))
+    _edge_hours(con, plan, values)
     _window_views(con, lake, plan)
     view = catalog.tables()["core_window__hourly"]
     con.execute(f"CREATE OR REPLACE TEMP TABLE {view.name} AS {engine.inline(view.sql, values)}")
@@ -288,10 +289,8 @@ def _cut_views(
             engine.create_view(con, name, table, files=source.files, ranges=ranges, cut=True)
 
 
-def _edge_hours(
-    con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan, values: Mapping[str, Any]
-) -> None:
-    """Sum the hours that the window cuts, or whose closes came after as-of, from their outcomes."""
+def _cut_hours(con: duckdb.DuckDBPyConnection, plan: Plan) -> list[int]:
+    """Return the hours that the window cuts, or whose closes came after as-of."""
     first_ms, end_ms = plan.as_of_ms - plan.window_ms + 1, plan.as_of_ms + 1
     late = con.sql(
         "SELECT DISTINCT hour_ms FROM core_execution__hourly"
@@ -302,8 +301,14 @@ def _edge_hours(
     for cut in (first_ms, end_ms):
         if cut % HOUR_MS:
             hours.add(cut // HOUR_MS * HOUR_MS)
-    _cut_views(con, lake, plan, hours)
-    con.register("cut_hours", pa.table({"hour_ms": pa.array(sorted(hours), pa.int64())}))
+    return sorted(hours)
+
+
+def _edge_hours(con: duckdb.DuckDBPyConnection, plan: Plan, values: Mapping[str, Any]) -> None:
+    """Sum the hours that the window does not hold whole from their outcomes."""
+    first_ms, end_ms = plan.as_of_ms - plan.window_ms + 1, plan.as_of_ms + 1
+    hours = _cut_hours(con, plan)
+    con.register("cut_hours", pa.table({"hour_ms": pa.array(hours, pa.int64())}))
     con.execute("CREATE OR REPLACE TEMP TABLE rebuild_hours AS FROM cut_hours")
     con.unregister("cut_hours")
     hourly = catalog.tables()["core_execution__hourly"]
