@@ -366,7 +366,7 @@ def write_lake_views(con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan) -> 
         table = lake.open(name, source.version)
         schema = pa.schema(table.schema().to_arrow())
         target = f"{SNAPSHOT}.main.{name}"
-        con.execute(f"CREATE OR REPLACE VIEW {target} AS {engine.scan(schema, source.files)}")
+        engine.create_scan(con, f"CREATE OR REPLACE VIEW {target}", schema, source.files)
         comments = {
             f.name: (f.metadata or {}).get(b"comment", b"").decode()
             for f in schema

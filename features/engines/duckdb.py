@@ -65,13 +65,19 @@ def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def scan(schema: pa.Schema, files: Sequence[DataFile]) -> str:
-    """Write the SELECT over exactly these files, typed and complete also when there are none."""
+def scan(schema: pa.Schema, files: Sequence[DataFile], *, fill: bool = False) -> str:
+    """Write the SELECT over exactly these files, typed and complete also when there are none.
+
+    ``fill`` reads columns that no file holds as NULL.
+    """
     columns = []
+    typed = []
     for field in schema:
         if field.name in PARTITIONS:
             continue
         name = identifier(field.name)
+        stored = _TYPES.get(field.type, "TIMESTAMPTZ")
+        typed.append(f"CAST(NULL AS {stored}) AS {name}")
         if not files:
             kind = _TYPES.get(field.type, "TIMESTAMP")
             columns.append(f"CAST(NULL AS {kind}) AS {name}")
@@ -83,10 +89,25 @@ def scan(schema: pa.Schema, files: Sequence[DataFile]) -> str:
     if not files:
         return f"SELECT\n    {listed}\nWHERE FALSE"
     paths = ", ".join(literal(file.path) for file in files)
-    return (
-        f"SELECT\n    {listed}\nFROM read_parquet([{paths}],"
-        " union_by_name = true, hive_partitioning = false)"
-    )
+    source = f"read_parquet([{paths}], union_by_name = true, hive_partitioning = false)"
+    if fill:
+        empty = f"SELECT {', '.join(typed)} WHERE FALSE"
+        source = f"({empty} UNION ALL BY NAME SELECT * FROM {source})"
+    return f"SELECT\n    {listed}\nFROM {source}"
+
+
+def create_scan(
+    con: duckdb.DuckDBPyConnection,
+    head: str,
+    schema: pa.Schema,
+    files: Sequence[DataFile],
+    where: str = "",
+) -> None:
+    """Create the view that ``head`` names over these files, also where all lack a newer column."""
+    try:
+        con.execute(f"{head} AS {scan(schema, files)}{where}")
+    except duckdb.BinderException:
+        con.execute(f"{head} AS {scan(schema, files, fill=True)}{where}")
 
 
 def create_view(
@@ -106,11 +127,11 @@ def create_view(
     if ranges is not None:
         chosen = overlapping(chosen, "event_ms", ranges)
     schema = pa.schema(table.schema().to_arrow())
-    sql = scan(schema, chosen)
+    where = ""
     if ranges is not None and cut and chosen:
         within = " OR ".join(f"(event_ms >= {a} AND event_ms < {b})" for a, b in ranges)
-        sql = f"{sql} WHERE {within or 'FALSE'}"
-    con.execute(f"CREATE OR REPLACE TEMP VIEW {identifier(name)} AS {sql}")
+        where = f" WHERE {within or 'FALSE'}"
+    create_scan(con, f"CREATE OR REPLACE TEMP VIEW {identifier(name)}", schema, chosen, where)
 
 
 def bind(sql: str, names: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:
