@@ -63,7 +63,7 @@ def test_eight_readers_meet_no_error_no_lock_and_no_mixture(tmp_path: Path) -> N
     for number in range(READERS):
         begun = context.Event()
         arguments = (home / "snapshots", stop, begun, tmp_path / f"reader_{number}.json")
-        reader = context.Process(target=read_without_pause, args=arguments)
+        reader = context.Process(target=read_without_pause, args=arguments, daemon=True)
         reader.start()
         readers.append((reader, begun))
     try:

@@ -1,0 +1,180 @@
+"""The lake's tables: created once, committed with their transactions, listed with statistics."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from features.engines import duckdb as engine
+from features.lake import (
+    FORMAT_VERSION,
+    DataFile,
+    Lake,
+    LakeFormatError,
+    data_files,
+    overlapping,
+    positive_63,
+    utc_day,
+)
+
+SCHEMA = pa.schema(
+    [
+        pa.field("event_ms", pa.int64(), metadata={"comment": "time, epoch ms"}),
+        pa.field("symbol", pa.string()),
+        pa.field("part", pa.string()),
+    ]
+)
+
+
+def rows(*values: tuple[int | None, str, str]) -> pa.Table:
+    columns = list(zip(*values, strict=True)) if values else [(), (), ()]
+    return pa.table([pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], SCHEMA)
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    made = Lake(tmp_path / "lake")
+    made.prepare()
+    made.ensure("raw_x__y", SCHEMA, ["part"], "a table")
+    return made
+
+
+def contents(lake: Lake) -> list[tuple[object, ...]]:
+    with engine.connect() as con:
+        engine.create_view(con, "y", lake.open("raw_x__y"))
+        return con.sql("SELECT event_ms, symbol FROM y ORDER BY ALL").fetchall()
+
+
+def test_a_lake_of_another_format_is_refused_with_what_to_do(lake: Lake) -> None:
+    lake.prepare()  # again: nothing to do
+    (lake.root / "FORMAT").write_text(f"{FORMAT_VERSION + 1}\n")
+    with pytest.raises(LakeFormatError, match=r"has lake format '2', this release reads 1: use"):
+        lake.prepare()
+
+
+def test_a_table_is_created_once_and_keeps_its_words(lake: Lake) -> None:
+    lake.append(lake.open("raw_x__y"), rows((1, "A", "d1")), {})
+    lake.ensure("raw_x__y", SCHEMA, ["part"], "other words")
+    table = lake.open("raw_x__y")
+    assert table.metadata().description == "a table"
+    assert contents(lake) == [(1, "A")]
+    fields = pa.schema(table.schema().to_arrow())
+    assert fields.field("event_ms").metadata == {b"comment": b"time, epoch ms"}
+    assert not lake.exists("raw_x__z")
+
+
+def test_a_folder_that_a_killed_run_left_without_a_commit_is_no_table(lake: Lake) -> None:
+    (lake.path("raw_x__z") / "_delta_log").mkdir(parents=True)
+    assert not lake.exists("raw_x__z")
+    lake.ensure("raw_x__z", SCHEMA, ["part"], "a table")
+    assert lake.exists("raw_x__z")
+
+
+def test_a_new_column_is_added_and_older_rows_read_as_null(lake: Lake) -> None:
+    lake.append(lake.open("raw_x__y"), rows((1, "A", "d1")), {})
+    lake.ensure("raw_x__y", SCHEMA.append(pa.field("venue", pa.string())), ["part"], "a table")
+    with engine.connect() as con:
+        engine.create_view(con, "y", lake.open("raw_x__y"))
+        assert con.sql("SELECT event_ms, venue FROM y").fetchall() == [(1, None)]
+
+
+def test_a_snapshot_view_over_files_that_lack_a_new_column_reads_it_as_null(lake: Lake) -> None:
+    lake.append(lake.open("raw_x__y"), rows((1, "A", "d1")), {})
+    added = SCHEMA.append(pa.field("seen_at_utc", pa.timestamp("us", tz="UTC")))
+    lake.ensure("raw_x__y", added, ["part"], "a table")
+    table = lake.open("raw_x__y")
+    with engine.connect() as con:
+        schema = pa.schema(table.schema().to_arrow())
+        engine.create_scan(con, "CREATE VIEW y", schema, data_files(table))
+        relation = con.sql("SELECT event_ms, seen_at_utc FROM y")
+        assert [str(kind) for kind in relation.types] == ["BIGINT", "TIMESTAMP"]
+        assert relation.fetchall() == [(1, None)]
+
+
+def test_rows_and_transactions_are_of_one_commit(lake: Lake) -> None:
+    table = lake.open("raw_x__y")
+    assert table.transaction_version("log") is None
+    lake.append(table, rows((1, "A", "d1"), (2, "B", "d2")), {"log": 700, "lines": 2})
+    fresh = lake.open("raw_x__y")
+    assert (fresh.transaction_version("log"), fresh.transaction_version("lines")) == (700, 2)
+    assert fresh.version() == 1
+    assert lake.open("raw_x__y", 0).transaction_version("log") is None
+    assert data_files(lake.open("raw_x__y", 0)) == []
+
+
+def test_a_commit_without_rows_still_remembers_its_transactions(lake: Lake) -> None:
+    lake.append(lake.open("raw_x__y"), rows(), {"log": 9})
+    assert lake.open("raw_x__y").transaction_version("log") == 9
+    assert contents(lake) == []
+
+
+def test_transactions_outlive_compaction_and_later_commits(lake: Lake) -> None:
+    for number in range(12):  # beyond a checkpoint
+        lake.append(lake.open("raw_x__y"), rows((number, "A", "d1")), {f"log_{number}": number})
+    lake.open("raw_x__y").optimize.compact()
+    table = lake.open("raw_x__y")
+    assert [table.transaction_version(f"log_{n}") for n in range(12)] == list(range(12))
+    (file,) = data_files(table)
+    assert (file.rows, file.minimum["event_ms"], file.maximum["event_ms"]) == (12, 0, 11)
+
+
+def test_replacing_partitions_leaves_the_others_and_takes_rows_away(lake: Lake) -> None:
+    lake.append(lake.open("raw_x__y"), rows((1, "A", "d1"), (2, "B", "d2"), (3, "C", "d3")), {})
+    new = rows((9, "A", "d1"))
+    lake.replace(lake.open("raw_x__y"), new.to_reader(), "part IN ('d1', 'd2')", {"seen": 4})
+    assert contents(lake) == [(3, "C"), (9, "A")]
+    assert lake.open("raw_x__y").transaction_version("seen") == 4
+    lake.replace(lake.open("raw_x__y"), rows().to_reader(), "part IN ('')", {"seen": 5})
+    assert contents(lake) == [(3, "C"), (9, "A")]
+    assert lake.open("raw_x__y").transaction_version("seen") == 5
+
+
+def test_an_empty_table_reads_as_an_empty_typed_relation(lake: Lake) -> None:
+    with engine.connect() as con:
+        engine.create_view(con, "y", lake.open("raw_x__y"))
+        relation = con.sql("SELECT * FROM y")
+        assert relation.columns == ["event_ms", "symbol"]
+        assert [str(kind) for kind in relation.types] == ["BIGINT", "VARCHAR"]
+        assert relation.fetchall() == []
+
+
+def test_files_are_listed_with_partition_rows_and_statistics(lake: Lake) -> None:
+    lake.append(lake.open("raw_x__y"), rows((5, "A", "d1"), (7, "B", "d1"), (None, "C", "d2")), {})
+    first, second = data_files(lake.open("raw_x__y"))
+    assert (first.partition, first.rows) == ({"part": "d1"}, 2)
+    assert (first.minimum["event_ms"], first.maximum["event_ms"]) == (5, 7)
+    assert Path(first.path).stat().st_size == first.bytes
+    assert second.minimum.get("event_ms") is None
+
+
+def file_of(low: int | None, high: int | None) -> DataFile:
+    return DataFile("f", 1, 1, {}, {"event_ms": low}, {"event_ms": high})
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "is_kept"),
+    [
+        (10, 20, True),  # holds the whole range -> kept
+        (0, 9, False),  # ends before it -> left out
+        (0, 10, True),  # ends with its first moment -> kept
+        (15, 99, False),  # begins at its open end -> left out
+        (14, 99, True),  # begins with its last moment -> kept
+        (None, None, True),  # says nothing -> kept
+    ],
+)
+def test_files_are_chosen_by_half_open_ranges(
+    low: int | None, high: int | None, is_kept: bool
+) -> None:
+    assert bool(overlapping([file_of(low, high)], "event_ms", [(10, 15)])) is is_kept
+
+
+@pytest.mark.parametrize(
+    ("value", "folded"), [(0, 0), (-1, (1 << 63) - 1), (1 << 63, 0), ((1 << 64) + 5, 5)]
+)
+def test_numbers_fold_into_what_a_transaction_can_hold(value: int, folded: int) -> None:
+    assert positive_63(value) == folded
+
+
+def test_days_are_utc() -> None:
+    assert utc_day(1_762_387_199_999) == "2025-11-05"
+    assert utc_day(1_762_387_200_000) == "2025-11-06"
