@@ -1,0 +1,80 @@
+"""The benchmarks run, and their load is what it says: raw rows as the intake would read them."""
+
+from pathlib import Path
+
+import duckdb
+import pytest
+
+import benchmarks.__main__ as runner
+from benchmarks import load, recompute, refresh
+from features.lake import Lake, data_files
+from features.settings import Settings
+from pipelines.refresh import refresh as run_refresh
+
+ATTEMPTS = 600
+# Of a raw row these say where the line stood and when it was read, not what it said.
+PLACE = ("ingest_seq", "source_id", "line_offset", "line_hash", "ingested_ms", "extra_json")
+
+
+def rows_of(lake: Lake, table: str) -> list[tuple[object, ...]]:
+    files = [file.path for file in data_files(lake.open(table))]
+    columns = f"* EXCLUDE ({', '.join(PLACE)}, part)"
+    # Seconds as a double round to a microsecond off: the time that counts is in milliseconds.
+    times = "date_trunc('millisecond', event_at_utc + INTERVAL 500 MICROSECOND) AS event_at_utc"
+    with duckdb.connect(":memory:") as con:
+        return con.sql(
+            f"SELECT {columns} REPLACE ({times}) FROM read_parquet({files}) ORDER BY ALL"
+        ).fetchall()
+
+
+@pytest.mark.parametrize(
+    "table", ["raw_router__events", "raw_orders__events", "raw_orders__attempts"]
+)
+def test_rows_written_for_the_window_are_those_that_intake_makes_of_the_lines(
+    tmp_path: Path, table: str
+) -> None:
+    steady = load.Load(ATTEMPTS)
+    direct = Lake(tmp_path / "direct" / "lake")
+    load.fill_lake(steady, direct, commits=2)
+    settings = Settings(
+        home=tmp_path / "read",
+        log_dir=tmp_path / "logs",
+        environment=load.ENVIRONMENT,
+        venue=load.VENUE,
+    )
+    load.append_logs(steady, tmp_path / "logs", 0, ATTEMPTS)
+    run_refresh(settings, as_of_ms=load.END_MS, now_ms=load.END_MS)
+    assert rows_of(direct, table) == rows_of(Lake(settings.lake_root), table)
+
+
+def test_a_computation_from_nothing_gives_the_answer_of_the_refresh(tmp_path: Path) -> None:
+    steady = load.Load(ATTEMPTS)
+    settings = Settings(home=tmp_path, log_dir=tmp_path / "logs", environment=load.ENVIRONMENT)
+    load.append_logs(steady, tmp_path / "logs", 0, ATTEMPTS)
+    run_refresh(settings, as_of_ms=load.END_MS, now_ms=load.END_MS)
+    ours = refresh.published_answer(tmp_path)
+    assert sum(attempts for attempts, _, _ in ours.values()) == ATTEMPTS - 1  # the window is open
+    for theirs in (
+        recompute.with_duckdb(tmp_path / "lake", load.END_MS, tmp_path / "spill"),
+        recompute.with_polars(tmp_path / "lake", load.END_MS),
+        recompute.with_polars_from_logs(tmp_path / "logs", load.END_MS),
+    ):
+        assert refresh.compared(theirs, ours).startswith("the same attempts")
+
+
+def test_refresh_benchmark_runs_and_reports(capsys: pytest.CaptureFixture[str]) -> None:
+    assert refresh.main(["--outcomes", "700", "--new", "70", "--repeat", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "refresh, 70 new attempts" in printed
+    assert "refresh, nothing new" in printed
+    assert printed.count("the same attempts, PnL and median slippage") == 3
+    assert "failed" not in printed
+
+
+def test_runner_lists_what_there_is_and_refuses_what_there_is_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert runner.main(["--help"]) == 0
+    assert "refresh" in capsys.readouterr().out
+    assert runner.main(["nonsense"]) == 2
+    assert "no benchmark named nonsense; there are" in capsys.readouterr().err
