@@ -159,7 +159,7 @@ CREATE OR REPLACE TEMP MACRO may_hold_secret(x) AS {found};
 CREATE OR REPLACE TEMP MACRO safe(x, is_doubtful) AS
     CASE WHEN is_doubtful THEN redact(x) ELSE x END;
 CREATE OR REPLACE TEMP MACRO safe_json(x, is_doubtful) AS
-    CASE WHEN NOT is_doubtful OR redact(x) = x THEN x
+    CASE WHEN x IS NULL OR NOT is_doubtful OR redact(x) = x THEN x
          WHEN json_valid(redact(x)) THEN redact(x)
          ELSE '"[redacted]"' END;
 """
@@ -282,8 +282,9 @@ def _usual_shapes(
     A usual line is a JSON object all of whose keys are read and all of whose known parents are
     objects with members. The test is None where the sample holds no usual line.
     """
-    step = max(1, lines.num_rows // SAMPLE_LINES) if SAMPLE_LINES else 1
-    con.register("lines_sample", lines.take(list(range(0, lines.num_rows, step))[:SAMPLE_LINES]))
+    step = max(1, lines.num_rows // max(1, SAMPLE_LINES))
+    places = range(0, lines.num_rows, step)[:SAMPLE_LINES]
+    con.register("lines_sample", lines.take(pa.array(places, pa.int64())))
     parents = parents_of(tree_of(keys_of(kind)))
     shapes: list[tuple[list[list[str] | None], dict[str, tuple[str, ...]]]] = []
     present: set[str] = set()

@@ -88,7 +88,8 @@ class LogReader:
         except OSError as error:
             raise UnreadableFile(f"{path} cannot be opened: {error.strerror or error}") from error
         self._raw = raw
-        self._file: Any = gzip.GzipFile(fileobj=raw, mode="rb") if self.is_gzip else raw
+        self._file: Any = raw
+        self._rewind()
 
     def __enter__(self) -> Self:
         return self
@@ -105,6 +106,12 @@ class LogReader:
         self._file.close()
         self._raw.close()
 
+    def _rewind(self) -> None:
+        """Go to the beginning; a gzip file that met damage does not do so by seeking."""
+        self._raw.seek(0)
+        if self.is_gzip:
+            self._file = gzip.GzipFile(fileobj=self._raw, mode="rb")
+
     def stamp(self) -> list[int]:
         """Return what changes when the file does: size, time of change, inode."""
         stat = os.fstat(self._raw.fileno())
@@ -119,7 +126,7 @@ class LogReader:
         wanted = 2 if has_header else 1
         limit = LINE_LIMIT_BYTES * wanted + len(_BOM)
         data = bytearray()
-        self._file.seek(0)
+        self._rewind()
         while data.count(b"\n") < wanted and len(data) < limit:
             before = len(data)
             data, damage = _read_block(self._file, data, HEAD_BYTES)
@@ -154,8 +161,11 @@ class LogReader:
         Raises UnreadableFile after the last good line where the file is cut, before any where a
         compressed file is corrupt: what follows the fault decodes to lines that look right.
         """
-        if self.is_gzip and self._unpacked_size() <= offset:
-            return
+        if self.is_gzip:
+            size = self._unpacked_size()
+            self._rewind()
+            if size <= offset:
+                return
         chunk = Chunk(offset, offset, self.before(offset) or b"")
         try:
             self._file.seek(offset)
@@ -204,8 +214,8 @@ class LogReader:
     def _unpacked_size(self) -> int:
         """Return how many bytes a compressed file holds, to its end or to where it is cut."""
         size = 0
+        self._rewind()
         try:
-            self._file.seek(0)
             while got := len(self._file.read1(READ_BYTES)):
                 size += got
         except EOFError:
