@@ -452,7 +452,7 @@ WHERE reject_reason IS NULL
 """
 
 _LINES = """
-WITH lines AS (
+WITH lines AS NOT MATERIALIZED (
     SELECT 'raw_router__events' AS source, attempt_id AS id, event_ms
     FROM raw_router__events WHERE reject_reason IS NULL AND attempt_id <> ''
     UNION ALL
