@@ -60,10 +60,11 @@ def run_refresh(
 ) -> dg.ExecuteInProcessResult:
     """Execute the job, or some assets of it, in this process."""
     job = defs.resolve_job_def(refresh_job.name)
+    config: dict[str, object] = {"lock_wait_s": 300.0} | ({"as_of": as_of} if as_of else {})
     return job.execute_in_process(
         instance=instance,
         asset_selection=[dg.AssetKey(name) for name in selection] if selection else None,
-        run_config={"resources": {"refresh": {"config": {"as_of": as_of}}}} if as_of else {},
+        run_config={"resources": {"refresh": {"config": config}}},
         raise_on_error=False,
     )
 
@@ -384,7 +385,7 @@ def refresh_and_note(how: str, notes: Path) -> None:
     setattr(Refresh, "prepare", noting_prepare)  # noqa: B010 - mypy knows no replaced method
     setattr(Refresh, "close", noting_close)  # noqa: B010
     if how == "plain":
-        refresh(Settings())
+        refresh(Settings(), wait_s=300)
     else:
         with dagster_home.opened(Path(os.environ["EXECINTEL_HOME"]) / "dagster") as opened:
             assert run_refresh(opened, as_of=None).success
@@ -401,7 +402,7 @@ def test_refreshes_started_together_never_overlap(
     for child in children:
         child.start()
     for child in children:
-        child.join(120)
+        child.join(300)
     assert [child.exitcode for child in children] == [0] * len(children)
     spans = sorted(tuple(map(int, note.read_text().split())) for note in notes.iterdir())
     assert len(spans) == len(ways)
