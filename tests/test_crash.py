@@ -138,9 +138,9 @@ def require_whole_current(root: Path) -> None:
 def begun(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """Make a home with one snapshot and logs that brought more since; the digests to end with."""
     root = tmp_path_factory.mktemp("begun")
-    append(root / "logs", tangled_lines(1, attempts=40))
+    append(root / "logs", tangled_lines(1, attempts=20, days=2))
     finish(root)
-    append(root / "logs", tangled_lines(2, attempts=40))
+    append(root / "logs", tangled_lines(2, attempts=20, days=2))
     return root, uninterrupted(root / "logs", root / "other_home")
 
 
@@ -162,7 +162,7 @@ def test_killed_at_a_boundary_one_normal_run_makes_it_whole(
 def test_killed_in_the_first_refresh_of_all_one_normal_run_makes_it_whole(
     tmp_path: Path, children: Children, event: str, number: int
 ) -> None:
-    append(tmp_path / "logs", tangled_lines(3, attempts=20))
+    append(tmp_path / "logs", tangled_lines(3, attempts=10, days=2))
     children.start(tmp_path, event, number)
     assert children.wait() == signal.SIGKILL
     assert Store(tmp_path / "home/snapshots").current() is None
@@ -196,7 +196,7 @@ def campaign(
 
     def feed() -> None:
         nonlocal first
-        bulk_load(root / "logs", attempts=attempts, first=first)
+        bulk_load(root / "logs", attempts=attempts, days=3, first=first)
         first += attempts
 
     def settle() -> None:
