@@ -80,7 +80,7 @@ $(READY): requirements.lock pyproject.toml $(PACKAGES)
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "$(PYTHON) cannot make environments. On Debian and Ubuntu: apt-get install python3-venv" >&2; \
 	  exit 1; }
-	@echo "installing requirements.lock into $(VENV)"
+	@echo "installing requirements.lock into $(VENV): one to four minutes"
 	@"$(PYTHON)" -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .

@@ -45,7 +45,18 @@ def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
 
 
+def _storable(path: Path) -> Path:
+    path = _absolute(path)
+    odd = sorted({character for character in "%[]'?" if character in str(path)})
+    if odd:
+        raise ValueError(
+            f"{path} holds {' '.join(odd)}, which the lake's tables cannot be named with"
+        )
+    return path
+
+
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+StorablePath = Annotated[Path, AfterValidator(_storable)]
 
 
 def _cron(text: str) -> str:
@@ -89,7 +100,7 @@ class Settings(BaseSettings):
         validate_default=True,
     )
 
-    home: AbsolutePath = Field(Path("data"), description="root of lake and snapshots")
+    home: StorablePath = Field(Path("data"), description="root of lake and snapshots")
     log_dir: AbsolutePath | None = Field(
         None, description="folder of logs, beside those in [[logs]]"
     )

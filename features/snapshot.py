@@ -134,8 +134,17 @@ class Store:
 
     def rejected(self) -> list[dict[str, Any]]:
         """Return the manifests of builds that a check kept from publication, newest last."""
-        paths = self.root.glob(f"rejected/*/{MANIFEST}")
-        return sorted((json.loads(p.read_text()) for p in paths), key=lambda m: m["sequence"])
+        found = []
+        for path in self.root.glob(f"rejected/*/{MANIFEST}"):
+            with contextlib.suppress(OSError, ValueError):  # damage here must not stop a refresh
+                found.append(json.loads(path.read_text()))
+        return sorted(found, key=lambda m: m["sequence"])
+
+    def damaged(self) -> list[str]:
+        """Return the snapshots whose manifest cannot be read: nobody knows what they need."""
+        whole = {*self.ids(), *(manifest["snapshot_id"] for manifest in self.rejected())}
+        folders = [*self.root.glob("[0-9]*"), *self.root.glob("rejected/*")]
+        return sorted(path.name for path in folders if path.is_dir() and path.name not in whole)
 
     # -- writing ---------------------------------------------------------------------------------
 

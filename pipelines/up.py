@@ -59,6 +59,7 @@ def main(
     children: dict[str, subprocess.Popen[bytes]] = {}
     try:
         _require_free(port)
+        say(f"starting Dagster for {settings.home}: 10 s to a minute …")
         folder = prepare(settings.home)
         with opened(folder) as instance:
             left = end_abandoned(instance)

@@ -25,6 +25,7 @@ class UpkeepReport:
     """What one upkeep merged and removed, by table where it is about tables."""
 
     snapshots_removed: list[str] = field(default_factory=list)
+    snapshots_damaged: list[str] = field(default_factory=list)  # with any, lake files stay
     files_compacted: dict[str, int] = field(default_factory=dict)
     files_removed: dict[str, int] = field(default_factory=dict)
     log_files_removed: dict[str, int] = field(default_factory=dict)
@@ -49,8 +50,10 @@ def upkeep(settings: Settings, *, now_ms: int, wait_s: float = 60.0) -> UpkeepRe
         report.bytes_before = _size(settings.home)
         report.snapshots_removed = store.collect_garbage(now_ms)
         kept = kept_versions(store)
+        report.snapshots_damaged = store.damaged()
         for path in sorted(lake.root.iterdir()):
-            if lake.exists(path.name):
+            # What a damaged snapshot names is unknown: its files must not go.
+            if lake.exists(path.name) and not report.snapshots_damaged:
                 _tend(lake.open(path.name), path, kept.get(path.name, set()), report)
         report.bytes_after = _size(settings.home)
     return report

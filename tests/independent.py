@@ -433,7 +433,9 @@ def _expectancy(rows: list[Row]) -> Row:
         if r["realized_pnl_usd"] is not None or _notional(r) is not None
     ]
     pnl, notional = math.fsum(p for p, _ in pairs), math.fsum(n for _, n in pairs)
-    fees = math.fsum(r["fees_usd"] or 0.0 for r in rows)
+    due = [r["fees_usd"] for r in rows if r["outcome"] in {*FILLS, "close_only"}]
+    all_paid = None not in due
+    fees = math.fsum(fee or 0.0 for fee in due)
     closes = sum(len(r["closes"]) for r in rows)
     ratio = _ratio(pnl, notional)
     stderr = low = high = None
@@ -451,7 +453,7 @@ def _expectancy(rows: list[Row]) -> Row:
         "notional_usd": notional,
         "close_n": closes,
         "exp_per_notional": ratio,
-        "exp_net_per_notional": _ratio(pnl - fees, notional),
+        "exp_net_per_notional": _ratio(pnl - fees, notional) if all_paid else None,
         "exp_stderr": stderr,
         "exp_lo95": low,
         "exp_hi95": high,

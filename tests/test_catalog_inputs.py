@@ -6,7 +6,7 @@ from sqlglot import exp
 
 from features import catalog
 
-FILES = {**catalog.tables(), **catalog.checks()}
+FILES: dict[str, catalog.Table | catalog.Check] = {**catalog.tables(), **catalog.checks()}
 
 
 @pytest.mark.parametrize("name", sorted(FILES))

@@ -73,6 +73,11 @@ order_lines AS (
                 COALESCE(NULLIF(attempt_id, ''), 'order:' || order_id, 'line:' || line_hash)
                     AS attempt_id
             ),
+            CASE
+                WHEN COALESCE(upper(fee_asset), 'USD')
+                    IN ('USD', 'USDT', 'USDC', 'BUSD', 'FDUSD', 'TUSD', 'DAI')
+                THEN fees
+            END AS fees_usd,
         FROM raw_orders__events
         WHERE reject_reason IS NULL
           AND event_type IN ('order_ack', 'order_fill', 'order_close')
@@ -147,11 +152,6 @@ order_events AS (
 fill_lines AS (
     SELECT
         *,
-        CASE
-            WHEN COALESCE(upper(fee_asset), 'USD')
-                IN ('USD', 'USDT', 'USDC', 'BUSD', 'FDUSD', 'TUSD', 'DAI')
-            THEN fees
-        END AS fees_usd,
     FROM order_events
     WHERE event_type = 'order_fill'
 ),
@@ -264,8 +264,8 @@ closes AS (
             THEN CAST(SUM(CAST(c.closed_notional_usd AS DECIMAL(38, 12))) AS DOUBLE)
         END AS closed_notional_usd,
         CASE
-            WHEN COUNT(c.fees) = COUNT(*)
-            THEN CAST(SUM(CAST(c.fees AS DECIMAL(38, 15))) AS DOUBLE)
+            WHEN COUNT(c.fees_usd) = COUNT(*)
+            THEN CAST(SUM(CAST(c.fees_usd AS DECIMAL(38, 15))) AS DOUBLE)
         END AS fees_usd,
         MAX(c.position_side) AS position_side,
         MAX(c.side) AS side,
@@ -373,7 +373,12 @@ joined AS (
         a.used_fallback,
         a.ack_ms,
         a.fill_ms,
-        CASE WHEN n.is_lone THEN c.fees_usd ELSE COALESCE(a.fees_usd, f.fees_usd) END AS fees_usd,
+        CASE
+            WHEN n.is_lone THEN c.fees_usd
+            WHEN COALESCE(upper(a.fee_asset), 'USD')
+                IN ('USD', 'USDT', 'USDC', 'BUSD', 'FDUSD', 'TUSD', 'DAI')
+                THEN COALESCE(a.fees_usd, f.fees_usd)
+        END AS fees_usd,
         CASE WHEN c.key_id IS NULL THEN a.realized_pnl_usd ELSE c.realized_pnl_usd END
             AS realized_pnl_usd,
         CASE

@@ -10,6 +10,7 @@ WITH hours AS (
         SUM(n) AS n,
         SUM(filled_n + partial_n) AS fill_n,
         SUM(close_n) AS close_n,
+        SUM(close_only_n) AS close_only_n,
         CAST(SUM(CAST(pnl_usd AS DECIMAL(38, 15))) AS DOUBLE) AS pnl_usd,
         CAST(SUM(CAST(pnl_sq AS DECIMAL(38, 12))) AS DOUBLE) AS pnl_sq,
         CAST(SUM(CAST(notional_usd AS DECIMAL(38, 15))) AS DOUBLE) AS notional_usd,
@@ -31,6 +32,7 @@ whole AS (
         CAST(SUM(CAST(pnl_usd AS DECIMAL(38, 15))) AS DOUBLE) AS pnl_usd,
         CAST(SUM(CAST(notional_usd AS DECIMAL(38, 15))) AS DOUBLE) AS notional_usd,
         SUM(n) AS n,
+        SUM(close_n) AS close_n,
     FROM hours
     GROUP BY symbol
 ),
@@ -38,8 +40,11 @@ whole AS (
 ratios AS (
     SELECT
         h.*,
-        COALESCE(h.pnl_usd, 0e0) / NULLIF(h.notional_usd, 0e0) AS exp_per_notional,
-        COALESCE(w.pnl_usd, 0e0) / NULLIF(w.notional_usd, 0e0) AS exp_whole,
+        -- no close is no PnL; closes whose PnL nobody logged are unknown
+        CASE WHEN h.close_n = 0 THEN 0e0 ELSE h.pnl_usd END AS earned_usd,
+        earned_usd / NULLIF(h.notional_usd, 0e0) AS exp_per_notional,
+        CASE WHEN w.close_n = 0 THEN 0e0 ELSE w.pnl_usd END / NULLIF(w.notional_usd, 0e0)
+            AS exp_whole,
         COALESCE(h.notional_usd, 0e0) / NULLIF(
             COALESCE(h.notional_usd, 0e0)
             + $shrink_attempts * w.notional_usd / NULLIF(w.n, 0),
@@ -75,12 +80,14 @@ SELECT
     hour_utc AS hour_utc, -- UTC hour of day, 0 to 23
     CAST(n AS BIGINT) AS n, -- attempts
     CAST(fill_n AS BIGINT) AS fill_n, -- attempts that filled, whole or in part
-    COALESCE(pnl_usd, 0e0) AS pnl_usd, -- realised PnL of the closes counted in close_n, USD
+    earned_usd AS pnl_usd, -- realised PnL of the closes counted in close_n, USD; NULL = none known
     COALESCE(notional_usd, 0e0) AS notional_usd, -- filled notional, USD
     CAST(close_n AS BIGINT) AS close_n, -- closes
     exp_per_notional AS exp_per_notional, -- PnL per dollar of notional; NULL without notional
-    (COALESCE(pnl_usd, 0e0) - COALESCE(fees_usd, 0e0)) / NULLIF(notional_usd, 0e0)
-        AS exp_net_per_notional, -- the same less known fees
+    CASE
+        WHEN fees_known_n = fill_n + close_only_n
+        THEN (earned_usd - COALESCE(fees_usd, 0e0)) / NULLIF(notional_usd, 0e0)
+    END AS exp_net_per_notional, -- the same less fees; NULL unless the fees of every fill are known
     CAST(fees_known_n AS BIGINT) AS fees_known_n, -- fills and lone closes with known fees
     exp_stderr AS exp_stderr, -- standard error of exp_per_notional; NULL below 2 closes
     exp_per_notional - t975 * exp_stderr AS exp_lo95, -- lower 95 % bound, Student's t

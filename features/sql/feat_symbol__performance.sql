@@ -87,6 +87,7 @@ sums AS (
         CAST(SUM(close_n) AS BIGINT) AS n,
         COUNT(*) FILTER (is_dust) AS dust_n,
         COUNT(*) FILTER (has_close AND is_lone) AS close_only_n,
+        COUNT(realized_pnl_usd) FILTER (has_close) AS pnl_known_n,
         CAST(SUM(CAST(realized_pnl_usd AS DECIMAL(38, 15))) AS DOUBLE) AS realized_pnl_usd,
         CAST(SUM(CAST(realized_pnl_usd AS DECIMAL(38, 15))) FILTER (NOT is_lone) AS DOUBLE)
             AS realized_pnl_attempts_usd,
@@ -193,11 +194,13 @@ SELECT
     COALESCE(r.round_trip_n, 0) AS round_trip_n, -- exits above the dust limit; n of the returns
     s.dust_n AS dust_n, -- closes below the dust limit: in PnL, in no statistic of returns
     s.close_only_n AS close_only_n, -- closes without an attempt
-    COALESCE(s.realized_pnl_usd, 0e0) AS realized_pnl_usd, -- realised PnL of all n closes, USD
-    COALESCE(s.realized_pnl_attempts_usd, 0e0) AS realized_pnl_attempts_usd, -- of closes that belong to an attempt, USD
+    CASE WHEN s.n = 0 THEN 0e0 ELSE s.realized_pnl_usd END AS realized_pnl_usd, -- realised PnL of the closes, USD; NULL = none known
+    CASE WHEN s.n = s.close_only_n THEN 0e0 ELSE s.realized_pnl_attempts_usd END
+        AS realized_pnl_attempts_usd, -- of closes that belong to an attempt, USD; NULL = none known
+    s.pnl_known_n AS pnl_known_n, -- orders with closes whose PnL is known
     s.fees_usd AS fees_usd, -- known fees, USD; NULL = none known
     s.fees_known_n AS fees_known_n, -- fills and lone closes with known fees
-    COALESCE(s.realized_pnl_usd, 0e0) - s.fees_usd AS net_pnl_usd, -- realised PnL less known fees, USD
+    CASE WHEN s.n = 0 THEN 0e0 ELSE s.realized_pnl_usd END - s.fees_usd AS net_pnl_usd, -- realised PnL less known fees, USD
     s.fees_usd / NULLIF(s.realized_pnl_usd, 0e0) AS fee_pnl_ratio, -- fees per dollar of PnL
     r.return_mean AS return_mean, -- mean return of a round trip, fraction of closed notional
     r.return_std AS return_std, -- its standard deviation
@@ -216,7 +219,7 @@ SELECT
     COALESCE(e.nav_n, 0) AS nav_n, -- NAV values of the 24 h that equity is the median of
     COALESCE(e.nav_rejected_n, 0) AS nav_rejected_n, -- NAV values up to as-of rejected: 0 or too far from that median
     100 * COALESCE(d.last_fall_usd, 0e0) / COALESCE(e.equity_usd, $equity_usd) AS dd_today_pct, -- fall from today's peak of realised net PnL, percent of equity, at most 0
-    100 * COALESCE(d.deepest_fall_usd, 0e0) / COALESCE(e.equity_usd, $equity_usd) AS max_dd_today_pct, -- deepest such fall today, percent of equity, at most 0, percent of equity, at most 0
+    100 * COALESCE(d.deepest_fall_usd, 0e0) / COALESCE(e.equity_usd, $equity_usd) AS max_dd_today_pct, -- deepest such fall today, percent of equity, at most 0
 FROM sums AS s
 LEFT JOIN return_stats AS r USING (symbol)
 LEFT JOIN drawdowns AS d USING (symbol)

@@ -4,6 +4,8 @@ Put here: how the terminal speaks. Keep out: anything a single command does.
 """
 
 import datetime as dt
+import errno
+import os
 import sys
 import time
 import tomllib
@@ -60,7 +62,15 @@ def is_expected(error: Exception) -> bool:
         SnapshotError,
         PermissionError,
     )
-    return isinstance(error, mendable)
+    return isinstance(error, mendable) or is_disk_trouble(error)
+
+
+def is_disk_trouble(error: Exception) -> bool:
+    """Tell an error of a full, limited or read-only disk, whoever wrapped it."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EFBIG, errno.EROFS, errno.EDQUOT)
+    words = str(error)
+    return any(os.strerror(n) in words for n in (errno.ENOSPC, errno.EFBIG, errno.EROFS))
 
 
 # -- settings -----------------------------------------------------------------------------------
@@ -190,11 +200,15 @@ def console(*, stderr: bool = False) -> Console:
 
 def say(text: str = "", style: str = "") -> None:
     """Print one line as it is: no markup, no wrapping."""
-    console().print(Text(text, style=style), soft_wrap=True)
+    console().print(Text(_plain_lines(text), style=style), soft_wrap=True)
 
 
 def complain(text: str) -> None:
-    console(stderr=True).print(Text(text, style="red"), soft_wrap=True)
+    console(stderr=True).print(Text(_plain_lines(text), style="red"), soft_wrap=True)
+
+
+def _plain_lines(words: str) -> str:
+    return "\n".join(plain(line) for line in words.split("\n"))
 
 
 def show_table(
@@ -230,7 +244,13 @@ def show_table(
 
 
 def text(value: object) -> str:
-    return UNKNOWN if value is None else str(value)
+    """Write a value as one line that a terminal shows and does not obey."""
+    return UNKNOWN if value is None else plain(str(value))
+
+
+def plain(words: str) -> str:
+    """Replace control characters, which a log line may hold to steer the reader's terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in words)
 
 
 def number(value: float | None, digits: int = 2) -> str:

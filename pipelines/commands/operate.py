@@ -23,6 +23,11 @@ def upkeep() -> None:
     with common.counting("tending lake and snapshots"):
         report = run(settings, now_ms=common.now_ms())
     common.say(f"snapshots removed: {len(report.snapshots_removed)} (their manifests are archived)")
+    for name in report.snapshots_damaged:
+        common.say(
+            f"the manifest of {name} is damaged: restore it or remove its folder; until then "
+            "no file of the lake is removed, because nobody knows which ones it needs"
+        )
     names = sorted(report.files_compacted.keys() | report.files_removed.keys())
     common.show_table(
         "Files",

@@ -27,7 +27,7 @@ def show_params() -> None:
 
     Example: execintel params show
 
-    Change one under [params] in execintel.toml, such as: dust_notional_usd = 10
+    Change one under \\[params] in execintel.toml, such as: dust_notional_usd = 10
     """
     from features import params
 

@@ -104,6 +104,7 @@ def _tell_outcome(report: "RefreshReport", settings: "Settings", *, has_new: boo
     elif report.outcome == "published":
         spent = sum(report.seconds.values())
         common.say(f"published {name} in {spent:.1f} s", style="bold green")
+        _tell_emptiness(report, settings)
     elif report.outcome == "kept":
         current = common.open_store(settings).current()
         common.say(
@@ -120,6 +121,27 @@ def _tell_outcome(report: "RefreshReport", settings: "Settings", *, has_new: boo
         )
     elif report.outcome == "rejected":
         _tell_rejection(report)
+
+
+def _tell_emptiness(report: "RefreshReport", settings: "Settings") -> None:
+    """Say why a published snapshot holds no attempt, and how to see older lines."""
+    from features.lake import Lake, data_files
+
+    if report.built.rows.get("feat_router__effectiveness", 0):
+        return
+    files = data_files(Lake(settings.lake_root).open("raw_router__events"))
+    newest = max((f.maximum["event_ms"] for f in files if f.maximum.get("event_ms")), default=None)
+    common.say(
+        f"but it is empty: no attempt of environment {settings.environment} in the "
+        f"{settings.window_days} days before its as-of. "
+        + (
+            f"The newest router line is of {common.when(newest)}: for old logs name a time, "
+            "such as --as-of 2025-11-06T00:00:00Z"
+            if newest
+            else "No router line was read yet: look for order_metrics.jsonl"
+        ),
+        style="yellow",
+    )
 
 
 def _tell_rejection(report: "RefreshReport") -> None:

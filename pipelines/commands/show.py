@@ -84,6 +84,12 @@ def print_snapshot(
     snapshot_id = store.resolve(snapshot)
     _head(settings, store, snapshot_id)
     with open_snapshot(store.database(snapshot_id)) as con:
+        if not con.sql("SELECT 1 FROM feat_router__effectiveness").fetchall():
+            common.say(
+                "empty: no attempt in the window. For old logs name a time: "
+                "execintel refresh --as-of T --publish",
+                style="yellow",
+            )
         named = None if symbol is None else _known(con, symbol)
         _routing(con, named)
         _trading(con, named)

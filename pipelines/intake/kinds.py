@@ -103,6 +103,7 @@ ROUTER = Kind(
             "fee",
             "commission",
         ),
+        _col("fee_asset", "text", "asset of the fees; NULL = USD", "feeAsset", "fee_asset"),
         _col(
             "slippage_logged_bps",
             "number",

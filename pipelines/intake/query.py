@@ -324,7 +324,7 @@ judged AS (
                      WHEN stamp_us > $ingested_ms * 1000 THEN 'future_time'
                      ELSE 'unparseable_time' END
             WHEN symbol IS NULL OR symbol = '' THEN 'missing_symbol'
-            WHEN symbol[1] IN ('{{', '[') THEN 'not_a_symbol'
+            WHEN symbol[1] IN ('{{', '[') OR symbol = '*' THEN 'not_a_symbol'
             WHEN {" OR ".join(doubts) or "FALSE"} THEN
                 CASE {" ".join(cases) or "WHEN FALSE THEN ''"} END
         END AS reject_reason,

@@ -26,7 +26,7 @@ MENDING: dict[str, str] = {
     "unparseable_time": "The time is no epoch number, no ISO 8601 text, or before 1980: "
     f"write ts as {_TIME}.",
     "missing_symbol": "The line names no symbol, nor does raw.symbol: let the writer add symbol.",
-    "not_a_symbol": "The symbol is a list or an object: write it as text, such as BTCUSDT.",
+    "not_a_symbol": "The symbol is a list, an object or *: write it as text, such as BTCUSDT.",
     "not_a_number": "The named field is present and no number: write a number, or leave the field "
     "out where it is unknown.",
     "negative": "The named price, quantity or amount is below 0: write its size, and the direction "

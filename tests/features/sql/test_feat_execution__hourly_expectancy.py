@@ -84,15 +84,20 @@ def test_traded_but_not_closed_has_earned_nothing_yet(con: Con) -> None:
     assert (row["exp_per_notional"], row["close_n"], row["exp_stderr"]) == (0.0, 0, None)
 
 
-def test_net_expectancy_takes_known_fees_off(con: Con) -> None:
-    row = features(
-        con,
-        TABLE,
-        outcome(notional_usd=100.0, realized_pnl_usd=3.0, fees_usd=0.5),
-        outcome(notional_usd=100.0, fees_usd=None),
-    )["ETHUSDT", 0]
-    assert row["exp_net_per_notional"] == pytest.approx((3 - 0.5) / 200, abs=CLOSE)
-    assert row["fees_known_n"] == 1
+def test_net_expectancy_takes_fees_off_where_those_of_every_fill_are_known(con: Con) -> None:
+    close = outcome(notional_usd=100.0, realized_pnl_usd=3.0, fees_usd=0.5)
+    # every fee known -> net of them
+    row = features(con, TABLE, close, outcome(notional_usd=100.0, fees_usd=0.25))["ETHUSDT", 0]
+    assert row["exp_net_per_notional"] == pytest.approx((3 - 0.75) / 200, abs=CLOSE)
+    assert row["fees_known_n"] == 2
+
+
+def test_net_expectancy_is_unknown_where_a_fee_is(con: Con) -> None:
+    close = outcome(notional_usd=100.0, realized_pnl_usd=3.0, fees_usd=0.5)
+    # one fee unknown -> to leave it out would be the best case
+    row = features(con, TABLE, close, outcome(notional_usd=100.0, fees_usd=None))["ETHUSDT", 0]
+    assert (row["exp_net_per_notional"], row["fees_known_n"]) == (None, 1)
+    assert row["exp_per_notional"] == pytest.approx(3 / 200, abs=CLOSE)
 
 
 @pytest.mark.parametrize("pairs", [[(3.0, 100.0), (-1.0, 300.0), (2.0, 50.0)], [(1.0, 9.0)] * 2])
