@@ -236,7 +236,7 @@ def _freshness(store: "Store", current: str, found: Findings) -> None:
     )
     if all(last is None for _, _, last, *_ in rows):
         found.broken.append(
-            "CURRENT holds no line at all: does the executor live, is EXECINTEL_LOG_DIR its folder? "
+            "CURRENT holds no line at all: is the executor alive, EXECINTEL_LOG_DIR its folder? "
             "For old logs name a time: execintel refresh --as-of T --publish"
         )
     for name, _, last, lag, _, required, limit, status in rows:
