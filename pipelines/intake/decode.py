@@ -5,16 +5,14 @@ Keep out: the query itself (query.py), files and offsets (lines.py), commits (in
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.lake import DataFile
 from features.settings import SECRET_PATTERNS
 from pipelines.intake.csv_cells import CELL_SCHEMA, split_cells
 from pipelines.intake.kinds import Kind
@@ -57,15 +55,6 @@ _ARROW = {
     "flag": pa.bool_(),
     "time_ms": pa.int64(),
 }
-# Statistics that the table's log keeps of each file: what readers choose files by.
-_STATISTICS: dict[str, type] = {
-    "event_ms": int,
-    "ingest_seq": int,
-    "ingested_ms": int,
-    "line_offset": int,
-    "symbol": str,
-    "source_id": str,
-}
 # Executors write the same few shapes of line over and over. The key lists of a sample name these
 # usual shapes; their lines are decoded with just the keys they hold, without looking for unknown
 # fields. Every other line takes the full query: the same rows, at half the speed.
@@ -87,21 +76,6 @@ class Origin:
     source_name: str
     ingest_seq: int
     ingested_ms: int
-
-
-@dataclass(frozen=True)
-class Written:
-    """The Parquet files of a chunk, and what was counted in them.
-
-    ``lines`` counts what was read; ``rows`` what was written, less the lines that were known.
-    ``content`` sums the line hashes.
-    """
-
-    files: list[DataFile]
-    lines: int
-    rows: int = 0
-    content: int = 0
-    reasons: dict[str, int] = field(default_factory=dict)
 
 
 @cache
@@ -165,17 +139,12 @@ CREATE OR REPLACE TEMP MACRO safe_json(x, is_doubtful) AS
 """
 
 
-def write(
-    con: duckdb.DuckDBPyConnection,
-    origin: Origin,
-    chunk: Chunk,
-    folder: Path,
-    known: pa.Array | None = None,
-) -> Written:
-    """Decode a chunk into new Parquet files below ``folder``, one row a line.
+def decode(
+    con: duckdb.DuckDBPyConnection, origin: Origin, chunk: Chunk, known: pa.Array | None = None
+) -> pa.Table:
+    """Decode a chunk to rows of the kind's raw table, one a line, in any order.
 
-    Lines whose hash is in ``known`` are left out. The files belong to no table before a commit
-    names them.
+    Lines whose hash is in ``known`` are left out.
     """
     kind = origin.kind
     con.execute(f"SET TimeZone = {sql_text(origin.place.naive_zone)}")
@@ -193,50 +162,13 @@ def write(
     }
     shapes = _register(con, origin, chunk)
     schema = raw_schema(kind)
-    rows = "\nUNION ALL\n".join(
+    sql = "\nUNION ALL\n".join(
         f"({query(kind, tuple(sorted(named)), present, schema)})" for present in shapes
     )
+    rows = con.sql(sql, params=values).to_arrow_table().cast(schema)
     if known is not None:
-        con.register("known", pa.table({"line_hash": known}))
-        rows = f"SELECT * FROM ({rows}) WHERE line_hash NOT IN (SELECT line_hash FROM known)"
-    found = con.execute(
-        f"COPY ({rows}) TO {sql_text(str(folder))} (FORMAT parquet, PARTITION_BY ({PART_COLUMN}),"
-        " FILENAME_PATTERN 'rows_{uuid}', APPEND, RETURN_STATS)",
-        values,
-    ).fetchall()
-    files = [
-        _data_file(path, rows, size, stats, keys) for path, rows, size, _, stats, keys, *_ in found
-    ]
-    return _tally(con, [file for file in files if file.rows], chunk.lines)
-
-
-def _data_file(path: str, rows: int, size: int, stats: Any, keys: Any) -> DataFile:
-    """Describe a file that COPY reports; inexact statistics are left out."""
-    minimum: dict[str, Any] = {}
-    maximum: dict[str, Any] = {}
-    for name, kind in _STATISTICS.items():
-        column = stats.get(f'"{name}"', {})
-        if column.get("min_is_exact") == "true" and column.get("max_is_exact") == "true":
-            minimum[name], maximum[name] = kind(column["min"]), kind(column["max"])
-    return DataFile(path, rows, size, dict(keys), minimum, maximum)
-
-
-def _tally(con: duckdb.DuckDBPyConnection, files: list[DataFile], lines: int) -> Written:
-    """Count the rows of written files by reading them back."""
-    if not files:
-        return Written([], lines)
-    paths = ", ".join(sql_text(file.path) for file in files)
-    groups = con.execute(
-        "SELECT reject_reason, count(*), CAST(sum(CAST(line_hash AS HUGEINT)) AS VARCHAR)"
-        f" FROM read_parquet([{paths}], hive_partitioning = false) GROUP BY ALL ORDER BY ALL"
-    ).fetchall()
-    return Written(
-        files=files,
-        lines=lines,
-        rows=sum(count for _, count, _ in groups),
-        content=sum(int(total) for _, _, total in groups),
-        reasons={reason: count for reason, count, _ in groups if reason is not None},
-    )
+        rows = rows.filter(pc.invert(pc.is_in(rows["line_hash"], value_set=known)))
+    return rows
 
 
 def _register(
@@ -255,11 +187,13 @@ def _register(
         con.register("lines_other", lines)
         return [None]
     # The engine returns rows in any order: offsets tell which lines they are.
-    others = con.sql(f"SELECT line_offset FROM lines_all WHERE NOT {test}").to_arrow_table()
-    if not others.num_rows:
+    # As an aggregate, because a filter evaluates the test once for each shape.
+    others = con.sql(f"SELECT list(line_offset) FILTER (WHERE NOT {test}) AS at FROM lines_all")
+    offsets = others.to_arrow_table()["at"].combine_chunks().flatten()
+    if not len(offsets):
         con.register("lines_usual", lines)
         return [present]
-    is_other = pc.is_in(lines["line_offset"], value_set=others["line_offset"])
+    is_other = pc.is_in(lines["line_offset"], value_set=offsets)
     con.register("lines_usual", lines.filter(pc.invert(is_other)))
     con.register("lines_other", lines.filter(is_other))
     return [present, None]

@@ -16,7 +16,7 @@ from deltalake import DeltaTable
 from features.events import Event, Listener
 from features.lake import Lake, data_files, positive_63
 from features.settings import Settings
-from pipelines.intake import decode, lines, sources
+from pipelines.intake import decode, lines, sources, store
 from pipelines.intake.kinds import KINDS
 
 # Application ids beside the sources' own: running totals of a raw table, moved by every commit.
@@ -34,7 +34,7 @@ class TableIntake:
     commits: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
 
-    def count(self, written: decode.Written) -> None:
+    def count(self, written: store.Written) -> None:
         rejected = sum(written.reasons.values())
         self.lines += written.lines
         self.accepted += written.rows - rejected
@@ -140,7 +140,8 @@ def _read_file(run: _Run, file: sources.LogFile, seen: sources.SeenFiles) -> str
                 ingest_seq=table.version() + 1,
                 ingested_ms=run.now_ms,
             )
-            written = decode.write(run.con, origin, chunk, run.lake.path(file.kind.table), known)
+            rows = decode.decode(run.con, origin, chunk, known)
+            written = store.write(rows, run.lake.path(file.kind.table), chunk.lines)
             run.listen(Event("intake.before_commit", table=file.kind.table))
             run.lake.add(table, written.files, _totals(table, source.source_id, chunk, written))
             table.update_incremental()
@@ -162,7 +163,7 @@ def _one_ahead(chunks: Iterator[lines.Chunk]) -> Iterator[lines.Chunk]:
 
 
 def _totals(
-    table: DeltaTable, source_id: str, chunk: lines.Chunk, written: decode.Written
+    table: DeltaTable, source_id: str, chunk: lines.Chunk, written: store.Written
 ) -> Mapping[str, int]:
     """Return the numbers that stand for this chunk once its commit does."""
 

@@ -182,29 +182,33 @@ class _Writer:
         }
         return form[column.type].format(text) if text != "NULL" else text
 
-    def doubtful(self) -> str:
-        """Write whether any text that is stored may hold a secret."""
+    def texts(self) -> str:
+        """Write every text that is stored, in one."""
         groups = [self.kind.symbol_keys, *PLACE_KEYS.values()]
         groups += [c.keys for c in self.kind.columns if c.type in ("text", "json")]
         keys = dict.fromkeys(key for group in groups for key in group if key in self.held)
-        refs = [self.ref(key) for key in keys]
-        return f"may_hold_secret(concat_ws('|', {', '.join(refs)}))" if refs else "FALSE"
+        return f"concat_ws('|', {', '.join(map(self.ref, keys))})" if keys else "''"
 
     def nulled(self) -> str:
-        """Write how many values were read as NULL though the line holds something."""
-        parts = [
-            f"COALESCE(abs({n.name}) >= {NUMBER_LIMIT:g}, FALSE)::INT"
-            for column in self.kind.columns
-            for n in self.numbers(column)
-        ]
-        parts += [
-            f"({self.ref(key)} IS NOT NULL AND as_flag({self.ref(key)}) IS NULL)::INT"
+        """Write how many values were read as NULL though the line holds something.
+
+        Counting costs more than seeing that there is nothing to count.
+        """
+        numbers = [f"abs({n.name})" for column in self.kind.columns for n in self.numbers(column)]
+        flags = [
+            f"({self.ref(key)} IS NOT NULL AND as_flag({self.ref(key)}) IS NULL)"
             for column in self.kind.columns
             if column.type == "flag"
             for key in column.keys
             if key in self.held
         ]
-        return " + ".join(parts) or "0"
+        signs = [f"greatest({', '.join(numbers)}) >= {NUMBER_LIMIT:g}"] if numbers else []
+        signs += flags
+        parts = [f"COALESCE({number} >= {NUMBER_LIMIT:g}, FALSE)::INT" for number in numbers]
+        parts += [f"{flag}::INT" for flag in flags]
+        return (
+            f"CASE WHEN {' OR '.join(signs)} THEN {' + '.join(parts)} ELSE 0 END" if signs else "0"
+        )
 
     def reject_cases(self) -> tuple[list[str], list[str]]:
         """Return the WHEN branches that name a faulty field, and one cheap doubt for each."""
@@ -277,7 +281,7 @@ read AS (
             "source_id": "$source_id",
             "line_offset": "line_offset",
             "source_name": "$source_name",
-            "line_hash": "CAST(md5_number_lower(line) AS HUGEINT) - 9223372036854775808",
+            "line_hash": "CAST(md5_number(line) >> 64 AS HUGEINT) - 9223372036854775808",
             "ingested_ms": "$ingested_ms",
             "event_at_utc": "make_timestamptz(event_us)",
             "account": f"safe({self.place('account')}, is_doubtful)",
@@ -299,7 +303,7 @@ read AS (
 timed AS (
     SELECT *,
         {symbol} AS symbol,
-        {self.doubtful()} AS is_doubtful,
+        {self.texts()} AS texts,
         {time_text} AS time_text,
         as_us({time_text}) AS stamp_us,{casts}
     FROM read
@@ -309,6 +313,7 @@ dated AS (
         CASE WHEN stamp_us >= {EARLIEST_MS} * 1000
                   AND stamp_us <= ($ingested_ms + {FUTURE_LIMIT_MS}) * 1000
              THEN stamp_us END AS event_us,
+        may_hold_secret(texts) AS is_doubtful,
     FROM timed
 ),
 judged AS (

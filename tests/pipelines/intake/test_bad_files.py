@@ -157,13 +157,12 @@ def test_a_pipe_is_not_waited_for(desk: Desk) -> None:
     assert only_problem(desk) == (NAME, "not a regular file: logs are read from files only")
 
 
-def test_files_and_folders_without_permission_are_named(tmp_path: Path) -> None:
+def test_files_and_folders_without_permission_are_named(repository: Path) -> None:
     """Run as a user without rights, in a process of its own: root may read everything."""
     script = textwrap.dedent(
         """
         import os, sys, tempfile
         from pathlib import Path
-from typing import Any
         from tests.pipelines.intake.desk import Desk, line
 
         with tempfile.TemporaryDirectory() as root:
@@ -191,7 +190,12 @@ from typing import Any
         """
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", script],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [

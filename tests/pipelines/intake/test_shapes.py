@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from features.settings import SECRET_PATTERNS
-from pipelines.intake import decode, lines
+from pipelines.intake import decode, lines, store
 from pipelines.intake.kinds import KINDS, ORDERS, ROUTER, VETOES, Kind
 from pipelines.intake.query import keys_of
 from pipelines.intake.sources import Place
@@ -90,7 +90,7 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
 
 def decoded(
     con: duckdb.DuckDBPyConnection, kind: Kind, data: bytes, folder: Path, sample_lines: int
-) -> tuple[list[Row], decode.Written]:
+) -> tuple[list[Row], store.Written]:
     """Decode the lines of ``data`` and return their rows in line order."""
     folder.mkdir()
     chunk = _chunk(folder, data)
@@ -106,8 +106,9 @@ def decoded(
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decode, "SAMPLE_LINES", sample_lines)
-        written = decode.write(con, origin, chunk, folder / "out")
-    rows: list[Row] = (
+        rows = decode.decode(con, origin, chunk)
+    written = store.write(rows, folder / "out", chunk.lines)
+    found: list[Row] = (
         con.sql(
             "SELECT * FROM read_parquet($p, hive_partitioning = true,"
             " hive_types = {'part': VARCHAR}) ORDER BY line_offset",
@@ -116,7 +117,7 @@ def decoded(
         .to_arrow_table()
         .to_pylist()
     )
-    return rows, written
+    return found, written
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
