@@ -3,11 +3,9 @@
 Put here: the loop from files to commits. Keep out: file identity, splitting, decoding.
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -20,8 +18,6 @@ from features.lake import Lake, data_files, positive_63
 from features.settings import Settings
 from pipelines.intake import decode, lines, sources, store
 from pipelines.intake.kinds import KINDS
-
-T = TypeVar("T")
 
 # Application ids beside the sources' own: running totals of a raw table, moved by every commit.
 LINES, DUPLICATES, DIGEST = "intake:lines", "intake:duplicates", "intake:digest"
@@ -101,6 +97,8 @@ def ingest(
                 note = _read_file(run, file, seen)
             except lines.UnreadableFile as error:
                 note = str(error)
+            except FileNotFoundError:
+                note = "vanished while it was read; the next run looks again"
             if note is not None:
                 report.problems.append(sources.Problem(file.path, note))
     seen.save()
@@ -131,30 +129,7 @@ def _read_file(run: _Run, file: sources.LogFile, seen: sources.SeenFiles) -> str
             return None
         known = _hashes(table, source.repeats) if source.repeats else None
         offset = source.offset
-        read = _one_ahead(reader.chunks(offset))
-        for chunk, rows in _one_ahead(_decoded(run, file, source, known, read)):
-            written = store.write(rows, run.lake.path(file.kind.table), chunk.lines)
-            run.listen(Event("intake.before_commit", table=file.kind.table))
-            run.lake.add(table, written.files, _totals(table, source.source_id, chunk, written))
-            table.update_incremental()
-            offset = chunk.end
-            run.counts.count(written)
-            done = chunk.end - chunk.start
-            run.listen(Event("intake.committed", table=file.kind.table, done=done))
-    seen.note(file, stamp, source.source_id, offset)
-    return source.note
-
-
-def _decoded(
-    run: _Run,
-    file: sources.LogFile,
-    source: sources.Source,
-    known: pa.Array | None,
-    chunks: Generator[lines.Chunk, None, None],
-) -> Generator[tuple[lines.Chunk, pa.Table], None, None]:
-    """Yield each chunk with its rows, numbered by the commit that will bring them."""
-    with closing(chunks):
-        for number, chunk in enumerate(chunks, start=run.table.version() + 1):
+        for chunk in _one_ahead(reader.chunks(offset)):
             origin = decode.Origin(
                 kind=file.kind,
                 place=file.place,
@@ -162,22 +137,29 @@ def _decoded(
                 header=source.header,
                 source_id=source.source_id,
                 source_name=file.path.name,
-                ingest_seq=number,
+                ingest_seq=table.version() + 1,
                 ingested_ms=run.now_ms,
             )
-            yield chunk, decode.decode(run.con, origin, chunk, known)
+            rows = decode.decode(run.con, origin, chunk, known)
+            written = store.write(rows, run.lake.path(file.kind.table), chunk.lines)
+            run.listen(Event("intake.before_commit", table=file.kind.table))
+            run.lake.add(table, written.files, _totals(table, source.source_id, chunk, written))
+            table.update_incremental()
+            offset = chunk.end
+            run.counts.count(written)
+            read = chunk.end - chunk.start
+            run.listen(Event("intake.committed", table=file.kind.table, done=read))
+    seen.note(file, stamp, source.source_id, offset)
+    return source.note
 
 
-def _one_ahead(items: Generator[T, None, None]) -> Generator[T, None, None]:
-    """Make the next item in a thread while the caller works on this one.
-
-    What goes wrong there is raised where the item would have come.
-    """
-    with closing(items), ThreadPoolExecutor(1, thread_name_prefix="intake") as pool:
-        coming = pool.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = pool.submit(next, items, None)
-            yield item
+def _one_ahead(chunks: Iterator[lines.Chunk]) -> Iterator[lines.Chunk]:
+    """Read the next chunk while the caller works on this one."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="intake-read") as pool:
+        coming = pool.submit(next, chunks, None)
+        while (chunk := coming.result()) is not None:
+            coming = pool.submit(next, chunks, None)
+            yield chunk
 
 
 def _totals(

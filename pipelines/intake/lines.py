@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import os
 import zlib
-from collections.abc import Generator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -78,13 +78,13 @@ class LogReader:
     """One plain or gzip file, opened once: a rename while it is read changes nothing."""
 
     def __init__(self, path: Path) -> None:
-        """Open ``path``; raises UnreadableFile."""
+        """Open ``path``; raises UnreadableFile, or FileNotFoundError where it is gone."""
         self.path = path
         self.is_gzip = path.suffix == ".gz"
         try:
             raw = path.open("rb")
-        except FileNotFoundError as error:
-            raise UnreadableFile(f"{path} vanished; the next run looks again") from error
+        except FileNotFoundError:
+            raise
         except OSError as error:
             raise UnreadableFile(f"{path} cannot be opened: {error.strerror or error}") from error
         self._raw = raw
@@ -155,7 +155,7 @@ class LogReader:
         data, _ = _read_block(self._file, b"", offset - start)
         return bytes(data) if len(data) == offset - start else None
 
-    def chunks(self, offset: int) -> Generator[Chunk, None, None]:
+    def chunks(self, offset: int) -> Iterator[Chunk]:
         """Yield chunks of whole lines from ``offset``; a last line without newline waits.
 
         Raises UnreadableFile after the last good line where the file is cut, before any where a

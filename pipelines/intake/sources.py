@@ -220,10 +220,7 @@ class SeenFiles:
         entry = self._old.get(str(file.path))
         if not isinstance(entry, list) or len(entry) != 5:
             return False
-        try:
-            stat = file.path.stat()
-        except OSError:
-            return False
+        stat = file.path.stat()
         if entry[:3] != [stat.st_size, stat.st_mtime_ns, stat.st_ino]:
             return False
         if committed(str(entry[3])) != entry[4]:

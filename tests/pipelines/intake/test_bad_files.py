@@ -218,8 +218,7 @@ def test_a_file_that_vanishes_while_the_run_goes_on_is_named(desk: Desk) -> None
     desk.write(NAME, THREE)
     late = desk.write("risk_vetoes.jsonl", line("v"))
     report = desk.run(listen=lambda event: late.unlink(missing_ok=True))
-    assert [p.path for p in report.problems] == [late]
-    assert "vanished; the next run looks again" in report.problems[0].what
+    assert [(p.path, p.what[:8]) for p in report.problems] == [(late, "vanished")]
     assert desk.counts(report) == (3, 3, 0, 0)
 
 
