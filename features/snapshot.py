@@ -143,8 +143,8 @@ class Store:
     def damaged(self) -> list[str]:
         """Return the snapshots whose manifest cannot be read: nobody knows what they need."""
         whole = {*self.ids(), *(manifest["snapshot_id"] for manifest in self.rejected())}
-        folders = [*self.root.glob("[0-9]*"), *self.root.glob("rejected/*")]
-        return sorted(path.name for path in folders if path.is_dir() and path.name not in whole)
+        paths = [*self.root.glob(f"[0-9]*/{MANIFEST}"), *self.root.glob(f"rejected/*/{MANIFEST}")]
+        return sorted({path.parent.name for path in paths} - whole)
 
     # -- writing ---------------------------------------------------------------------------------
 

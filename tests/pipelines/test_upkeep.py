@@ -275,3 +275,16 @@ def test_storage_stays_bounded_over_200_runs(
                 sizes.append(storage_bytes(dagster))
     print("DAGSTER_HOME after every 20 runs, kB:", [size // 1024 for size in sizes])
     assert sizes[-1] < 1.25 * sizes[1]
+
+
+def test_a_damaged_manifest_keeps_every_file_of_the_lake(tmp_path: Path) -> None:
+    settings = grown_home(tmp_path, 2)
+    store = Store(settings.snapshots_root)
+    oldest = store.ids()[0]
+    manifest = store.path(oldest) / "manifest.json"
+    whole = manifest.read_text()
+    manifest.write_text(whole[:100])
+    report = upkeep.upkeep(settings, now_ms=NOW_MS)
+    assert (report.snapshots_damaged, report.files_removed) == ([oldest], {})
+    manifest.write_text(whole)
+    assert store.verify(oldest) == []
