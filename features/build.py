@@ -323,7 +323,8 @@ def _source_views(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
     """Create raw_sources (lines of every source in the window) and source_rules."""
     since = plan.as_of_ms - plan.window_ms
     parts = [
-        f"SELECT {engine.literal(name)} AS source, symbol, event_ms, ingested_ms, reject_reason"
+        f"SELECT {engine.literal(name)} AS source, symbol, event_ms, ingested_ms, reject_reason,"
+        " source_id, line_offset"
         # Up to as-of: files may hold later rows or not, and that must not show.
         f" FROM {name} WHERE (event_ms > {since} AND event_ms <= {plan.as_of_ms})"
         " OR event_ms IS NULL"

@@ -29,7 +29,15 @@ _SET_UP: dict[str, Callable[[Collection[str]], tuple[str, ...]]] = {
     "source_rules": lambda raw: (),
 }
 _BUILD_COLUMNS: dict[str, tuple[str, ...]] = {
-    "raw_sources": ("source", "symbol", "event_ms", "ingested_ms", "reject_reason"),
+    "raw_sources": (
+        "source",
+        "symbol",
+        "event_ms",
+        "ingested_ms",
+        "reject_reason",
+        "source_id",
+        "line_offset",
+    ),
     "spoken_hours": ("environment", "account", "hour_n"),
     "rebuild_hours": ("hour_ms", "part"),
     "source_rules": ("source", "required", "max_silence_s"),

@@ -97,11 +97,56 @@ def test_accepted_and_rejected_lines_of_the_last_day(con: Con) -> None:
         raw(ROUTER, T - D + 1),
         raw(ROUTER, T),
         raw(ROUTER, T - H, reject_reason="future_time"),
-        raw(ROUTER, None, ingested_ms=T - H, reject_reason="not_json"),  # by when it was read
-        raw(ROUTER, None, ingested_ms=T - 2 * D, reject_reason="not_json"),
+        raw(ROUTER, T - H, reject_reason="future_time"),
+        raw(ROUTER, T - D, reject_reason="future_time"),
         **{ROUTER: (False, 60)},
     )[ROUTER, "*"]
-    assert (row["rows_24h"], row["rejected_24h"]) == (2, 2)
+    assert (row["rows_24h"], row["rejected_24h"], row["undated_n"]) == (2, 2, 0)
+
+
+def broken(source_id: str, offset: int, **values: Any) -> Line:
+    """Return a rejected line without a time that was read just now."""
+    place = {"source_id": source_id, "line_offset": offset, "ingested_ms": T}
+    return raw(ROUTER, None, reject_reason="not_json", **place, **values)
+
+
+def said(source_id: str, offset: int, at: int) -> Line:
+    return raw(ROUTER, at, source_id=source_id, line_offset=offset)
+
+
+@pytest.mark.parametrize(
+    ("lines", "rejected"),
+    [
+        # behind a line of an hour ago -> of the last day
+        ([said("a", 0, T - H), broken("a", 10)], 1),
+        # behind a line of two days ago, read only now -> not, whatever follows
+        ([said("a", 0, T - 2 * D), broken("a", 10), said("a", 20, T - H)], 0),
+        # at the beginning of its log -> as the line behind it
+        ([broken("a", 0), said("a", 10, T - H)], 1),
+        ([broken("a", 0), said("a", 10, T - 2 * D), said("a", 20, T - H)], 0),
+        # several in a row -> each
+        ([said("a", 0, T - H), broken("a", 10), broken("a", 20)], 2),
+        # lines of another log say nothing of it
+        ([broken("a", 10), said("b", 0, T - H)], 0),
+        # a log whose newest lines are older than the window, read only now -> not
+        ([said("a", 0, T - 90 * D), broken("a", 10)], 0),
+        # a line behind which only later lines than as-of stand
+        ([broken("a", 0), said("a", 10, T + H)], 0),
+    ],
+)
+def test_a_line_without_time_is_of_its_neighbours_time(
+    con: Con, lines: list[Line], rejected: int
+) -> None:
+    row = rows_of(con, *lines, **{ROUTER: (False, 60)})[ROUTER, "*"]
+    broken_n = sum(line.values["event_ms"] is None for line in lines)
+    assert (row["rejected_24h"], row["undated_n"]) == (rejected, broken_n)
+
+
+def test_a_line_without_time_counts_under_its_symbol_too(con: Con) -> None:
+    lines = [said("a", 0, T - H), broken("a", 10), broken("a", 20, symbol=None)]
+    rows = rows_of(con, *lines, **{ROUTER: (False, 60)})
+    assert rows[ROUTER, "ETHUSDT"]["rejected_24h"] == 1
+    assert rows[ROUTER, "*"]["rejected_24h"] == 2
 
 
 def test_lines_without_symbol_stand_under_all_symbols_alone(con: Con) -> None:
