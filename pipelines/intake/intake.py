@@ -3,7 +3,7 @@
 Put here: the loop from files to commits. Keep out: file identity, splitting, decoding.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -77,6 +77,7 @@ def ingest(
     ``tables`` limits it to some raw tables. The caller holds the writer lock.
     """
     found = sources.discover(settings.log_folders())
+    owners = sources.owners(settings.log_folders())
     report = IntakeReport(
         problems=list(found.problems), unclaimed=[str(p) for p in found.unclaimed]
     )
@@ -92,7 +93,7 @@ def ingest(
             if name not in handles:
                 handles[name] = lake.open(name)
                 report.tables[name] = TableIntake()
-            run = _Run(con, lake, handles[name], now_ms, report.tables[name], listen)
+            run = _Run(con, lake, handles[name], now_ms, report.tables[name], owners, listen)
             try:
                 note = _read_file(run, file, seen)
             except lines.UnreadableFile as error:
@@ -114,6 +115,7 @@ class _Run:
     table: DeltaTable
     now_ms: int
     counts: TableIntake
+    owners: frozenset[int]
     listen: Listener
 
 
@@ -124,7 +126,7 @@ def _read_file(run: _Run, file: sources.LogFile, seen: sources.SeenFiles) -> str
         return None
     with lines.LogReader(file.path) as reader:
         stamp = reader.stamp()
-        source = sources.resolve(file, reader, table.transaction_version)
+        source = sources.resolve(file, reader, table.transaction_version, run.owners)
         if source is None:
             return None
         known = _hashes(table, source.repeats) if source.repeats else None
@@ -143,7 +145,9 @@ def _read_file(run: _Run, file: sources.LogFile, seen: sources.SeenFiles) -> str
             rows = decode.decode(run.con, origin, chunk, known)
             written = store.write(rows, run.lake.path(file.kind.table), chunk.lines)
             run.listen(Event("intake.before_commit", table=file.kind.table))
-            run.lake.add(table, written.files, _totals(table, source.source_id, chunk, written))
+            marks = _totals(table, source.source_id, chunk, written)
+            marks[f"{source.source_id}:owner"] = file.place.owner
+            run.lake.add(table, written.files, marks)
             table.update_incremental()
             offset = chunk.end
             run.counts.count(written)
@@ -164,7 +168,7 @@ def _one_ahead(chunks: Iterator[lines.Chunk]) -> Iterator[lines.Chunk]:
 
 def _totals(
     table: DeltaTable, source_id: str, chunk: lines.Chunk, written: store.Written
-) -> Mapping[str, int]:
+) -> dict[str, int]:
     """Return the numbers that stand for this chunk once its commit does."""
 
     def moved(app: str, by: int) -> int:

@@ -6,7 +6,7 @@ Put here: discovery and identity of sources. Keep out: reading lines beyond a fi
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,11 @@ class Place:
     environment: str
     venue: str | None
     naive_zone: str = "UTC"
+
+    @property
+    def owner(self) -> int:
+        """Digest whose logs stand here, to a number that a commit can hold."""
+        return digest_63(f"{self.account}\x1f{self.environment}".encode())
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,15 @@ class Source:
     header: tuple[str, ...] = ()
     repeats: tuple[str, ...] = ()
     note: str | None = None
+
+
+def owners(folders: Iterable[LogFolder]) -> frozenset[int]:
+    """Return the owners of all logs that may stand in the folders, found or not."""
+    return frozenset(
+        Place(folder.account, environment, folder.venue).owner
+        for folder in folders
+        for environment in (folder.environment, "backtest")
+    )
 
 
 def discover(folders: Iterable[LogFolder]) -> Found:
@@ -148,14 +162,19 @@ def digest_63(data: bytes) -> int:
 
 
 def resolve(
-    file: LogFile, reader: LogReader, committed: Callable[[str], int | None]
+    file: LogFile,
+    reader: LogReader,
+    committed: Callable[[str], int | None],
+    configured: Collection[int] = (),
 ) -> Source | None:
     """Tell which source a file is, or None while it has no whole data line.
 
     ``committed`` maps an application id of the raw table to its number: the offset under the
-    source's id, the digest of the bytes before that offset under ``<id>:tail``. A file whose first
-    line is known but whose bytes before the offset differ is another source; what it repeats of
-    the earlier ones is dropped by line hash. Raises UnreadableFile.
+    source's id, the digest of the bytes before that offset under ``<id>:tail``, its place's owner
+    under ``<id>:owner``. A file whose first line is known but whose bytes before the offset differ
+    is another source; what it repeats of the earlier ones is dropped by line hash. Equal bytes of
+    another of the ``configured`` owners are that one's own; an owner that is no longer configured
+    was renamed. Raises UnreadableFile.
     """
     kind = file.kind
     head = reader.head(has_header=False)
@@ -179,9 +198,14 @@ def resolve(
         note = f"no header (its first line names no column {names}): every line is rejected"
     shorter = None
     earlier: list[str] = []
+    others = set(configured) - {file.place.owner}
+    number = -1
     while True:
-        source_id = f"{base}-{len(earlier)}"
+        number += 1
+        source_id = f"{base}-{number}"
         offset = committed(source_id)
+        if committed(f"{source_id}:owner") in others:
+            continue
         if offset is None:
             return Source(source_id, head.data_start, header, tuple(earlier), note or shorter)
         before = reader.before(offset)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from features.events import Event
+from features.settings import LogFolder
 from pipelines.intake import lines
 from tests.pipelines.intake.desk import ATTEMPTS, BARS, ORDERS, ROUTER, TRACES, Desk, line
 
@@ -408,3 +409,67 @@ def test_traces_are_read_from_both_formats(desk: Desk) -> None:
         ("BTCUSDT", "swing", 1.5, '{"atr": 0.4, "s": "a,b"}'),
         ("ETHUSDT", "intraday", None, '{"atr":0.5}'),
     ]
+
+
+# --------------------------------------------------------------------------- who a log belongs to
+
+
+def folders(desk: Desk, **places: dict[str, str]) -> tuple[LogFolder, ...]:
+    return tuple(LogFolder(path=desk.logs / name, **place) for name, place in places.items())
+
+
+@pytest.mark.parametrize(
+    ("other", "column"),
+    [({"account": "second"}, "account"), ({"environment": "testnet"}, "environment")],
+)
+def test_equal_logs_of_two_owners_are_two_sources(
+    desk: Desk, other: dict[str, str], column: str
+) -> None:
+    logs = folders(desk, a={}, b=other)
+    desk.write(f"a/{NAME}", some(0, 3))
+    desk.write(f"b/{NAME}", some(0, 3))
+    assert desk.counts(desk.run(log_dir=None, logs=logs)) == (6, 6, 0, 0)
+    assert desk.ids() == sorted(ids(0, 3) * 2)
+    assert len({(row["source_id"], row[column]) for row in desk.rows()}) == 2
+
+    # each goes on where it stopped, also renamed, and nothing is read twice
+    desk.append(f"a/{NAME}", some(3, 1))
+    desk.append(f"b/{NAME}", some(3, 2))
+    (desk.logs / "b" / NAME).rename(desk.logs / "b" / "order_metrics.1.jsonl")
+    assert desk.counts(desk.run(log_dir=None, logs=logs)) == (3, 3, 0, 0)
+    (desk.root / "home" / "cache" / "files.json").unlink()
+    assert desk.run(log_dir=None, logs=logs).lines == 0
+    assert desk.run(log_dir=None, logs=logs[::-1]).lines == 0
+
+
+def test_equal_logs_of_one_owner_are_one_source(desk: Desk) -> None:
+    desk.write(f"a/{NAME}", some(0, 3))
+    desk.write(f"b/{NAME}", some(0, 3))
+    assert desk.counts(desk.run(log_dir=None, logs=folders(desk, a={}, b={}))) == (3, 3, 0, 0)
+
+
+def test_a_log_whose_account_was_given_another_name_goes_on(desk: Desk) -> None:
+    desk.write(f"a/{NAME}", some(0, 3))
+    desk.run(log_dir=None, logs=folders(desk, a={"account": "old"}))
+    desk.append(f"a/{NAME}", some(3, 1))
+    renamed = folders(desk, a={"account": "new"})
+    assert desk.counts(desk.run(log_dir=None, logs=renamed)) == (1, 1, 0, 0)
+    assert [row["account"] for row in desk.rows()] == ["old"] * 3 + ["new"]
+
+
+def test_an_owner_whose_folder_is_away_keeps_its_source(desk: Desk) -> None:
+    logs = folders(desk, a={}, b={"account": "second"})
+    desk.write(f"a/{NAME}", some(0, 3))
+    desk.run(log_dir=None, logs=logs)
+    (desk.logs / "a").rename(desk.root / "unmounted")
+    desk.write(f"b/{NAME}", some(0, 3))
+    assert desk.counts(desk.run(log_dir=None, logs=logs)) == (3, 3, 0, 0)
+    (desk.root / "unmounted").rename(desk.logs / "a")
+    assert desk.run(log_dir=None, logs=logs).lines == 0
+
+
+def test_a_backtest_with_the_bytes_of_a_real_log_is_a_source_of_its_own(desk: Desk) -> None:
+    desk.write(NAME, some(0, 2))
+    desk.write(f"backtest_1/{NAME}", some(0, 2))
+    assert desk.counts(desk.run()) == (4, 4, 0, 0)
+    assert {row["environment"] for row in desk.rows()} == {"paper", "backtest"}
