@@ -114,7 +114,18 @@ class Store:
         return matches[0]
 
     def publications(self) -> list[dict[str, Any]]:
-        """Return what was made CURRENT and when, in order; the last line counts on a repeat."""
+        """Return what was made CURRENT and when, in order; the last line counts on a repeat.
+
+        A run killed before it replaced CURRENT leaves a last line that never came true: no reader
+        of CURRENT ever saw that snapshot, so it is left out.
+        """
+        current = self.current()  # before the log: a publication meanwhile is left out whole
+        entries = self._logged()
+        named = [None, *(entry["snapshot_id"] for entry in entries)]
+        is_stray = len(named) > 1 and named[-1] != current == named[-2]
+        return entries[:-1] if is_stray else entries
+
+    def _logged(self) -> list[dict[str, Any]]:
         path = self.root / "published.jsonl"
         if not path.exists():
             return []
@@ -198,6 +209,9 @@ class Store:
             "by": by,
         }
         log = self.root / "published.jsonl"
+        true = self.publications()
+        if true != self._logged():
+            _replace(log, "".join(json.dumps(line) + "\n" for line in true))
         with log.open("a+b") as file:
             # A run killed in mid-line must not swallow this one.
             file.seek(0, os.SEEK_END)

@@ -7,13 +7,14 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
-from features import catalog
+from features import catalog, snapshot
 from features.digest import file_digest
 from features.lock import WriterBusyError, writer_lock
 from features.snapshot import (
@@ -313,6 +314,65 @@ def test_a_half_written_line_of_the_log_swallows_no_publication(home: Home, ids:
     report = home.refresh(3)
     named = [p["snapshot_id"] for p in home.store.publications()]
     assert named == [*ids[:2], report.snapshot_id]
+
+
+@pytest.fixture
+def killed_before_current(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Let publications die between their line in the log and CURRENT; returns what ends that."""
+    replace = snapshot._replace
+
+    def die(path: Path, text: str) -> None:
+        if path.name == "CURRENT":
+            raise InterruptedError("killed")
+        replace(path, text)
+
+    monkeypatch.setattr(snapshot, "_replace", die)
+    return lambda: monkeypatch.setattr(snapshot, "_replace", replace)
+
+
+def test_a_publication_killed_before_current_never_was_one(
+    home: Home, ids: list[str], killed_before_current: Callable[[], None]
+) -> None:
+    for step in (3, 4):  # twice, each time with its line in the log
+        with pytest.raises(InterruptedError, match="killed"):
+            home.refresh(step)
+        lines = (home.store.root / "published.jsonl").read_text().splitlines()
+        assert len(lines) == 4
+        assert home.current == ids[2]
+        assert [p["snapshot_id"] for p in home.store.publications()] == ids
+    killed_before_current()
+    report = home.refresh(5)
+
+    # neither line stays, numbers go on growing, and no rollback leads to what nobody saw
+    publications = home.store.publications()
+    assert [p["snapshot_id"] for p in publications] == [*ids, report.snapshot_id]
+    assert [p["sequence"] for p in publications] == [1, 2, 3, 6]
+    assert home.store.rollback(None, now_ms=5, by="ann", reason="bad") == ids[2]
+
+
+def test_the_same_snapshot_is_published_once_after_a_kill(
+    home: Home, ids: list[str], killed_before_current: Callable[[], None]
+) -> None:
+    with pytest.raises(InterruptedError, match="killed"):
+        home.refresh(3)
+    killed_before_current()
+    report = home.refresh(3)
+    assert report.outcome == "published"
+    publications = [p["snapshot_id"] for p in home.store.publications()]
+    assert publications == [*ids, report.snapshot_id]
+
+
+def test_the_first_publication_killed_before_current_leaves_nothing_published(
+    tmp_path: Path, ids: list[str], home: Home, killed_before_current: Callable[[], None]
+) -> None:
+    (home.store.root / "CURRENT").unlink()
+    (home.store.root / "published.jsonl").unlink()
+    with pytest.raises(InterruptedError, match="killed"):
+        home.store.publish(ids[0], now_ms=1, by="ann")
+    assert home.store.publications() == []
+    killed_before_current()
+    home.store.publish(ids[0], now_ms=2, by="ann")
+    assert [p["published_ms"] for p in home.store.publications()] == [2]
 
 
 def test_leftovers_of_a_killed_build_are_removed(home: Home, ids: list[str]) -> None:
