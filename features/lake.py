@@ -80,7 +80,8 @@ class Lake:
         if found != str(FORMAT_VERSION):
             raise LakeFormatError(
                 f"{self.root} has lake format {found!r}, this release reads {FORMAT_VERSION}: "
-                "use the release that wrote it, or point EXECINTEL_HOME at a new folder"
+                "use the release that wrote it, or point EXECINTEL_HOME at a new folder, where "
+                "refresh reads the logs from their beginning. No command converts a lake"
             )
 
     def path(self, table: str) -> Path:
