@@ -118,6 +118,12 @@ def _run(settings: "Settings", end_ms: int | None) -> None:
         finally:
             run.close()
     tell(run.report, settings)
+    if settings.origin != "demo" and "environment" not in settings.model_fields_set:
+        common.say(
+            f"environment {settings.environment} is a default, nobody said it: lines that name "
+            "none count as that. EXECINTEL_ENVIRONMENT=live says it (or testnet, paper, backtest)",
+            style="yellow",
+        )
     if run.report.outcome in ("empty", "rejected"):
         raise typer.Exit(1)
     print_snapshot(settings, common.open_store(settings), None, None)

@@ -46,7 +46,8 @@ def refresh(
     Example: execintel refresh --logs /var/log/executor --as-of 2025-11-06T00:00:00Z
 
     Run it as often as you like: a line counts once, and an equal snapshot is not made twice.
-    Exit code 1 when a check refused the build; CURRENT then stays as it was.
+    Exit code 1 when a check refused the build, CURRENT then stays as it was; and when a named log
+    folder does not exist, what the others hold is then published.
     """
     from pipelines.refresh import refresh as run
 
@@ -61,7 +62,13 @@ def refresh(
     with common.progress() as listen:
         report = run(settings, as_of_ms=as_of_ms, publish=publish, on_event=listen)
     tell(report, settings)
-    if report.outcome == "rejected":
+    missing = [folder.path for folder in settings.log_folders() if not folder.path.is_dir()]
+    for path in missing:
+        common.complain(
+            f"{path} is named as a log folder and does not exist: create it, or mend --logs, "
+            "EXECINTEL_LOG_DIR or the path under [[logs]]"
+        )
+    if missing or report.outcome == "rejected":
         raise typer.Exit(1)
 
 
@@ -86,18 +93,26 @@ def tell(report: "RefreshReport", settings: "Settings") -> None:
             common.say(f"warning: {check.name}, {check.rows} rows: {check.cause}", style="yellow")
 
 
+def _tell_where(report: "RefreshReport", settings: "Settings") -> None:
+    """Say where no log was found, and what to do."""
+    looked = ", ".join(str(folder.path) for folder in settings.log_folders())
+    common.say(
+        f"no log found. Looked in: {looked}"
+        if looked
+        else "no log found: no log folder is configured. Set EXECINTEL_LOG_DIR, add [[logs]] to "
+        "execintel.toml, or pass --logs DIR",
+        style="yellow",
+    )
+    for path in report.intake.unclaimed[:5]:
+        common.say(f"not a log by its name: {path}; docs/configuration.md lists the names")
+
+
 def _tell_outcome(report: "RefreshReport", settings: "Settings", *, has_new: bool) -> None:
     name = report.snapshot_id
+    if not report.intake.tables:  # no file that a kind claims
+        _tell_where(report, settings)
     if report.outcome == "empty":
-        looked = ", ".join(str(folder.path) for folder in settings.log_folders())
-        common.say(
-            f"no log lines yet, nothing published. Looked in: {looked}"
-            if looked
-            else "no log lines yet, nothing published: no log folder is configured. "
-            "Set EXECINTEL_LOG_DIR, or pass --logs DIR"
-        )
-        for path in report.intake.unclaimed[:5]:
-            common.say(f"not a log by its name: {path}; docs/configuration.md lists the names")
+        common.say("no log lines yet, nothing published")
     elif report.outcome == "unchanged":
         rows = "new rows lie outside its reach" if has_new else "no new rows"
         common.say(f"{rows}, no new snapshot: {name} stands")

@@ -4,7 +4,7 @@ Put here: asking the store and telling. Keep out: every change to the store (fea
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -146,7 +146,27 @@ def rollback(
         before = store.resolve(None)
         now = store.rollback(snapshot, now_ms=common.now_ms(), by=operator(), reason=reason.strip())
     common.say(f"CURRENT went back from {before} to {now}; publication is on HOLD")
+    _tell_content(store.manifest(now))
     common.say("when the cause is mended: execintel snapshots resume, then execintel refresh")
+
+
+def _tell_content(manifest: dict[str, Any]) -> None:
+    """Say how much a snapshot holds: one may have been published before the first order."""
+    tables = manifest["tables"]
+    row_n = sum(table["rows"] for table in tables.values())
+    # One row a symbol that traded, was asked for or failed, and one for all of them.
+    symbol_n = max(tables["feat_router__effectiveness"]["rows"] - 1, 0)
+    words = (
+        f"it holds {symbol_n} symbols and {row_n} rows, as of {common.when(manifest['as_of_ms'])}"
+    )
+    if symbol_n:
+        common.say(words)
+    else:
+        common.say(
+            f"{words}: readers find no symbol in it. To go elsewhere: execintel snapshots list, "
+            "then execintel snapshots rollback ID --reason …",
+            style="yellow",
+        )
 
 
 @app.command()

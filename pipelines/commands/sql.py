@@ -5,6 +5,7 @@ Put here: formats of the answer. Keep out: the confinement itself (features/snap
 
 import csv
 import json
+import math
 import sys
 from enum import StrEnum
 from typing import Annotated, Any
@@ -35,7 +36,8 @@ def sql(
         typer.Option(
             "--format",
             help="table for people, csv or json (a list of objects) for programs, "
-            "such as --format csv. NULL is –, empty and null.",
+            "such as --format csv. NULL is –, empty and null; so are NaN and infinity in csv and "
+            "json.",
         ),
     ] = Format.TABLE,
 ) -> None:
@@ -72,10 +74,22 @@ def _write(output: Format, columns: list[str], rows: list[tuple[Any, ...]]) -> N
     if output is Format.CSV:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows(rows)
+        writer.writerows([_finite(value) for value in row] for row in rows)
     elif output is Format.JSON:
-        objects = [dict(zip(columns, row, strict=True)) for row in rows]
-        typer.echo(json.dumps(objects, default=str, ensure_ascii=False, indent=1))
+        objects = [dict(zip(columns, map(_finite, row), strict=True)) for row in rows]
+        text = json.dumps(objects, default=str, ensure_ascii=False, indent=1, allow_nan=False)
+        typer.echo(text)
     else:
         common.show_table("", columns, rows, left=len(columns), is_wide=True)
         common.say(f"{len(rows)} rows")
+
+
+def _finite(value: Any) -> Any:
+    """Return the value with None for NaN and infinity, which JSON does not have; also within."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

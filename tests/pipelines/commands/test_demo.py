@@ -45,7 +45,9 @@ def test_demo_shows_tables_and_its_advice_works(
     assert "no new rows, no new snapshot" in again.stdout
 
 
-def test_own_logs_get_a_root_apart_as_of_their_newest_line(desk: Desk, attempt: Line) -> None:
+def test_own_logs_get_a_root_apart_as_of_their_newest_line(
+    desk: Desk, attempt: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
     desk.write(attempt(1), attempt(2))
     result = desk.run("demo", "--logs", str(desk.logs))
     assert result.exit_code == 0, result.output
@@ -53,9 +55,12 @@ def test_own_logs_get_a_root_apart_as_of_their_newest_line(desk: Desk, attempt: 
     assert not (desk.home / "demo").exists()
     assert "as of        2025-11-05 10:56:00 UTC" in result.stdout  # newest line 10:55:20
     assert "generated demo data" not in result.stdout
+    assert "environment paper is a default, nobody said it" in result.stdout
 
+    monkeypatch.setenv("EXECINTEL_ENVIRONMENT", "paper")
     again = desk.run("demo", "--logs", str(desk.logs))
     assert "no new rows, no new snapshot" in again.stdout
+    assert "is a default" not in again.stdout
 
 
 def test_other_logs_replace_what_the_demo_root_held(

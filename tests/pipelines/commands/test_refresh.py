@@ -24,10 +24,36 @@ def test_first_run_with_an_empty_folder_publishes_nothing_and_says_where_it_look
     assert not (desk.home / "snapshots" / "CURRENT").exists()
 
 
-def test_no_configured_folder_says_how_to_name_one(desk: Desk) -> None:
+def test_no_configured_folder_says_how_to_name_one(desk: Desk, attempt: Line) -> None:
     result = desk.run("refresh")
     assert result.exit_code == 0
-    assert "EXECINTEL_LOG_DIR" in result.stdout
+    assert "no log folder is configured. Set EXECINTEL_LOG_DIR" in result.stdout
+    # also where an earlier run read lines: a refresh that looks nowhere must not look like one
+    desk.write(attempt(1))
+    desk.refresh()
+    again = desk.run("refresh", "--as-of", "2025-11-06T01:00:00Z")
+    assert again.exit_code == 0
+    assert "published" in again.stdout
+    assert "no log folder is configured" in again.stdout
+
+
+def test_a_named_folder_that_is_not_there_is_an_error_and_the_others_are_read(
+    desk: Desk, attempt: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXECINTEL_LOG_DIR", str(tmp_path / "gone"))
+    alone = desk.run("refresh")
+    assert alone.exit_code == 1
+    assert f"{tmp_path / 'gone'} is named as a log folder and does not exist" in alone.stderr
+    assert not (desk.home / "snapshots" / "CURRENT").exists()
+
+    desk.write(attempt(1))
+    config = tmp_path / "desk.toml"
+    config.write_text(f'[[logs]]\npath = "{desk.logs}"\n')
+    monkeypatch.setenv("EXECINTEL_CONFIG", str(config))
+    beside = desk.run("refresh", "--as-of", AS_OF)
+    assert beside.exit_code == 1
+    assert "EXECINTEL_LOG_DIR or the path under [[logs]]" in beside.stderr
+    assert "published" in beside.stdout
 
 
 def test_the_same_command_again_makes_no_snapshot_and_says_so(desk: Desk, attempt: Line) -> None:

@@ -71,6 +71,26 @@ def test_rollback_holds_publication_until_resume(two: tuple[Desk, str, str]) -> 
     assert desk.current != first
 
 
+def test_rollback_says_what_it_came_to(desk: Desk) -> None:
+    desk.write(attempt(1), attempt(2, "ETHUSDT"))
+    early = ("refresh", "--logs", str(desk.logs), "--as-of", "2025-11-05T10:00:00Z")
+    assert desk.run(*early).exit_code == 0  # before the first attempt: published, but empty
+    empty = desk.current
+    for hour in ("12", "13"):
+        as_of = f"2025-11-05T{hour}:00:00Z"
+        assert desk.run("refresh", "--logs", str(desk.logs), "--as-of", as_of).exit_code == 0
+
+    back = desk.run("snapshots", "rollback", "--reason", "bad")
+    assert "it holds 2 symbols and " in back.stdout
+    assert "as of 2025-11-05 12:00:00 UTC" in back.stdout
+    assert "no symbol" not in back.stdout
+
+    further = desk.run("snapshots", "rollback", "--reason", "worse")
+    assert desk.current == empty
+    assert "it holds 0 symbols" in further.stdout
+    assert "readers find no symbol in it" in further.stdout
+
+
 def test_verify_finds_a_changed_file(two: tuple[Desk, str, str]) -> None:
     desk, first, second = two
     assert desk.run("snapshots", "verify", "--all").exit_code == 0

@@ -67,6 +67,19 @@ def test_formats(published: Desk) -> None:
     assert published.ask(query) == [{"x": "a,b", "y": None, "z": "2025-11-06 00:00:00"}]
 
 
+def test_no_program_meets_nan_or_infinity(published: Desk) -> None:
+    query = """SELECT 'nan'::DOUBLE AS a, '-inf'::DOUBLE AS b, 1.5e0 AS c,
+        ['inf'::DOUBLE, 2e0] AS d, {'x': 'nan'::FLOAT} AS e, MAP {1: 'inf'::DOUBLE} AS f"""
+    text = published.run("sql", query, "--format", "json").stdout
+    (row,) = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    expected = {"a": None, "b": None, "c": 1.5, "d": [None, 2.0], "e": {"x": None}}
+    assert row == {**expected, "f": {"1": None}}
+    line = published.run("sql", query, "--format", "csv").stdout.splitlines()[1]
+    assert line.startswith(",,1.5,")
+    assert "inf" not in line
+    assert "nan" not in line
+
+
 def test_an_error_of_the_query_is_told_without_a_traceback(published: Desk) -> None:
     result = published.run("sql", "SELECT nope FROM feat_router__effectiveness")
     assert result.exit_code == 1
