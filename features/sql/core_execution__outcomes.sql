@@ -366,7 +366,6 @@ joined AS (
         COALESCE(NULLIF(a.fill_px, 0e0), f.fill_px) AS fill_px,
         COALESCE(NULLIF(a.qty, 0e0), f.qty) AS qty,
         NULLIF(a.notional_usd, 0e0) AS notional_logged_usd,
-        COALESCE(a.fill_px = 0e0, FALSE) AS is_unfilled,
         a.slippage_logged_bps,
         a.is_maker,
         a.started_maker,
@@ -462,8 +461,8 @@ judged AS (
                     WHEN status = 'FILLED' OR (has_fill AND is_whole) THEN 'filled'
                     ELSE 'partial'
                 END
-            -- A flat line says by its notional what was traded, unless it says a price of 0.
-            WHEN status IS NULL AND notional_logged_usd > 0 AND NOT is_unfilled THEN 'filled'
+            -- A flat line names no status: its notional at a price says what was traded.
+            WHEN status IS NULL AND notional_logged_usd > 0 AND fill_px > 0 THEN 'filled'
             WHEN status IN ('CANCELED', 'CANCELLED', 'EXPIRED', 'EXPIRED_IN_MATCH') THEN 'unfilled'
             WHEN status = 'REJECTED' THEN 'rejected'
             WHEN status IN ('ERROR', 'FAILED') THEN 'error'

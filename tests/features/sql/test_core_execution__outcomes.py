@@ -66,12 +66,16 @@ OUTCOME_CASES: list[tuple[list[Line], str]] = [
     ([router(status="CANCELED", fill_px=101.0)], "unfilled"),
     ([router(status="REJECTED")], "rejected"),
     ([router(status="ERROR")], "error"),
-    # a flat line names no status: its notional says what was traded -> filled
-    ([router(status=None, notional_usd=50.0)], "filled"),
+    # a flat line names no status: its notional at a price says what was traded -> filled
+    ([router(status=None, notional_usd=50.0, fill_px=101.0)], "filled"),
     ([router(status=None, notional_usd=50.0, fill_px=101.0, qty=0.5)], "filled"),
-    # ... unless it says a price of 0, or no notional -> nobody knows
+    # ... but no fill is without a price above 0, nor without a quantity or notional -> nobody knows
+    ([router(status=None, notional_usd=50.0)], "unknown"),
     ([router(status=None, notional_usd=50.0, fill_px=0.0)], "unknown"),
+    ([router(status=None, fill_px=101.0)], "unknown"),
     ([router(status=None)], "unknown"),
+    # ... and its own order_fill gives the price -> filled
+    ([router(status=None, notional_usd=50.0), order_fill()], "filled"),
     # a close whose id the router never named -> a row of its own
     ([order_close()], "close_only"),
 ]
@@ -400,10 +404,15 @@ def test_close_whose_order_has_no_price_takes_the_attempts(con: Con) -> None:
 
 
 def test_flat_lines_own_pnl_counts_only_without_an_order_close(con: Con) -> None:
-    flat = router(status=None, realized_pnl_usd=9.0, notional_usd=50.0)
+    flat = router(status=None, realized_pnl_usd=9.0, notional_usd=50.0, fill_px=101.0)
     row = one(outcomes(con, flat))
     assert (row["realized_pnl_usd"], row["close_n"], row["close_ms"]) == (9.0, 1, T)
     assert (row["notional_usd"], row["closed_notional_usd"]) == (50.0, 50.0)
+    # without a price nobody knows whether it traded; what it says it earned counts
+    unpriced = router(status=None, realized_pnl_usd=9.0, notional_usd=50.0)
+    row = one(outcomes(con, unpriced))
+    assert (row["outcome"], row["notional_usd"]) == ("unknown", None)
+    assert (row["realized_pnl_usd"], row["closed_notional_usd"]) == (9.0, 50.0)
     # an order_close stands -> its PnL, once
     row = one(outcomes(con, flat, order_close(at=T + S)))
     assert (row["realized_pnl_usd"], row["close_n"], row["close_ms"]) == (3.0, 1, T + S)
