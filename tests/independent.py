@@ -490,12 +490,13 @@ def hourly_expectancy(rows: list[Row], as_of_ms: int) -> dict[tuple[str, int], R
 
 def _quartiles(rows: list[Row]) -> Row:
     slips = _slippages(rows)
-    fresh = _slippages(
-        r for r in rows if r["mark_age_ms"] is not None and r["mark_age_ms"] < FRESH_MS
-    )
+    # an age below 0 comes of two clocks and says nothing
+    aged = [r for r in rows if r["mark_age_ms"] is not None and r["mark_age_ms"] >= 0]
+    fresh = _slippages(r for r in aged if r["mark_age_ms"] < FRESH_MS)
     return {
         "n": len(slips),
         "fresh_n": len(fresh),
+        "age_unknown_n": len(slips) - len(_slippages(aged)),
         "fresh_q25": percentile(fresh, 0.25),
         "fresh_q50": percentile(fresh, 0.50),
         "fresh_q75": percentile(fresh, 0.75),

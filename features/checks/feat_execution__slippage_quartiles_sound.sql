@@ -12,5 +12,5 @@ QUALIFY COUNT(*) OVER (PARTITION BY symbol, hour_utc) > 1
     OR abs(slip_bps_q99) >= 5000
     OR (n = 0 AND slip_bps_q50 IS NOT NULL)
     OR (fresh_n = 0 AND fresh_q50 IS NOT NULL)
-    OR fresh_n > n
+    OR fresh_n + age_unknown_n > n
 ORDER BY symbol, hour_utc

@@ -9,7 +9,9 @@ WITH fills AS (
         hour_utc,
         CASE WHEN suspect_reason IS NULL THEN slippage_bps END AS slip_bps,
         suspect_reason IS NOT NULL AS is_suspect,
-        mark_age_ms < $fresh_mark_age_ms AS is_fresh,
+        -- A mark from after its fill is a fault of two clocks: its age is unknown.
+        mark_age_ms >= 0 AND mark_age_ms < $fresh_mark_age_ms AS is_fresh,
+        COALESCE(mark_age_ms < 0, TRUE) AS is_age_unknown,
     FROM core_window__outcomes
     WHERE slippage_bps IS NOT NULL
        OR suspect_reason IS NOT NULL
@@ -22,6 +24,7 @@ stats AS (
         hour_utc,
         COUNT(slip_bps) AS n,
         COUNT(slip_bps) FILTER (is_fresh) AS fresh_n,
+        COUNT(slip_bps) FILTER (is_age_unknown) AS age_unknown_n,
         quantile_cont(slip_bps, [0.25, 0.5, 0.75, 0.95, 0.99]) AS quantiles,
         SUM(CAST(slip_bps AS DECIMAL(38, 15))) AS slip_bps,
         SUM(CAST(GREATEST(LEAST(slip_bps, $winsor_bps), -$winsor_bps) AS DECIMAL(38, 15))) AS winsored_bps,
@@ -38,6 +41,7 @@ SELECT
     COALESCE(hour_utc, -1) AS hour_utc, -- UTC hour of day, -1 for all hours
     n AS n, -- fills with slippage
     fresh_n AS fresh_n, -- of those, with a decision price younger than the limit
+    age_unknown_n AS age_unknown_n, -- of those, with a decision price of unknown age: not logged, or after the fill
     quantiles[1] AS slip_bps_q25, -- first quartile, bps
     quantiles[2] AS slip_bps_q50, -- median, bps
     quantiles[3] AS slip_bps_q75, -- third quartile, bps

@@ -47,6 +47,7 @@ QUARTILES = {
     "hour_utc": -1,
     "n": 3,
     "fresh_n": 2,
+    "age_unknown_n": 1,
     "slip_bps_q25": -1.0,
     "slip_bps_q50": 0.0,
     "slip_bps_q75": 1.0,
@@ -150,6 +151,7 @@ SOUND: dict[str, tuple[str, Row, list[Row]]] = {
             {"n": 0, "fresh_n": 0, "fresh_q50": None},  # an estimate of nothing
             {"fresh_n": 0},
             {"fresh_n": 4},  # a part above its whole
+            {"age_unknown_n": 2},  # parts above their whole
         ],
     ),
     "feat_router__effectiveness_sound": (

@@ -67,6 +67,7 @@ def test_artefacts_of_unfilled_orders_never_appear(con: Con) -> None:
         router("a2", status="NEW", slippage_logged_bps=10000.0),
         router("a3", status="CANCELED", slippage_logged_bps=-10000.0),
         router("a4", status=None, notional_usd=9.0, slippage_logged_bps=10000.0, mark_px=None),
+        router("a5", mark_px=None, slippage_logged_bps=10000.0),  # of a fill -> counted as suspect
     )
     row = rows["ETHUSDT", -1]
     assert (row["n"], row["suspect_n"]) == (1, 1)
@@ -104,17 +105,19 @@ def test_mean_is_winsorised_at_fifty_on_both_sides(con: Con) -> None:
 
 
 @pytest.mark.parametrize(
-    ("age_ms", "fresh"),
+    ("age_ms", "fresh", "unknown"),
     [
-        (4999, 1),  # younger than 5 s -> fresh
-        (5000, 0),  # 5 s old -> carries the market's drift
-        (-3, 1),  # clocks a little apart -> fresh
-        (None, 0),  # age unknown -> not known to be fresh
+        (4999, 1, 0),  # younger than 5 s -> fresh
+        (5000, 0, 0),  # 5 s old -> carries the market's drift
+        (0, 1, 0),
+        (-1, 0, 1),  # decided after the fill -> two clocks disagree, its age is unknown
+        (-60_000, 0, 1),
+        (None, 0, 1),  # age not logged -> not known to be fresh
     ],
 )
-def test_fresh(con: Con, age_ms: int | None, fresh: int) -> None:
+def test_fresh(con: Con, age_ms: int | None, fresh: int, unknown: int) -> None:
     row = features(con, TABLE, outcome(slippage_bps=4.0, mark_age_ms=age_ms))["ETHUSDT", -1]
-    assert (row["n"], row["fresh_n"]) == (1, fresh)
+    assert (row["n"], row["fresh_n"], row["age_unknown_n"]) == (1, fresh, unknown)
     assert row["fresh_q50"] == (4.0 if fresh else None)
 
 
