@@ -26,6 +26,9 @@ from features.rebuild import DAY_MS, HOUR_MS, merged
 from features.settings import Freshness, Settings
 
 SNAPSHOT = "snapshot"  # the attached database that becomes features.duckdb
+BAR_MS = {"1m": 60_000, "5m": 300_000, "15m": 900_000, "1h": 3_600_000}
+_ATR_BARS = 501  # 500 true ranges need as many closes and one before
+_BAR_REACH = 5  # a venue open 6.5 hours on five days has them within so many times their length
 
 
 @dataclass(frozen=True)
@@ -48,14 +51,21 @@ class Plan:
     window_days: int
     symbol_key: str
     equity_usd: float | None
+    atr_bar_interval: str
     freshness: Mapping[str, Freshness]
-    params: Mapping[str, float]
+    params: Mapping[str, params.Value]
     inputs: Mapping[str, Input]
     code: str
 
     @property
     def window_ms(self) -> int:
         return self.window_days * DAY_MS
+
+    @property
+    def bars_from_ms(self) -> int:
+        """Return the opening of the oldest bar that counts; the week spans holidays."""
+        reach_ms = _BAR_REACH * _ATR_BARS * BAR_MS[self.atr_bar_interval] + 7 * DAY_MS
+        return self.as_of_ms - reach_ms
 
     @property
     def identity(self) -> str:
@@ -80,6 +90,7 @@ class Plan:
             "window_days": self.window_days,
             "symbol_key": self.symbol_key,
             "equity_usd": self.equity_usd,
+            "atr_bar_interval": self.atr_bar_interval,
             **{
                 f"freshness.{name}.{key}": value
                 for name, rule in sorted(self.freshness.items())
@@ -161,6 +172,7 @@ def plan_build(
         window_days=settings.window_days,
         symbol_key=settings.symbol_key,
         equity_usd=settings.equity_usd,
+        atr_bar_interval=settings.atr_bar_interval,
         freshness={name: settings.freshness.get(name, Freshness()) for name in raw_tables},
         params=params.load(settings.params),
         inputs=inputs,
@@ -197,12 +209,14 @@ def run_tables(
     names: set[str] | None = None,
     listen: Listener = lambda event: None,
 ) -> Built:
-    """Compute the feature tables (or those in ``names``) and their digests."""
+    """Compute the feature tables, or those in ``names`` and what they read, and their digests."""
     built = Built()
     set_up(con, lake, plan)
     built.left_out = _left_out(con, plan)
     values = bound_values(plan)
-    wanted = [t for t in catalog.layer("feat") if names is None or t.name in names]
+    wanted = [
+        t for t in catalog.layer("feat") if names is None or t.name in catalog.with_inputs(names)
+    ]
     listen(Event("build.started", total=len(wanted)))
     for table in wanted:
         listen(Event("build.table", table=table.name))
@@ -246,6 +260,9 @@ def bound_values(plan: Plan) -> dict[str, Any]:
         "environment": plan.environment,
         "symbol_key": plan.symbol_key,
         "equity_usd": plan.equity_usd,
+        "bar_interval": plan.atr_bar_interval,
+        "bar_ms": BAR_MS[plan.atr_bar_interval],
+        "bars_from_ms": plan.bars_from_ms,
     }
 
 
@@ -253,6 +270,7 @@ def set_up(con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan) -> None:
     """Create everything that feature tables and checks read beside each other."""
     _window_views(con, lake, plan)
     _source_views(con, plan)
+    param_knots(con, plan)
     values = bound_values(plan)
     view = catalog.tables()["core_window__outcomes"]
     con.execute(f"CREATE OR REPLACE TEMP VIEW {view.name} AS {engine.inline(view.sql, values)}")
@@ -265,14 +283,20 @@ def set_up(con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan) -> None:
 
 def _window_views(con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan) -> None:
     """Create a view over the rows of every input that the window may need."""
-    window = [(plan.as_of_ms - plan.window_ms - DAY_MS, plan.as_of_ms + DAY_MS)]
+    end_ms = plan.as_of_ms + DAY_MS
     for name, source in plan.inputs.items():
         table = lake.open(name, source.version)
+        is_bars = name == "raw_market__bars"
+        first_ms = plan.bars_from_ms if is_bars else plan.as_of_ms - plan.window_ms - DAY_MS
         # Rejected NAV values are counted over all history, so attempts are read whole.
         files = source.files
         if name != "raw_orders__attempts":
             files = tuple(
-                overlapping(files, "hour_ms" if name.endswith("__hourly") else "event_ms", window)
+                overlapping(
+                    files,
+                    "hour_ms" if name.endswith("__hourly") else "event_ms",
+                    [(first_ms, end_ms)],
+                )
             )
         engine.create_view(con, name, table, files=files)
 
@@ -344,6 +368,15 @@ def _source_views(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
     con.register("rules_rows", rules)
     con.execute("CREATE OR REPLACE TEMP TABLE source_rules AS FROM rules_rows")
     con.unregister("rules_rows")
+
+
+def param_knots(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
+    """Create param_knots: a row for every point of a parameter that is a line of points."""
+    schema = {"param": pa.string(), "x": pa.float64(), "y": pa.float64()}
+    points = [dict(zip(schema, point, strict=True)) for point in params.knots(plan.params)]
+    con.register("knots_rows", pa.Table.from_pylist(points, pa.schema(schema)))
+    con.execute("CREATE OR REPLACE TEMP TABLE param_knots AS FROM knots_rows")
+    con.unregister("knots_rows")
 
 
 def _left_out(con: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, int]:

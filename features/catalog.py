@@ -27,6 +27,7 @@ _SET_UP: dict[str, Callable[[Collection[str]], tuple[str, ...]]] = {
     "spoken_hours": lambda raw: ("raw_orders__events",),
     "rebuild_hours": lambda raw: (),
     "source_rules": lambda raw: (),
+    "param_knots": lambda raw: (),
 }
 _BUILD_COLUMNS: dict[str, tuple[str, ...]] = {
     "raw_sources": (
@@ -41,6 +42,7 @@ _BUILD_COLUMNS: dict[str, tuple[str, ...]] = {
     "spoken_hours": ("environment", "account", "hour_n"),
     "rebuild_hours": ("hour_ms", "part"),
     "source_rules": ("source", "required", "max_silence_s"),
+    "param_knots": ("param", "x", "y"),
 }
 _PARAM = re.compile(r"\$([a-z_0-9]+)")
 # Parsing every file takes longer than a refresh with nothing to do; a test holds the two together.
@@ -114,8 +116,20 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
+def with_inputs(names: Collection[str]) -> set[str]:
+    """Return these tables and every table that they read, at any remove."""
+    found: set[str] = set()
+    todo = [name for name in names if name in tables()]
+    while todo:
+        name = todo.pop()
+        if name not in found:
+            found.add(name)
+            todo += [each for each in tables()[name].inputs if each in tables()]
+    return found
+
+
 def stored_inputs(name: str, raw: Collection[str]) -> tuple[str, ...]:
-    """Return the raw and core tables that a table is computed from.
+    """Return the stored tables, raw, core or feat, that a table is computed from.
 
     What only a build sets up (core_window__*, edge_hours, raw_sources) is followed to the tables
     behind it; ``raw`` names every raw table.
@@ -147,6 +161,7 @@ def _lineage(name: str, raw: tuple[tuple[str, tuple[str, ...]], ...]) -> Lineage
     for core in layer("core"):
         stored = core.name.replace("core_window__", "core_execution__")
         columns[core.name] = tables()[stored].columns
+    columns |= {feat.name: tuple(feat.columns) for feat in layer("feat")}
     columns["edge_hours"] = columns["core_execution__hourly"]
     tree = qualify(
         sqlglot.parse_one(tables()[name].sql, dialect="duckdb"),

@@ -16,6 +16,7 @@ from features import catalog
 from features.engines import duckdb as engine
 from features.events import Event, Listener
 from features.lake import DataFile, Lake, data_files, utc_day
+from features.params import Value
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -55,7 +56,7 @@ class _Raw:
     spanned: frozenset[int] = frozenset()  # the hours that spans are known for
 
 
-def definition_of(table: catalog.Table, params: Mapping[str, float]) -> str:
+def definition_of(table: catalog.Table, params: Mapping[str, Value]) -> str:
     """Digest what decides a table's rows beside its inputs: its SQL and the parameters it names."""
     used = {name: params[name] for name in table.params if name in params}
     upstream = [
@@ -70,7 +71,7 @@ def definition_of(table: catalog.Table, params: Mapping[str, float]) -> str:
 def rebuild(
     lake: Lake,
     con: duckdb.DuckDBPyConnection,
-    params: Mapping[str, float],
+    params: Mapping[str, Value],
     *,
     window_ms: tuple[int, int],
     window_only: bool = False,
@@ -127,7 +128,7 @@ def _with_part(table: catalog.Table) -> str:
     )
 
 
-def _bound(table: catalog.Table, params: Mapping[str, float]) -> dict[str, object]:
+def _bound(table: catalog.Table, params: Mapping[str, Value]) -> dict[str, object]:
     values: dict[str, object] = {
         "from_ms": -FOREVER_MS,
         "to_ms": FOREVER_MS,
@@ -146,7 +147,7 @@ def _rebuild_table(
     lake: Lake,
     con: duckdb.DuckDBPyConnection,
     table: catalog.Table,
-    params: Mapping[str, float],
+    params: Mapping[str, Value],
     raw: _Raw,
     window_ms: tuple[int, int],
     window_only: bool,

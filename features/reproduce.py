@@ -109,6 +109,7 @@ def settings_of(manifest: Mapping[str, Any], settings: Settings) -> Settings:
             "window_days": values["window_days"],
             "symbol_key": values["symbol_key"],
             "equity_usd": values["equity_usd"],
+            "atr_bar_interval": values["atr_bar_interval"],
             "freshness": {name: Freshness(**rule) for name, rule in rules.items()},
             "params": {name: values[name] for name in params.definitions() if name in values},
         }

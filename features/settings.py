@@ -17,6 +17,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from features import params as parameters
+
 Environment = Literal["live", "testnet", "paper", "backtest"]
 
 # What follows the first group is hidden before a line is stored. Each needs =, : or white space in
@@ -120,10 +122,13 @@ class Settings(BaseSettings):
     symbol_key: Literal["symbol", "venue_symbol"] = Field(
         "symbol", description="venue_symbol keeps one symbol on two venues apart"
     )
+    atr_bar_interval: Literal["1m", "5m", "15m", "1h"] = Field(
+        "15m", description="length of the bars that volatility regimes are judged by"
+    )
     freshness: dict[str, Freshness] = Field(
         default_factory=dict, description="[freshness.<raw table>]: required, max_silence_s"
     )
-    params: dict[str, float] = Field(
+    params: dict[str, Any] = Field(
         default_factory=dict, description="[params]: overrides of features/params.toml"
     )
     secret_patterns: tuple[str, ...] = Field(
@@ -143,6 +148,12 @@ class Settings(BaseSettings):
         config = config_path()
         toml = TomlConfigSettingsSource(settings_cls, config) if config else None
         return tuple(source for source in (init_settings, env_settings, toml) if source)
+
+    @field_validator("params")
+    @classmethod
+    def _valid(cls, value: dict[str, Any]) -> dict[str, parameters.Value]:
+        known = parameters.load(value)
+        return {name: known[name] for name in value}
 
     @field_validator("secret_patterns")
     @classmethod

@@ -23,6 +23,8 @@ def feature_tables(
     names = {key.to_user_string() for key in context.selected_asset_keys}
     built = refresh.build_features(names)
     for name, rows in built.rows.items():
+        if name not in names:  # computed for a selected table to read
+            continue
         yield dg.MaterializeResult(
             asset_key=name,
             metadata=describe.computed(name, rows, refresh.column_types(name)),

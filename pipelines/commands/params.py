@@ -13,6 +13,7 @@ import typer
 from pipelines.commands import common
 
 if TYPE_CHECKING:
+    from features.params import Value
     from features.snapshot import Store
 
 app = typer.Typer(
@@ -35,15 +36,19 @@ def show_params() -> None:
     values = params.load(settings.params)
     rows = []
     for name, entry in params.definitions().items():
-        match entry["range"]:
-            case [low, high]:
-                allowed = f"{low} to {high}"
-            case _:
-                allowed = common.UNKNOWN
         changed = name in settings.params
         origin = f"configured, default {entry['value']}" if changed else "default"
-        rows.append((name, f"{values[name]:g}", origin, allowed, entry["what"]))
+        rows.append((name, written(values[name]), origin, params.allowed(name), entry["what"]))
     common.show_table("Parameters", ("name", "value", "from", "allowed", "meaning"), rows, left=5)
+
+
+def written(value: "Value") -> str:
+    """Write a parameter's value: a number, a word, or its points."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, str):
+        return value
+    return " ".join(f"({x:g}, {y:g})" for x, y in value)
 
 
 @app.command()

@@ -17,9 +17,17 @@ Con = duckdb.DuckDBPyConnection
 TABLES = sorted(catalog.tables())
 STORED = [name for name in TABLES if not name.startswith("core_window__")]
 # What a build or a rebuild sets up beside the stored tables.
-SET_UP = {"edge_hours", "raw_sources", "rebuild_hours", "source_rules", "spoken_hours"}
+SET_UP = {
+    "edge_hours",
+    "param_knots",
+    "raw_sources",
+    "rebuild_hours",
+    "source_rules",
+    "spoken_hours",
+}
 CUTS = {"from_ms", "to_ms", "known_ms"}  # of core_execution__hourly, bound by its two users
 BUILD_VALUES = {"as_of_ms", "window_ms", "environment", "symbol_key", "equity_usd"}
+BUILD_VALUES |= {"bar_interval", "bar_ms", "bars_from_ms"}
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +94,7 @@ def test_source_line_names_what_is_read(name: str) -> None:
     table = catalog.tables()[name]
     named = {part.strip() for part in table.header["Source"].split(",")}
     # what a builder hands in (which hours, which rules) is no source of rows
-    assert set(table.inputs) - {"rebuild_hours", "source_rules"} == named
+    assert set(table.inputs) - {"rebuild_hours", "source_rules", "param_knots"} == named
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -94,7 +102,9 @@ def test_params_line_names_the_parameters(name: str) -> None:
     table = catalog.tables()[name]
     said = table.header.get("Params", "") + table.header.get("Rebuild", "")
     # where no line names it, the parameter is the layer's: hourly counts dust as performance does
-    missing = [p for p in table.params if p not in said and p not in CUTS | {"environment"}]
+    families = tuple(re.findall(r"(\w+_)\*", said))  # regime_* names all that begin so
+    unsaid = [p for p in table.params if p not in said and not p.startswith(families or "-")]
+    missing = [p for p in unsaid if p not in CUTS | {"environment"}]
     assert name.startswith("core_execution__") or not missing
 
 
@@ -173,6 +183,6 @@ def test_every_column_has_one_type_over_nothing_and_over_rows(con: Con, name: st
         wanted = literal.plan(inputs=dict.fromkeys(literal.RAW), equity_usd=1.0)
         literal.build_window(con, wanted, *lines)
         build._source_views(con, wanted)
-        rows = literal.run(con, name, **build.bound_values(wanted)).schema
+        rows = literal.run_in_order(con, name, wanted).schema
         empty = literal.feature_schema(name)
     assert rows.types == empty.types

@@ -199,7 +199,9 @@ def test_bad_value_names_itself_and_what_is_allowed(
         ('[[logs]]\naccount = "x"', "logs.0.path"),
         ("[freshness.raw_router__events]\nrequierd = true", "requierd"),
         ("[freshness.raw_router__events]\nmax_silence_s = 0", "max_silence_s"),
-        ('[params]\nwinsor_bps = "wide"', "params.winsor_bps"),
+        ('[params]\nwinsor_bps = "wide"', "winsor_bps = wide: allowed are 1.0 to 5000.0"),
+        ("[params]\nwinsor = 9", "winsor: no such parameter"),
+        ('[params]\nscore_model = "v5.9"', "score_model = v5.9: allowed are v5.10 or v5.11"),
     ],
 )
 def test_misspelt_or_bad_line_of_the_file_is_named(text: str, where: str) -> None:

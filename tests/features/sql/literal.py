@@ -210,7 +210,18 @@ def feature_schema(name: str) -> pa.Schema:
         build._source_views(con, wanted)
         if name.startswith("core_window__"):
             return con.sql(f"FROM {name}").to_arrow_table().schema
-        return run(con, name, **build.bound_values(wanted)).schema
+        return run_in_order(con, name, wanted).schema
+
+
+def run_in_order(con: duckdb.DuckDBPyConnection, name: str, wanted: build.Plan) -> pa.Table:
+    """Run a feature table after those that it reads, each of which then stands as a table."""
+    build.param_knots(con, wanted)
+    values = build.bound_values(wanted)
+    for upstream in catalog.layer("feat"):
+        if upstream.name != name and upstream.name in catalog.with_inputs({name}):
+            rows = run(con, upstream.name, **values)
+            create(con, upstream.name, rows.schema, rows.to_pylist())
+    return run(con, name, **values)
 
 
 def check(
@@ -282,6 +293,7 @@ def plan(as_of_ms: int = T + D, **choice: Any) -> build.Plan:
         "window_days": 7,
         "symbol_key": "symbol",
         "equity_usd": None,
+        "atr_bar_interval": "15m",
         "freshness": {},
         "params": params.load(choice.pop("overrides", {})),
         "inputs": {},
@@ -314,8 +326,22 @@ def features(
 ) -> dict[Any, Row]:
     """Return a feature table over literal lines by its grain, a tuple if of several columns."""
     wanted = plan(**choice)
-    with_hours = "core_window__hourly" in catalog.tables()[name].inputs
+    with_hours = "core_window__hourly" in catalog.with_inputs({name})
     build_window(con, wanted, *lines, with_hours=with_hours)
+    return by_key(name, run_in_order(con, name, wanted).to_pylist())
+
+
+def features_of(
+    con: duckdb.DuckDBPyConnection, name: str, rows: Mapping[str, list[Row]], **choice: Any
+) -> dict[Any, Row]:
+    """Return a feature table over literal rows of the tables it reads, by its grain.
+
+    Tables that ``rows`` does not name are empty.
+    """
+    wanted = plan(**choice)
+    build.param_knots(con, wanted)
+    for table in set(catalog.tables()[name].inputs) - {"param_knots"}:
+        create(con, table, RAW.get(table) or feature_schema(table), rows.get(table, []))
     return by_key(name, run(con, name, **build.bound_values(wanted)).to_pylist())
 
 

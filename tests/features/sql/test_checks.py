@@ -80,6 +80,36 @@ PERFORMANCE = {
     "max_dd_today_pct": -1.0,
     "equity_usd": 1000.0,
 }
+REGIME = {
+    "symbol": "ETHUSDT",
+    "n": 500,
+    "bar_interval": "15m",
+    "atr_pct_50": 0.3,
+    "atr_pct_500": 0.4,
+    "atr_ratio": 0.75,
+    "regime": "normal",
+    "health_regime": "normal",
+    "atr_source": "bars",
+    "regime_scale": 1.0,
+    "venue_n": 1,
+}
+SCORE = {
+    "symbol": "ETHUSDT",
+    "model": "v5.10",
+    "is_active": True,
+    "score": 0.25,
+    "size_factor": 1.075,
+    "sharpe_score": 0.5,
+    "atr_score": 0.1,
+    "maker_score": 0.2,
+    "fallback_score": 0.0,
+    "slip_score": -0.3,
+    "router_score": -0.1,
+    "dd_score": -0.25,
+    "fee_score": 0.0,
+    "coverage": 1.0,
+    "missing": "",
+}
 SOURCE = {
     "source": "raw_router__events",
     "symbol": "*",
@@ -181,6 +211,34 @@ SOUND: dict[str, tuple[str, Row, list[Row]]] = {
             {"equity_usd": 0.0},
         ],
     ),
+    "feat_symbol__atr_regime_sound": (
+        "feat_symbol__atr_regime",
+        REGIME,
+        [
+            {"n": 501},
+            {"n": -1},
+            {"n": 499},  # too few for its source
+            {"n": 99, "atr_source": "short"},
+            {"bar_interval": None},
+            {"atr_source": "none"},  # an estimate of nothing
+            {"atr_source": "fills"},
+            {"atr_pct_50": -0.1},
+            {"atr_pct_500": -0.1},
+            {"atr_ratio": -0.1},
+            {"atr_ratio": None},  # a regime of nothing
+            {"regime": "unknown"},
+            {"health_regime": "unknown"},
+            {"regime_scale": 1.1},
+            {"regime_scale": -0.1},
+            # fills must not change a size
+            {"atr_source": "fills", "bar_interval": None, "regime_scale": 0.5},
+        ],
+    ),
+    "feat_symbol__atr_regime_one_venue": (
+        "feat_symbol__atr_regime",
+        REGIME,
+        [{"venue_n": 2}],
+    ),
     "feat_ops__source_freshness_required": (
         "feat_ops__source_freshness",
         SOURCE,
@@ -221,7 +279,7 @@ def test_unsound_rows_are_returned(con: Con, name: str, fault: Row) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in SOUND if name.startswith("feat_") and "ops" not in name]
+    "name", [name for name in SOUND if name.startswith("feat_") and name.endswith("_sound")]
 )
 def test_repeated_rows_are_returned(con: Con, name: str) -> None:
     table, row, _ = SOUND[name]
@@ -245,6 +303,57 @@ def test_repeated_rows_are_returned(con: Con, name: str) -> None:
 )
 def test_what_a_check_tolerates(con: Con, name: str, row: Row) -> None:
     assert check(con, name, {"feat_ops__source_freshness": [{**SOURCE, **row}]}) == []
+
+
+# ------------------------------------------------------------------------ a row for every model
+
+
+def score_faults(con: Con, rows: list[Row]) -> list[Row]:
+    return check(con, "feat_symbol__scores_sound", {"feat_symbol__scores": rows})
+
+
+OTHER_MODEL = {**SCORE, "model": "v5.11", "is_active": False}
+
+
+def test_sound_scores_pass(con: Con) -> None:
+    assert score_faults(con, [SCORE, OTHER_MODEL]) == []
+    assert score_faults(con, []) == []
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"score": 0.3},  # not the sum of its parts
+        {"score": None},
+        {"score": float("nan")},
+        {"score": float("inf"), "dd_score": float("inf")},
+        {"router_score": 0.0, "score": 0.35},
+        {"maker_score": None},
+        {"size_factor": 0.2499},
+        {"size_factor": 2.0001},
+        {"size_factor": None},
+        {"coverage": 1.25},
+        {"coverage": 0.75},  # a part lacks an input that is not named
+        {"missing": "sharpe"},
+    ],
+)
+def test_unsound_scores_are_returned(con: Con, fault: Row) -> None:
+    (found,) = score_faults(con, [{**SCORE, **fault}, OTHER_MODEL])
+    assert found["model"] == "v5.10"
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [SCORE],  # a model is missing
+        [SCORE, SCORE],
+        [SCORE, OTHER_MODEL, OTHER_MODEL],
+        [SCORE, {**OTHER_MODEL, "is_active": True}],  # two act
+        [{**SCORE, "is_active": False}, OTHER_MODEL],  # none acts
+    ],
+)
+def test_models_that_do_not_stand_once_each_are_returned(con: Con, rows: list[Row]) -> None:
+    assert len(score_faults(con, rows)) == len(rows)
 
 
 # ------------------------------------------------------------------------------------ core checks
@@ -415,7 +524,8 @@ def test_every_check_is_tried_here() -> None:
         "core_execution__outcomes_pnl_equals_raw",
         "core_window__one_account_and_venue",
     }
-    assert {*SOUND, *core} == set(catalog.checks())
+    pairs = {"feat_symbol__scores_sound"}
+    assert {*SOUND, *core, *pairs} == set(catalog.checks())
 
 
 def test_tables_of_literal_lines_pass_every_check(con: Con) -> None:
@@ -431,6 +541,8 @@ def test_tables_of_literal_lines_pass_every_check(con: Con) -> None:
         "feat_execution__slippage_quartiles",
         "feat_router__effectiveness",
         "feat_symbol__performance",
+        "feat_symbol__atr_regime",
+        "feat_symbol__scores",
     ):
         rows = list(features(con, name, *lines).values())
         assert rows
