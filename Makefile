@@ -34,7 +34,7 @@ demo: $(READY) ## generate a week of logs, compute every table, publish a snapsh
 	@$(BIN)/execintel demo $(if $(LOGS),--logs "$(LOGS)")
 
 test: lint ## what CI runs: ruff, format, mypy, import directions, then pytest with warnings as errors
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 lint: $(READY) ## the first four of them
 	@$(BIN)/ruff check .
