@@ -87,8 +87,10 @@ def _valid(name: str, entry: Entry, value: Any) -> Value:
             return points
     else:
         low, high = entry["range"]
-        if _is_number(value) and low <= value <= high:
-            return float(value)  # 5 and 5.0 are one value: they must give one digest
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            value = float(value)  # 5 and 5.0 are one value: they must give one digest
+            if low <= value <= high:
+                return value
     raise ParameterError(f"[params] {name} = {value}: allowed are {allowed(name)}")
 
 
