@@ -88,9 +88,9 @@ def _valid(name: str, entry: Entry, value: Any) -> Value:
     else:
         low, high = entry["range"]
         if isinstance(value, int | float) and not isinstance(value, bool):
-            value = float(value)  # 5 and 5.0 are one value: they must give one digest
-            if low <= value <= high:
-                return value
+            value = number = float(value)  # 5 and 5.0 are one value: they must give one digest
+            if low <= number <= high:
+                return number
     raise ParameterError(f"[params] {name} = {value}: allowed are {allowed(name)}")
 
 
