@@ -3,12 +3,13 @@
 -- Units: _pct percent of price; regime_scale a factor of size
 -- Source: raw_market__bars, core_window__hourly, core_window__outcomes
 -- Params: bar_interval, bar_ms, bars_from_ms, as_of_ms, environment, symbol_key, bar_max_age_ms, regime_*, health_quiet_below
-WITH read_bars AS (
+WITH read_bars AS NOT MATERIALIZED (
     SELECT
         CASE WHEN $symbol_key = 'venue_symbol' THEN COALESCE(venue, 'unknown') || ':' || symbol ELSE symbol END
             AS symbol,
         NULLIF(venue, 'unknown') AS venue,
         event_ms,
+        event_ms // $bar_ms AS bar_n,
         CASE bar_interval
             WHEN '1m' THEN 60000
             WHEN '5m' THEN 300000
@@ -31,18 +32,44 @@ WITH read_bars AS (
       AND close > 0
 ),
 
--- Of a bar read twice the last reading counts. A bar off its grid may end after its hour: no look ahead.
-bars_once AS (
+-- A bar off its grid may end after the one that it is part of: it must have closed as well.
+closed_bars AS NOT MATERIALIZED (
     SELECT
         *,
-        event_ms // $bar_ms AS bar_n,
     FROM read_bars
     WHERE $bar_ms % read_ms = 0
       AND event_ms + read_ms <= $as_of_ms
-      AND (event_ms // $bar_ms + 1) * $bar_ms <= $as_of_ms
+      AND (bar_n + 1) * $bar_ms <= $as_of_ms
+),
+
+bar_times AS (
+    SELECT
+        symbol,
+        bar_n,
+        MIN(venue) AS first_venue,
+        MAX(venue) AS last_venue,
+    FROM closed_bars
+    GROUP BY symbol, bar_n
+),
+
+-- 500 true ranges need as many closes and one before; far more minutes may stand.
+newest_bars AS (
+    SELECT
+        symbol,
+        bar_n,
+    FROM bar_times
+    QUALIFY ROW_NUMBER() OVER (PARTITION BY symbol ORDER BY bar_n DESC) <= 501
+),
+
+-- Of a bar read twice the last reading counts.
+bars_once AS (
+    SELECT
+        c.*,
+    FROM closed_bars AS c
+    INNER JOIN newest_bars AS n USING (symbol, bar_n)
     QUALIFY ROW_NUMBER() OVER (
-        PARTITION BY symbol, read_ms, event_ms
-        ORDER BY ingest_seq DESC, source_id DESC, line_offset DESC
+        PARTITION BY c.symbol, c.read_ms, c.event_ms
+        ORDER BY c.ingest_seq DESC, c.source_id DESC, c.line_offset DESC
     ) = 1
 ),
 
@@ -72,15 +99,12 @@ bar_spans AS (
         symbol,
         (MAX(bar_n) + 1) * $bar_ms AS last_bar_ms,
         (MAX(bar_n) + 1) * $bar_ms >= $as_of_ms - $bar_max_age_ms AS has_bars,
-    FROM bars
-    GROUP BY symbol
-),
-
-venues AS (
-    SELECT
-        symbol,
-        COUNT(DISTINCT venue) AS venue_n,
-    FROM read_bars
+        CASE
+            WHEN MIN(first_venue) < MAX(last_venue) THEN 2
+            WHEN MAX(last_venue) IS NOT NULL THEN 1
+            ELSE 0
+        END AS venue_n,
+    FROM bar_times
     GROUP BY symbol
 ),
 
@@ -148,7 +172,7 @@ chosen AS (
         COALESCE(u.n, 0) AS n,
         COALESCE(b.has_bars, FALSE) AS has_bars,
         b.last_bar_ms,
-        COALESCE(v.venue_n, 0) AS venue_n,
+        COALESCE(b.venue_n, 0) AS venue_n,
         CASE
             WHEN b.has_bars AND u.n = 500 THEN 'bars'
             WHEN b.has_bars AND u.n >= 100 THEN 'short'
@@ -160,7 +184,6 @@ chosen AS (
         100 * u.range_500 / NULLIF(u.close_500, 0e0) AS atr_pct_500,
     FROM symbols AS s
     LEFT JOIN bar_spans AS b USING (symbol)
-    LEFT JOIN venues AS v USING (symbol)
     LEFT JOIN sums AS u
         ON u.symbol = s.symbol
        AND u.is_bar = COALESCE(b.has_bars, FALSE)
@@ -211,6 +234,6 @@ SELECT
         ELSE $regime_scale_panic
     END AS regime_scale, -- size factor of the health regime; 1 where it is unknown or of fills
     make_timestamp(last_bar_ms * 1000) AS last_bar_at_utc, -- close of the newest closed bar, UTC; NULL without
-    venue_n AS venue_n, -- venues that its bars name; two would mix their prices
+    venue_n AS venue_n, -- venues that its bars name, 2 = two or more: their prices would be mixed
 FROM known
 ORDER BY symbol
