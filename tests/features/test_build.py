@@ -1,6 +1,7 @@
 """A build: what identifies it, what it leaves out, and the comments of features.duckdb."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from features import build, catalog, params
 from features.lake import Lake
+from features.reproduce import rebuild_snapshot
 from features.settings import Freshness, Settings
 from features.snapshot import Store, open_snapshot
 from pipelines.intake.kinds import KINDS, RAW_TABLES
@@ -285,3 +287,81 @@ def test_comment_holds_what_sql_would_end(tmp_path: Path) -> None:
         build.comment(con, "t", "TABLE", "it's; a table", {'odd "name': "it's a column"})
         found = con.sql("SELECT comment FROM duckdb_columns() WHERE table_name = 't'").fetchall()
     assert found == [("it's a column",)]
+
+
+# ------------------------------------------------------------------------------------------- bars
+
+QUARTER_MS = 900_000
+BARS = [  # opening, high, low, close of seven days of a swinging price
+    (AS_OF_MS - (672 - k) * QUARTER_MS, 101.0 + k % 7, 99.0 - k % 5, 100.0 + k % 3)
+    for k in range(672)
+]
+
+
+def write_bars(path: Path, bars: list[tuple[int, float, float, float]]) -> None:
+    """Append bars to a file, with a header where it is new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        if not file.tell():
+            file.write("date,open,high,low,close,volume\n")
+        for opened_ms, high, low, close in bars:
+            file.write(f"{opened_ms},{close},{high},{low},{close},1\n")
+
+
+@pytest.fixture
+def fed(tmp_path: Path) -> Settings:
+    """Read bars in four runs, the last of another file that tells some of them anew."""
+    append(tmp_path / "logs", [router_line("a1", "BTCUSDT", AS_OF_MS - 1000)])
+    settings = settings_over(tmp_path / "logs", tmp_path / "home", window_days=1)
+    for start in (0, 250, 400):
+        write_bars(
+            tmp_path / "logs" / "BTCUSDT_15m.csv", BARS[start : {0: 250, 250: 400}.get(start)]
+        )
+        refresh(settings, as_of_ms=AS_OF_MS, now_ms=AS_OF_MS, publish=True)
+    again = [(at, high + 1, low, close) for at, high, low, close in BARS[600:640]]
+    write_bars(tmp_path / "logs" / "again" / "BTCUSDT_15m.csv", again)
+    report = refresh(settings, as_of_ms=AS_OF_MS, now_ms=AS_OF_MS, publish=True)
+    assert report.outcome == "published"
+    return settings
+
+
+def regime_of(settings: Settings) -> tuple[str, dict[str, Any]]:
+    """Return the digest of the volatility table over the lake as it is, and its one row."""
+    lake = Lake(settings.lake_root)
+    plan = build.plan_build(lake, settings, RAW_TABLES, AS_OF_MS)
+    with build.open_database(settings.home / "again.duckdb", settings) as con:
+        built = build.run_tables(con, lake, plan, names={"feat_symbol__atr_regime"})
+        (row,) = con.sql("FROM feat_symbol__atr_regime").to_arrow_table().to_pylist()
+    (settings.home / "again.duckdb").unlink()
+    return built.digests["feat_symbol__atr_regime"], row
+
+
+def test_bars_are_read_from_before_the_window_whatever_the_files(fed: Settings) -> None:
+    digest, row = regime_of(fed)
+    told = [*BARS[:600], *((t, h + 1, low, c) for t, h, low, c in BARS[600:640]), *BARS[640:]]
+    ranges = [
+        max(high, before) - min(low, before)
+        for (_, _, _, before), (_, high, low, _) in pairwise(told)
+    ]
+    closes = [close for *_, close in told]
+    assert (row["n"], row["atr_source"]) == (500, "bars")
+    for count in (50, 500):
+        expected = 100 * sum(ranges[-count:]) / sum(closes[-count:])
+        assert row[f"atr_pct_{count}"] == pytest.approx(expected, rel=1e-12)
+
+    table = Lake(fed.lake_root).open("raw_market__bars")
+    before = len(table.file_uris())
+    table.optimize.compact()
+    assert len(Lake(fed.lake_root).open("raw_market__bars").file_uris()) < before
+    assert regime_of(fed) == (digest, row)
+
+
+def test_tables_over_bars_are_computed_again_equal(fed: Settings, tmp_path: Path) -> None:
+    store = Store(fed.snapshots_root)
+    current = store.resolve(None)
+    assert current is not None
+    # the interval comes from the manifest, not from today's settings
+    now = fed.model_copy(update={"atr_bar_interval": "1h", "params": {"score_model": "v5.11"}})
+    found = rebuild_snapshot(store, now, current, tmp_path / "scratch")
+    assert {each.table for each in found} == set(FEATURES)
+    assert [each.table for each in found if not each.is_equal] == []

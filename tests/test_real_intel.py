@@ -1,0 +1,235 @@
+"""Hold the intelligence tables against real logs and bars: every column, to 1e-9.
+
+Put here: what a build over recorded logs and minute bars must give; a section a table.
+Keep out: the calculation itself (tests/independent_intel.py), generated logs.
+"""
+
+import csv
+import gzip
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from features import build
+from features.lake import Lake
+from features.settings import Settings
+from pipelines.intake.kinds import RAW_TABLES
+from pipelines.refresh import Refresh
+from tests import independent as ind
+from tests import independent_intel as intel
+from tests.independent import Row
+from tests.test_real_logs import AS_OFS, DAY_END, at, differences, fetch
+
+Build = Callable[..., duckdb.DuckDBPyConnection]
+
+# Here the last bar closes: moved to the end of a day, it closes with the logs.
+BARS_END = "2025-06-03T15:30:00Z"
+
+
+def shifted(folder: Path, into: Path, by_ms: int) -> Path:
+    """Write the minute bars of a folder again as if they had opened ``by_ms`` later."""
+    into.mkdir()
+    for path in sorted(folder.glob("*_1m.csv.gz")):
+        with gzip.open(path, "rt", newline="") as file:
+            rows = list(csv.DictReader(file))
+        with (into / path.name.removesuffix(".gz")).open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            for row in rows:
+                time = datetime.fromtimestamp((at(row["date"]) + by_ms) / 1000, tz=UTC)
+                writer.writerow({**row, "date": time.isoformat(sep=" ")})
+    return into
+
+
+def read(home: Path, *folders: Path) -> Settings:
+    """Read folders of one environment into a new home and build its core tables."""
+    logs = [{"path": folder, "environment": "testnet"} for folder in folders]
+    settings = Settings.model_validate({"home": home, "environment": "testnet", "logs": logs})
+    run = Refresh(settings, as_of_ms=at(DAY_END))
+    try:
+        run.prepare()
+        run.read()
+        run.rebuild_core()
+    finally:
+        run.close()
+    return settings
+
+
+def builder(settings: Settings, root: Path) -> Build:
+    """Return a function of as_of and settings that builds the feature tables and keeps them."""
+
+    @cache
+    def built(as_of: str, **choice: str) -> duckdb.DuckDBPyConnection:
+        mine = settings.model_copy(update=choice)
+        lake = Lake(mine.lake_root)
+        plan = build.plan_build(lake, mine, RAW_TABLES, at(as_of))
+        name = "".join(filter(str.isalnum, f"{as_of}{sorted(choice.items())}"))
+        con = build.open_database(root / f"{name}.duckdb", mine)
+        build.run_tables(con, lake, plan)
+        assert not [check for check in build.run_checks(con, plan) if check.is_failed]
+        return con
+
+    return built
+
+
+@pytest.fixture(scope="module")
+def bars_at(bars_1m: Path, tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """Build over the minute bars alone, at times within their span."""
+    root = tmp_path_factory.mktemp("bars")
+    return builder(read(root / "home", bars_1m), root)
+
+
+@pytest.fixture(scope="module")
+def intel_at(router_logs: Path, bars_1m: Path, tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """Build over the logs and the minute bars moved to end with them."""
+    root = tmp_path_factory.mktemp("intel")
+    bars = shifted(bars_1m, root / "bars", at(DAY_END) - at(BARS_END))
+    return builder(read(root / "home", router_logs, bars), root)
+
+
+@pytest.fixture(scope="module")
+def logs_at(router_logs: Path, tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """Build over the logs alone: no bars anywhere."""
+    root = tmp_path_factory.mktemp("logs")
+    return builder(read(root / "home", router_logs), root)
+
+
+@pytest.fixture(scope="module")
+def rows(router_logs: Path) -> list[Row]:
+    """Return the outcomes of the whole recorded run, calculated independently."""
+    return ind.outcomes(router_logs)
+
+
+@pytest.fixture(scope="module")
+def minutes(bars_1m: Path) -> dict[str, dict[int, intel.Bar]]:
+    """Return the minute bars as recorded."""
+    return intel.minute_bars(bars_1m)
+
+
+@pytest.fixture(scope="module")
+def late_minutes(
+    minutes: dict[str, dict[int, intel.Bar]],
+) -> dict[str, dict[int, intel.Bar]]:
+    """Return the minute bars moved to end with the logs."""
+    by_ms = at(DAY_END) - at(BARS_END)
+    return {s: {t + by_ms: bar for t, bar in bars.items()} for s, bars in minutes.items()}
+
+
+# ---------------------------------------------------------------- volatility regime
+
+REGIME_COLUMNS = tuple(intel.NO_REGIME)
+BAR_AS_OFS = [
+    ("2025-05-05T12:00:00Z", "none"),  # 82 bars of 15 minutes
+    ("2025-05-05T18:07:31Z", "short"),  # in the middle of a bar
+    ("2025-05-11T07:37:12Z", "bars"),
+    ("2025-05-20T00:00:00Z", "bars"),
+    ("2025-06-03T15:30:00Z", "bars"),  # the last bar has just closed
+    ("2025-06-05T00:00:00Z", "bars"),  # nothing new for a day and a half
+    ("2025-06-07T15:30:01Z", "none"),  # nothing new for too long
+]
+
+
+@pytest.mark.parametrize("interval", ["15m", "1h"])
+@pytest.mark.parametrize(("as_of", "source"), BAR_AS_OFS)
+def test_regimes_from_minute_bars_equal_the_independent_ones(
+    bars_at: Build,
+    minutes: dict[str, dict[int, intel.Bar]],
+    interval: str,
+    as_of: str,
+    source: str,
+) -> None:
+    expected = intel.atr_regimes(minutes, [], interval, at(as_of))
+    con = bars_at(as_of, atr_bar_interval=interval)
+    table = fetch(con, "feat_symbol__atr_regime", ("symbol",))
+    found = {symbol: row for (symbol,), row in table.items()}
+    # bars that ended too long ago are listed with nothing known
+    padded = {symbol: expected.get(symbol, intel.NO_REGIME) for symbol in minutes}
+    assert differences(padded, found, REGIME_COLUMNS) == []
+    assert set(found) == set(minutes)
+    if interval == "15m":
+        assert {row["atr_source"] for row in found.values()} == {source}
+
+
+def test_an_hour_of_bars_needs_more_time_for_as_many(bars_at: Build) -> None:
+    sources = {
+        as_of: {
+            row[0]
+            for row in bars_at(as_of, atr_bar_interval="1h")
+            .sql("SELECT atr_source FROM feat_symbol__atr_regime")
+            .fetchall()
+        }
+        for as_of in ("2025-05-05T18:07:31Z", "2025-05-20T00:00:00Z", "2025-06-03T15:30:00Z")
+    }
+    assert list(sources.values()) == [{"none"}, {"short"}, {"bars"}]
+
+
+@pytest.mark.parametrize("as_of", AS_OFS)
+def test_regimes_from_fills_equal_the_independent_ones(
+    logs_at: Build, rows: list[Row], as_of: str
+) -> None:
+    expected = intel.atr_regimes({}, rows, "15m", at(as_of))
+    table = fetch(logs_at(as_of), "feat_symbol__atr_regime", ("symbol",))
+    found = {symbol: row for (symbol,), row in table.items()}
+    assert differences(expected, found, REGIME_COLUMNS) == []
+    assert {row["atr_source"] for row in expected.values()} == {"fills"}
+    # symbols whose orders only failed may stand there, with nothing known
+    assert all(found[s]["atr_source"] == "none" for s in set(found) - set(expected))
+
+
+def test_regimes_from_bars_and_fills_side_by_side(
+    intel_at: Build,
+    rows: list[Row],
+    late_minutes: dict[str, dict[int, intel.Bar]],
+) -> None:
+    expected = intel.atr_regimes(late_minutes, rows, "15m", at(DAY_END))
+    table = fetch(intel_at(DAY_END), "feat_symbol__atr_regime", ("symbol",))
+    found = {symbol: row for (symbol,), row in table.items()}
+    assert differences(expected, found, REGIME_COLUMNS) == []
+    assert (found["LTCUSDT"]["atr_source"], found["WIFUSDT"]["atr_source"]) == ("bars", "fills")
+
+
+# ---------------------------------------------------------------- symbol score
+
+
+def expected_scores(
+    folder: Path,
+    rows: list[Row],
+    minutes: dict[str, dict[int, intel.Bar]],
+    as_of_ms: int,
+) -> dict[tuple[str, str], Row]:
+    return intel.symbol_scores(
+        rows,
+        ind.router_effectiveness(folder, rows, as_of_ms),
+        ind.slippage_quartiles(rows, as_of_ms),
+        ind.symbol_performance(folder, rows, as_of_ms),
+        intel.atr_regimes(minutes, rows, "15m", as_of_ms),
+        as_of_ms,
+    )
+
+
+@pytest.mark.parametrize("as_of", AS_OFS)
+def test_scores_equal_the_independent_ones(
+    intel_at: Build,
+    router_logs: Path,
+    rows: list[Row],
+    late_minutes: dict[str, dict[int, intel.Bar]],
+    as_of: str,
+) -> None:
+    expected = expected_scores(router_logs, rows, late_minutes, at(as_of))
+    table = fetch(intel_at(as_of), "feat_symbol__scores", ("symbol", "model"))
+    assert differences(expected, table, tuple(expected["LTCUSDT", "v5.10"])) == []
+    assert set(table) == set(expected)
+    assert expected["LTCUSDT", "v5.10"]["atr_ratio"] is not None
+
+
+def test_scores_without_bars_equal_the_independent_ones(
+    logs_at: Build, router_logs: Path, rows: list[Row]
+) -> None:
+    expected = expected_scores(router_logs, rows, {}, at(DAY_END))
+    table = fetch(logs_at(DAY_END), "feat_symbol__scores", ("symbol", "model"))
+    assert differences(expected, table, tuple(expected["LTCUSDT", "v5.10"])) == []
+    assert all("atr_ratio" in row["missing"].split(",") for row in table.values())
