@@ -22,6 +22,7 @@ from features.digest import table_digest
 from features.engines import duckdb as engine
 from features.events import Event, Listener
 from features.lake import DataFile, Lake, data_files, overlapping
+from features.proofs import AHEAD_MS, DATED_BY, Proofs, Scope, narrow
 from features.rebuild import DAY_MS, HOUR_MS, merged
 from features.settings import Freshness, Settings
 
@@ -235,20 +236,51 @@ def run_tables(
     return built
 
 
-def run_checks(con: duckdb.DuckDBPyConnection, plan: Plan) -> list[CheckResult]:
-    """Run every check on the tables that stand on this connection."""
-    values = bound_values(plan)
+def run_checks(
+    con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan, proofs: Proofs | None = None
+) -> list[CheckResult]:
+    """Run every check on the tables that stand on this connection.
+
+    With ``proofs``, checks that narrow look only at what changed since all of them passed.
+    """
+    scope = _scope(con, plan)
+    changes = None if proofs is None else proofs.changes(scope)
     results = []
-    for check in catalog.checks().values():
-        relation = con.sql(check.sql, params=engine.bind(check.sql, check.params, values))
-        rows = relation.fetchall()
-        columns = relation.columns
-        examples = tuple(
-            ", ".join(f"{name}={value}" for name, value in zip(columns, row, strict=True))
-            for row in rows[:5]
-        )
-        results.append(CheckResult(check.name, check.severity, check.cause, len(rows), examples))
-    return results
+    for check in sorted(catalog.checks().values(), key=lambda check: check.narrows):
+        if changes is not None and check.narrows:
+            narrow(con, lake, scope, changes, check.narrows)
+        results.append(_run_check(con, check, bound_values(plan)))
+    if changes is not None:
+        _window_views(con, lake, plan)
+        _hourly_view(con)
+    if proofs is not None and not any(result.is_failed for result in results):
+        proofs.save(scope)
+    return sorted(results, key=lambda result: result.name)
+
+
+def _run_check(
+    con: duckdb.DuckDBPyConnection, check: catalog.Check, values: Mapping[str, Any]
+) -> CheckResult:
+    relation = con.sql(check.sql, params=engine.bind(check.sql, check.params, values))
+    rows = relation.fetchall()
+    examples = tuple(
+        ", ".join(f"{name}={value}" for name, value in zip(relation.columns, row, strict=True))
+        for row in rows[:5]
+    )
+    return CheckResult(check.name, check.severity, check.cause, len(rows), examples)
+
+
+def _scope(con: duckdb.DuckDBPyConnection, plan: Plan) -> Scope:
+    """Say what the checks of this build are about."""
+    decides = [plan.code, plan.environment, plan.symbol_key, plan.params]
+    cut = con.sql("SELECT hour_ms FROM rebuild_hours ORDER BY hour_ms").fetchall()
+    return Scope(
+        key=hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest(),
+        since_ms=plan.as_of_ms - plan.window_ms,
+        as_of_ms=plan.as_of_ms,
+        cut_hours=tuple(hour for (hour,) in cut),
+        files={name: plan.inputs[name].files for name in DATED_BY},
+    )
 
 
 def bound_values(plan: Plan) -> dict[str, Any]:
@@ -277,13 +309,18 @@ def set_up(con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan) -> None:
     _cut_views(con, lake, plan, _cut_hours(con, plan))
     _edge_hours(con, plan, values)
     _window_views(con, lake, plan)
-    view = catalog.tables()["core_window__hourly"]
-    con.execute(f"CREATE OR REPLACE TEMP TABLE {view.name} AS {engine.inline(view.sql, values)}")
+    text = engine.inline(catalog.tables()["core_window__hourly"].sql, values)
+    con.execute(f"CREATE OR REPLACE TEMP TABLE window_hours AS {text}")
+    _hourly_view(con)
+
+
+def _hourly_view(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute("CREATE OR REPLACE TEMP VIEW core_window__hourly AS FROM window_hours")
 
 
 def _window_views(con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan) -> None:
     """Create a view over the rows of every input that the window may need."""
-    end_ms = plan.as_of_ms + DAY_MS
+    end_ms = plan.as_of_ms + DAY_MS + AHEAD_MS
     for name, source in plan.inputs.items():
         table = lake.open(name, source.version)
         is_bars = name == "raw_market__bars"
@@ -400,7 +437,8 @@ def write_lake_views(con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan) -> 
         table = lake.open(name, source.version)
         schema = pa.schema(table.schema().to_arrow())
         target = f"{SNAPSHOT}.main.{name}"
-        engine.create_scan(con, f"CREATE OR REPLACE VIEW {target}", schema, source.files)
+        paths = [file.path for file in source.files]
+        engine.create_scan(con, f"CREATE OR REPLACE VIEW {target}", schema, paths)
         comments = {
             f.name: (f.metadata or {}).get(b"comment", b"").decode()
             for f in schema

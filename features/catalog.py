@@ -76,7 +76,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Check:
-    """One SQL file returning offending rows; ``severity`` fail, hold or warn."""
+    """One SQL file returning offending rows; ``severity`` fail, hold or warn.
+
+    ``narrows`` says what its verdict may be put together from: hours, closes (of one id), or
+    nothing but all rows at once ("").
+    """
 
     name: str
     sql: str
@@ -84,6 +88,7 @@ class Check:
     cause: str
     inputs: tuple[str, ...]
     params: tuple[str, ...]
+    narrows: str = ""
 
 
 @cache
@@ -250,12 +255,15 @@ def _table(path: Path) -> Table:
 
 def _check(path: Path) -> Check:
     text = path.read_text("utf-8")
-    severity, _, cause = _leading_comment(text)[0].partition(":")
+    header = _leading_comment(text)
+    severity, _, cause = header[0].partition(":")
+    narrows = [line.removeprefix("Narrows:") for line in header[1:] if line.startswith("Narrows:")]
     return Check(
         name=path.stem,
         sql=text,
         severity=severity.strip(),
         cause=cause.strip(),
+        narrows="".join(narrows).strip(),
         inputs=_inputs(text),
         params=tuple(sorted(set(_PARAM.findall(_bare(text))))),
     )

@@ -20,6 +20,7 @@ from features.engines import duckdb as engine
 from features.events import Event, Listener
 from features.lake import Lake
 from features.lock import writer_lock
+from features.proofs import Proofs
 from features.rebuild import CoreReport, rebuild
 from features.settings import Settings
 from pipelines.intake.intake import IntakeReport, ensure_tables, ingest
@@ -65,6 +66,7 @@ class Refresh:
         self.listen = listen
         self.lake = Lake(settings.lake_root)
         self.store = snapshot.Store(settings.snapshots_root)
+        self.proofs = Proofs(settings.home / "cache" / "checks.json")
         self.params = params.load(settings.params)
         self.report = RefreshReport()
         self.plan: Plan | None = None
@@ -152,7 +154,9 @@ class Refresh:
             self.build_features(missing)
         assert self._con is not None  # build_features opened it
         with self._timed("checks"):
-            self.report.built.checks = build.run_checks(self._con, self.make_plan())
+            self.report.built.checks = build.run_checks(
+                self._con, self.lake, self.make_plan(), self.proofs
+            )
         return self.report.built.checks
 
     def publish(self) -> str:

@@ -1,4 +1,5 @@
 -- fail: hourly sums disagree with the outcomes they sum: one of the two was rebuilt without the other
+-- Narrows: hours
 WITH from_outcomes AS (
     SELECT
         symbol,

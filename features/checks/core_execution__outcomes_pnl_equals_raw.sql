@@ -1,4 +1,5 @@
 -- fail: realised PnL of the core rows is not that of the order_close lines: a close was lost or counted twice
+-- Narrows: closes
 WITH raw_lines AS (
     SELECT
         environment,
@@ -30,7 +31,8 @@ raw_closes AS (
     ) = 1
 ),
 
--- Ids all of whose closes lie in the window: those of others may stand in rows outside it.
+-- Ids all of whose closes lie in the window: those of others may stand in rows outside it. The hour
+-- behind as-of is judged too, because lines come in while a refresh runs.
 raw_sums AS (
     SELECT
         environment,
@@ -42,7 +44,7 @@ raw_sums AS (
     FROM raw_lines
     WHERE attempt_id NOT IN (SELECT attempt_id FROM closed_again)
       AND event_ms > $as_of_ms - $window_ms
-      AND event_ms <= $as_of_ms
+      AND event_ms <= $as_of_ms + 3600000
       AND COALESCE(abs(realized_pnl_usd), 0e0) < 1e9
     UNION ALL
     SELECT
@@ -55,7 +57,7 @@ raw_sums AS (
     FROM raw_closes
     GROUP BY environment, account, symbol, attempt_id
     HAVING MIN(event_ms) > $as_of_ms - $window_ms
-       AND MAX(event_ms) <= $as_of_ms
+       AND MAX(event_ms) <= $as_of_ms + 3600000
        AND COALESCE(SUM(abs(realized_pnl_usd)), 0e0) < 1e9
 ),
 

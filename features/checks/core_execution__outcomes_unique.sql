@@ -1,4 +1,5 @@
 -- fail: one attempt stands twice in the core table: a partition was replaced in part, or two rebuilds ran at once
+-- Narrows: hours
 -- Hashes are grouped over all rows, the columns themselves only where a hash stands twice.
 WITH hashes AS (
     SELECT hash(environment, account, symbol, attempt_id, event_ms) AS row_hash

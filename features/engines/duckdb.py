@@ -65,7 +65,7 @@ def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def scan(schema: pa.Schema, files: Sequence[DataFile], *, fill: bool = False) -> str:
+def scan(schema: pa.Schema, paths: Sequence[str], *, fill: bool = False) -> str:
     """Write the SELECT over exactly these files, typed and complete also when there are none.
 
     ``fill`` reads columns that no file holds as NULL.
@@ -78,7 +78,7 @@ def scan(schema: pa.Schema, files: Sequence[DataFile], *, fill: bool = False) ->
         name = identifier(field.name)
         stored = _TYPES.get(field.type, "TIMESTAMPTZ")
         typed.append(f"CAST(NULL AS {stored}) AS {name}")
-        if not files:
+        if not paths:
             kind = _TYPES.get(field.type, "TIMESTAMP")
             columns.append(f"CAST(NULL AS {kind}) AS {name}")
         elif pa.types.is_timestamp(field.type):
@@ -86,10 +86,10 @@ def scan(schema: pa.Schema, files: Sequence[DataFile], *, fill: bool = False) ->
         else:
             columns.append(name)
     listed = ",\n    ".join(columns)
-    if not files:
+    if not paths:
         return f"SELECT\n    {listed}\nWHERE FALSE"
-    paths = ", ".join(literal(file.path) for file in files)
-    source = f"read_parquet([{paths}], union_by_name = true, hive_partitioning = false)"
+    quoted = ", ".join(literal(path) for path in paths)
+    source = f"read_parquet([{quoted}], union_by_name = true, hive_partitioning = false)"
     if fill:
         empty = f"SELECT {', '.join(typed)} WHERE FALSE"
         source = f"({empty} UNION ALL BY NAME SELECT * FROM {source})"
@@ -100,14 +100,14 @@ def create_scan(
     con: duckdb.DuckDBPyConnection,
     head: str,
     schema: pa.Schema,
-    files: Sequence[DataFile],
+    paths: Sequence[str],
     where: str = "",
 ) -> None:
     """Create the view that ``head`` names over these files, also where all lack a newer column."""
     try:
-        con.execute(f"{head} AS {scan(schema, files)}{where}")
+        con.execute(f"{head} AS {scan(schema, paths)}{where}")
     except duckdb.BinderException:
-        con.execute(f"{head} AS {scan(schema, files, fill=True)}{where}")
+        con.execute(f"{head} AS {scan(schema, paths, fill=True)}{where}")
 
 
 def create_view(
@@ -131,7 +131,8 @@ def create_view(
     if ranges is not None and cut and chosen:
         within = " OR ".join(f"(event_ms >= {a} AND event_ms < {b})" for a, b in ranges)
         where = f" WHERE {within or 'FALSE'}"
-    create_scan(con, f"CREATE OR REPLACE TEMP VIEW {identifier(name)}", schema, chosen, where)
+    paths = [file.path for file in chosen]
+    create_scan(con, f"CREATE OR REPLACE TEMP VIEW {identifier(name)}", schema, paths, where)
 
 
 def bind(sql: str, names: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:

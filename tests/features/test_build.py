@@ -262,10 +262,10 @@ def test_checks_name_their_rows(built: tuple[Settings, Path], tmp_path: Path) ->
     plan = build.plan_build(lake, settings, RAW_TABLES, AS_OF_MS)
     with build.open_database(tmp_path / "features.duckdb", settings) as con:
         build.run_tables(con, lake, plan)
-        sound = build.run_checks(con, plan)
+        sound = build.run_checks(con, lake, plan)
         table = "snapshot.main.feat_symbol__performance"
         con.execute(f"UPDATE {table} SET win_rate = 2 WHERE symbol = 'BTCUSDT'")
-        planted = build.run_checks(con, plan)
+        planted = build.run_checks(con, lake, plan)
     assert {result.name for result in sound} == set(catalog.checks())
     assert not any(result.is_failed for result in sound)
     (failed,) = [result for result in planted if result.is_failed]

@@ -88,7 +88,7 @@ def test_a_snapshot_view_over_files_that_lack_a_new_column_reads_it_as_null(lake
     table = lake.open("raw_x__y")
     with engine.connect() as con:
         schema = pa.schema(table.schema().to_arrow())
-        engine.create_scan(con, "CREATE VIEW y", schema, data_files(table))
+        engine.create_scan(con, "CREATE VIEW y", schema, [file.path for file in data_files(table)])
         relation = con.sql("SELECT event_ms, seen_at_utc FROM y")
         assert [str(kind) for kind in relation.types] == ["BIGINT", "TIMESTAMP"]
         assert relation.fetchall() == [(1, None)]

@@ -496,11 +496,18 @@ def test_lost_doubled_and_changed_pnl_is_returned(con: Con, change: str, ids: li
 def test_pnl_outside_the_window_is_not_judged(con: Con) -> None:
     lines = [
         order_close("old", at=T - 6 * D),  # at the open edge
-        order_close("late", at=T + D + 1),
+        order_close("late", at=T + D + H + 1),
         order_close("bad", realized_pnl_usd=2e9),  # no amount: NULL in the core row
         order_close("rejected", reject_reason="not_a_number:fees_total"),
     ]
     assert pnl_faults(con, *lines, change=f"DELETE FROM {OUTCOMES}") == []
+
+
+def test_pnl_that_came_in_while_a_refresh_ran_is_judged(con: Con) -> None:
+    lines = [order_close("just", at=T + D + H)]
+    assert [x["attempt_id"] for x in pnl_faults(con, *lines, change=f"DELETE FROM {OUTCOMES}")] == [
+        "just"
+    ]
 
 
 def test_an_id_used_again_may_have_a_flat_lines_pnl_beside_its_closes(con: Con) -> None:

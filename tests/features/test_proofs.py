@@ -1,0 +1,353 @@
+"""Checks that look only at what changed find what they find when they look at everything."""
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from features.engines import duckdb as engine
+from features.lake import Lake, data_files
+from features.proofs import DATED_BY, HOURLY, ORDERS, OUTCOMES, Proofs, Scope
+from features.settings import Settings
+from pipelines.refresh import Refresh, RefreshReport
+from pipelines.upkeep import upkeep
+from tests.loads import (
+    DAY_MS,
+    HOUR_MS,
+    START_MS,
+    Line,
+    append,
+    close_line,
+    fill_line,
+    line,
+    router_line,
+    settings_over,
+    tangled_lines,
+)
+
+END_MS = START_MS + 5 * DAY_MS
+UNIQUE = "core_execution__outcomes_unique"
+PNL = "core_execution__outcomes_pnl_equals_raw"
+EQUAL = "core_execution__hourly_equals_outcomes"
+
+
+def day_lines(day: int) -> list[Line]:
+    """Return five attempts of a day, each filled and closed."""
+    made = []
+    for n in range(5):
+        name, at = f"d{day}n{n}", START_MS + day * DAY_MS + n * HOUR_MS
+        number = day * 100 + n
+        made += [
+            router_line(name, "BTCUSDT", at),
+            fill_line(name, "BTCUSDT", at + 10, order_id=number, qty=1.0, price=100.0),
+            close_line(name, "BTCUSDT", at + 20, pnl=1.0 + n, order_id=number),
+        ]
+    return made
+
+
+def refreshed(settings: Settings, as_of_ms: int) -> tuple[RefreshReport, bool]:
+    """Refresh; returns the report and whether the checks looked only at changes."""
+    run = Refresh(settings, as_of_ms=as_of_ms, now_ms=as_of_ms)
+    asked: list[bool] = []
+    changes = run.proofs.changes
+
+    def noted(scope: object) -> object:
+        found = changes(scope)  # type: ignore[arg-type]
+        asked.append(found is not None)
+        return found
+
+    run.proofs.changes = noted  # type: ignore[method-assign, assignment]
+    try:
+        run.prepare()
+        run.read()
+        run.rebuild_core()
+        run.build_features()
+        run.check()
+        run.publish()
+    finally:
+        run.close()
+    return run.report, asked == [True]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Publish four days, refreshed twice, so that every check has passed over them."""
+    made = settings_over(tmp_path / "logs", tmp_path / "home")
+    append(tmp_path / "logs", [x for day in range(4) for x in day_lines(day)])
+    assert refreshed(made, END_MS)[0].outcome == "published"
+    return made
+
+
+def add(settings: Settings, *lines: Line) -> None:
+    append(settings.home.parent / "logs", lines)
+
+
+# ------------------------------------------------------------------------------- what is remembered
+
+
+def test_new_lines_are_all_that_is_looked_at(settings: Settings) -> None:
+    add(settings, *day_lines(4))
+    report, is_narrow = refreshed(settings, END_MS + 1)
+    assert (report.outcome, is_narrow) == ("published", True)
+    assert [check.name for check in report.built.checks if check.rows] == []
+
+
+def test_another_environment_is_looked_at_whole(settings: Settings) -> None:
+    # its rows were never compared
+    other = settings.model_copy(update={"environment": "live"})
+    assert not refreshed(other, END_MS + 1)[1]
+
+
+KNOWN = Scope("key", START_MS, END_MS, (), dict.fromkeys(DATED_BY, ()))
+
+
+@pytest.mark.parametrize(
+    ("change", "is_narrow"),
+    [
+        ({}, True),
+        ({"as_of_ms": END_MS + DAY_MS, "since_ms": START_MS + DAY_MS}, True),
+        ({"key": "other"}, False),  # other code, parameters or environment
+        ({"since_ms": START_MS - 1}, False),  # rows that lay before the window
+        ({"as_of_ms": END_MS - 1}, False),  # closes that were known then are not now
+    ],
+)
+def test_memory_serves_the_same_question_about_later_windows(
+    tmp_path: Path, change: dict[str, Any], is_narrow: bool
+) -> None:
+    proofs = Proofs(tmp_path / "checks.json")
+    assert proofs.changes(KNOWN) is None
+    proofs.save(KNOWN)
+    assert (proofs.changes(replace(KNOWN, **change)) is not None) is is_narrow
+
+
+def test_hours_that_were_cut_or_lay_ahead_are_changes(tmp_path: Path) -> None:
+    proofs = Proofs(tmp_path / "checks.json")
+    proofs.save(replace(KNOWN, as_of_ms=END_MS + 5, cut_hours=(START_MS,)))
+    changes = proofs.changes(replace(KNOWN, as_of_ms=END_MS + HOUR_MS, cut_hours=(END_MS,)))
+    assert changes is not None
+    assert changes.hours == [
+        (START_MS, START_MS + HOUR_MS),
+        (END_MS, END_MS + HOUR_MS + DAY_MS),
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"key": 1}'])
+def test_a_torn_memory_is_none(tmp_path: Path, text: str) -> None:
+    proofs = Proofs(tmp_path / "checks.json")
+    proofs.path.write_text(text)
+    assert proofs.changes(KNOWN) is None
+
+
+def test_without_a_memory_everything_is_looked_at_and_remembered(settings: Settings) -> None:
+    (settings.home / "cache" / "checks.json").unlink()
+    assert not refreshed(settings, END_MS + 1)[1]
+    assert refreshed(settings, END_MS + 2)[1]
+
+
+def test_merged_raw_files_are_looked_at_whole(settings: Settings) -> None:
+    add(settings, *day_lines(3))
+    refreshed(settings, END_MS + 1)
+    upkeep(settings, now_ms=END_MS + 1)
+    report, is_narrow = refreshed(settings, END_MS + 2)
+    assert (report.outcome, is_narrow) == ("published", False)
+
+
+def test_a_failed_check_leaves_the_memory_as_it_was(settings: Settings) -> None:
+    memory = (settings.home / "cache" / "checks.json").read_text()
+    lose_a_close(settings)
+    assert refreshed(settings, END_MS + 1)[0].outcome == "rejected"
+    assert (settings.home / "cache" / "checks.json").read_text() == memory
+
+
+# ----------------------------------------------------------------------------------- what is caught
+
+
+def tamper(settings: Settings, name: str, day: str, sql: str) -> None:
+    """Replace a day of a core table by what ``sql`` makes of its rows."""
+    lake = Lake(settings.lake_root)
+    table = lake.open(name)
+    (part,) = {f.partition["part"] for f in data_files(table) if day in f.path}
+    schema = pa.schema(table.schema().to_arrow())
+    held = pq.ParquetDataset(
+        [f.path for f in data_files(table) if f.partition["part"] == part]
+    ).read()
+    definition = {f.partition["definition"] for f in data_files(table)}.pop()
+    with duckdb.connect() as con:
+        con.register("rows", held)
+        changed = con.sql(sql).to_arrow_table()
+    for column, value in (("part", part), ("definition", definition)):
+        if column not in changed.schema.names:
+            changed = changed.append_column(column, pa.array([value] * len(changed)))
+    rows = changed.select(schema.names).cast(schema)
+    lake.replace(table, rows.to_reader(), f"part = '{part}'", {})
+
+
+DAY = "2025-11-04"
+
+
+def lose_a_close(settings: Settings) -> None:
+    zero = "CASE WHEN attempt_id = 'd1n2' THEN 0 ELSE close_n END AS close_n"
+    none = "CASE WHEN attempt_id <> 'd1n2' THEN realized_pnl_usd END AS realized_pnl_usd"
+    tamper(settings, OUTCOMES, DAY, f"SELECT * REPLACE ({zero}, {none}) FROM rows")
+
+
+FAULTS: dict[str, tuple[Callable[[Settings], None], set[str]]] = {
+    "a row twice": (
+        lambda s: tamper(
+            s,
+            OUTCOMES,
+            DAY,
+            "FROM rows UNION ALL SELECT * REPLACE ('unknown' AS outcome, 0 AS close_n,"
+            " NULL AS realized_pnl_usd) FROM rows WHERE attempt_id = 'd1n2'",
+        ),
+        {UNIQUE, EQUAL},
+    ),
+    "a row lost": (
+        lambda s: tamper(s, OUTCOMES, DAY, "FROM rows WHERE attempt_id <> 'd1n2'"),
+        {PNL, EQUAL},
+    ),
+    "a close lost": (lose_a_close, {PNL, EQUAL}),
+    "a close counted twice": (
+        lambda s: tamper(s, OUTCOMES, DAY, "SELECT * REPLACE (2 * close_n AS close_n) FROM rows"),
+        {PNL, EQUAL},
+    ),
+    "two amounts that add up to the same": (
+        lambda s: tamper(
+            s,
+            OUTCOMES,
+            DAY,
+            "SELECT * REPLACE (realized_pnl_usd + CASE attempt_id WHEN 'd1n1' THEN 1"
+            " WHEN 'd1n2' THEN -1 ELSE 0 END AS realized_pnl_usd) FROM rows",
+        ),
+        {PNL},
+    ),
+    "an hour's sum changed": (
+        lambda s: tamper(s, HOURLY, DAY, "SELECT * REPLACE (n + 1 AS n) FROM rows"),
+        {EQUAL},
+    ),
+    "an hour lost": (
+        lambda s: tamper(s, HOURLY, DAY, "FROM rows WHERE hour_utc <> 2"),
+        {EQUAL},
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_in_an_old_partition_is_found_beside_new_lines(
+    settings: Settings, fault: str
+) -> None:
+    plant, expected = FAULTS[fault]
+    plant(settings)
+    add(settings, *day_lines(4))
+    report, is_narrow = refreshed(settings, END_MS + 1)
+    assert is_narrow
+    assert {check.name for check in report.built.failed} == expected
+    assert report.outcome == "rejected"
+    (settings.home / "cache" / "checks.json").unlink()
+    report, is_narrow = refreshed(settings, END_MS + 2)
+    assert not is_narrow
+    assert {check.name for check in report.built.failed} == expected
+
+
+def test_a_file_damaged_in_place_is_found(settings: Settings) -> None:
+    table = Lake(settings.lake_root).open(OUTCOMES)
+    (path,) = [file.path for file in data_files(table) if DAY in file.path]
+    rows = pq.ParquetFile(path).read()
+    pq.write_table(rows.filter(pa.array([n != 2 for n in range(len(rows))])), path)
+    report, is_narrow = refreshed(settings, END_MS + 1)
+    assert not is_narrow
+    assert {check.name for check in report.built.failed} == {PNL, EQUAL}
+
+
+def test_a_close_that_no_rebuild_took_up_is_found(settings: Settings) -> None:
+    lake = Lake(settings.lake_root)
+    orders = lake.open(ORDERS)
+    (path,) = [file.path for file in data_files(orders) if DAY in file.path]
+    held = pq.ParquetFile(path).read()
+    schema = pa.schema(orders.schema().to_arrow())
+    rows = held.append_column("part", pa.array([DAY] * len(held))).select(schema.names)
+    index = rows.schema.get_field_index("attempt_id")
+    named = rows.set_column(index, "attempt_id", pa.array([f"new{n}" for n in range(len(rows))]))
+    lake.append(orders, named.cast(schema), {})  # of an intake that core has consumed already
+    report, is_narrow = refreshed(settings, END_MS + 1)
+    assert is_narrow
+    assert {check.name for check in report.built.failed} == {PNL}
+
+
+# --------------------------------------------------------------------------------- what is let pass
+
+
+def flat_line(attempt_id: str, at: int, pnl: float) -> Line:
+    return line(
+        "order_metrics.jsonl",
+        attempt_id=attempt_id,
+        symbol="BTCUSDT",
+        venue="binance_futures",
+        side="BUY",
+        ts=at / 1000,
+        notional_usd=50.0,
+        realized_pnl_usd=pnl,
+    )
+
+
+def test_sound_lines_pass_whether_all_or_only_changes_are_looked_at(settings: Settings) -> None:
+    late_ms, day_ms = START_MS + 4 * DAY_MS, START_MS + DAY_MS
+    add(settings, close_line("d9", "BTCUSDT", late_ms + HOUR_MS, pnl=1.0, order_id=9))
+    refreshed(settings, END_MS + 1)
+    add(
+        settings,
+        # logged again -> the close counts once
+        close_line("d1n0", "BTCUSDT", day_ms + 20, pnl=1.0, order_id=100),
+        # logged again with another amount -> the last counts
+        close_line("d1n1", "BTCUSDT", day_ms + HOUR_MS + 20, pnl=9.0, order_id=101),
+        # a second close of an attempt -> both count
+        close_line("d1n2", "BTCUSDT", day_ms + 3 * HOUR_MS, pnl=0.5, order_id=102),
+        # a flat line's own PnL, of a new id and of one with closes -> core holds more than closes
+        flat_line("flat", late_ms, 4.0),
+        flat_line("d1n3", late_ms, 4.0),
+        # a close alone -> its own row
+        close_line("lone", "BTCUSDT", late_ms, pnl=-2.0, order_id=7),
+        # no amount of money -> NULL in core
+        close_line("vast", "BTCUSDT", late_ms, pnl=2e9, order_id=8),
+        # an attempt that takes up the lone close of before -> the close moves
+        router_line("d9", "BTCUSDT", late_ms),
+    )
+    report, is_narrow = refreshed(settings, END_MS + 2)
+    assert is_narrow
+    assert [check.name for check in report.built.failed] == []
+    (settings.home / "cache" / "checks.json").unlink()
+    assert [check.name for check in refreshed(settings, END_MS + 3)[0].built.failed] == []
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_tangled_lines_in_pieces_pass_and_a_fault_among_them_is_found(
+    tmp_path: Path, seed: int
+) -> None:
+    settings = settings_over(tmp_path / "logs", tmp_path / "home")
+    lines = tangled_lines(seed, attempts=40)
+    dice = random.Random(seed)
+    dice.shuffle(lines)
+    for piece in range(4):
+        append(tmp_path / "logs", lines[piece::4])
+        report, is_narrow = refreshed(settings, END_MS + piece)
+        assert [check.name for check in report.built.failed] == []
+        assert is_narrow == (piece > 0)
+    with engine.connect() as con:
+        engine.create_view(con, "rows", Lake(settings.lake_root).open(OUTCOMES))
+        closes = con.sql(
+            "SELECT attempt_id, event_date FROM rows WHERE close_n > 0 AND close_ms <= $at"
+            " AND abs(realized_pnl_usd) > 1 ORDER BY ALL",
+            params={"at": END_MS},
+        ).fetchall()
+    victim, day = dice.choice(closes)
+    none = f"CASE WHEN attempt_id <> '{victim}' THEN realized_pnl_usd END AS realized_pnl_usd"
+    tamper(settings, OUTCOMES, str(day), f"SELECT * REPLACE ({none}) FROM rows")
+    report, is_narrow = refreshed(settings, END_MS + 9)
+    assert is_narrow
+    assert PNL in {check.name for check in report.built.failed}
