@@ -70,7 +70,8 @@ def builder(settings: Settings, root: Path) -> Build:
         name = "".join(filter(str.isalnum, f"{as_of}{sorted(choice.items())}"))
         con = build.open_database(root / f"{name}.duckdb", mine)
         build.run_tables(con, lake, plan)
-        assert not [check for check in build.run_checks(con, plan) if check.is_failed]
+        results = build.run_checks(con, lake, plan)
+        assert not [check for check in results if check.is_failed]
         return con
 
     return built
