@@ -117,6 +117,9 @@ class Settings(BaseSettings):
         None, gt=0, allow_inf_nan=False, description="equity where the logs name none"
     )
     engine: Literal["duckdb"] = Field("duckdb", description="engine that runs the SQL")
+    history_days: int = Field(
+        365, ge=1, le=3650, description="days that published rows stay in the history"
+    )
     refresh_cron: Cron = Field("*/5 * * * *", description="when the schedule refreshes, UTC")
     memory_limit_mb: int = Field(1024, ge=256, description="memory of the engine")
     symbol_key: Literal["symbol", "venue_symbol"] = Field(

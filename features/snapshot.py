@@ -207,6 +207,7 @@ class Store:
             "sequence": self.manifest(snapshot_id)["sequence"],
             "published_ms": now_ms,
             "by": by,
+            "previous": self.current(),  # tells later that a run was killed before CURRENT moved
         }
         log = self.root / "published.jsonl"
         true = self.publications()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import duckdb
 
-from features import build, catalog, params, snapshot
+from features import build, catalog, history_store, params, snapshot
 from features.build import Built, Plan
 from features.engines import duckdb as engine
 from features.events import Event, Listener
@@ -60,7 +60,8 @@ class Refresh:
         listen: Listener = lambda event: None,
     ) -> None:
         self.settings = settings
-        self.now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+        self._clock_ms = _wall_clock_ms if now_ms is None else lambda: now_ms
+        self.now_ms = self._clock_ms()
         self.as_of_ms = self.now_ms if as_of_ms is None else as_of_ms
         self.publish_older = publish_older
         self.listen = listen
@@ -162,7 +163,8 @@ class Refresh:
     def publish(self) -> str:
         """Finish the build and publish it, unless a check, a hold or a newer CURRENT forbids it.
 
-        Returns the outcome, as RefreshReport names it.
+        What was published, now or by a run that was killed, is kept in the history. Returns the
+        outcome, as RefreshReport names it.
         """
         plan = self.make_plan()
         name = snapshot.snapshot_name(plan)
@@ -178,9 +180,12 @@ class Refresh:
             self.report.outcome = "kept"
         else:
             self.listen(Event("publish.before_current", table=name))
-            self.store.publish(name, now_ms=self.now_ms, by=operator())
+            # Not the run's start: history must not say that it was known before it was.
+            self.store.publish(name, now_ms=self._clock_ms(), by=operator())
             self.listen(Event("publish.done", table=name))
             self.report.outcome = "published"
+        with self._timed("history"):
+            history_store.catch_up(self.lake, self.store, self.listen)
         return self.report.outcome
 
     def close(self) -> None:
@@ -246,6 +251,10 @@ class Refresh:
         yield
         spent = time.perf_counter() - started
         self.report.seconds[step] = self.report.seconds.get(step, 0.0) + spent
+
+
+def _wall_clock_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def operator() -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from deltalake import DeltaTable, PostCommitHookProperties
 
+from features import history_store
 from features.lake import Lake
 from features.lock import writer_lock
 from features.settings import Settings
@@ -29,6 +30,7 @@ class UpkeepReport:
     files_compacted: dict[str, int] = field(default_factory=dict)
     files_removed: dict[str, int] = field(default_factory=dict)
     log_files_removed: dict[str, int] = field(default_factory=dict)
+    history_files_removed: int = 0
     bytes_before: int = 0
     bytes_after: int = 0
 
@@ -48,6 +50,10 @@ def upkeep(settings: Settings, *, now_ms: int, wait_s: float = 60.0) -> UpkeepRe
         lake, store = Lake(settings.lake_root), Store(settings.snapshots_root)
         lake.prepare()
         report.bytes_before = _size(settings.home)
+        history_store.catch_up(lake, store)  # before a snapshot goes that it lacks
+        report.history_files_removed = history_store.forget(
+            lake, now_ms - settings.history_days * 86_400_000
+        )
         report.snapshots_removed = store.collect_garbage(now_ms)
         kept = kept_versions(store)
         report.snapshots_damaged = store.damaged()

@@ -12,8 +12,11 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
+from features import history_store, publications
+from features.lake import Lake
 from features.snapshot import Store
 from pipelines.refresh import refresh
 from tests.loads import (
@@ -48,6 +51,8 @@ BOUNDARIES = [
     ("publish.finished", 1),
     ("publish.before_current", 1),
     ("publish.done", 1),
+    ("history.before_commit", 1),
+    ("history.committed", 1),
 ]
 
 
@@ -119,7 +124,24 @@ def finish(root: Path) -> dict[str, str]:
     report = refresh(settings, as_of_ms=AS_OF_MS, now_ms=AS_OF_MS)
     assert report.outcome in ("published", "unchanged")
     assert list(Store(root / "home/snapshots").root.glob(".building-*")) == []
+    require_whole_history(root / "home")
     return all_digests(root / "home")
+
+
+def require_whole_history(home: Path) -> None:
+    """Assert that every publication stands in the history once, with all of its rows."""
+    store = Store(home / "snapshots")
+    lake_files = Lake(home / "lake").open(history_store.TABLE).data_files()
+    found: Counter[tuple[int, str]] = Counter()
+    for file in lake_files:
+        for n in pq.read_table(file.path, partitioning=None)["publication_n"].to_pylist():
+            found[n, str(file.partition["feature_table"])] += 1
+    expected: Counter[tuple[int, str]] = Counter()
+    for publication in publications.in_force(store.root):
+        expected[publication.n, history_store.PUBLICATIONS] = 1
+        for name, table in store.manifest(publication.snapshot_id)["tables"].items():
+            expected[publication.n, name] = table["rows"]
+    assert found == +expected  # tables without rows have no file
 
 
 def uninterrupted(logs: Path, home: Path) -> dict[str, str]:

@@ -20,6 +20,7 @@ def maintain(context: dg.OpExecutionContext) -> None:
             "snapshots removed": report.snapshots_removed,
             "files compacted": report.files_compacted,
             "files removed": report.files_removed,
+            "history files removed": report.history_files_removed,
             "log files removed": report.log_files_removed,
             "bytes before": report.bytes_before,
             "bytes after": report.bytes_after,

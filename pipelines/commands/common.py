@@ -49,6 +49,7 @@ class PlainGroup(typer.core.TyperGroup):
 
 def is_expected(error: Exception) -> bool:
     """Tell an error that a person can mend from a fault of the program."""
+    from features.history_store import HistoryError
     from features.lake import LakeFormatError
     from features.lock import WriterBusyError
     from features.params import ParameterError
@@ -56,6 +57,7 @@ def is_expected(error: Exception) -> bool:
 
     mendable = (
         CommandError,
+        HistoryError,
         LakeFormatError,
         WriterBusyError,
         ParameterError,

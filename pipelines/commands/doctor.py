@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 
 _FREE_SHARE = 0.05
 _SHOWN = 10
+_FOLDERS = (
+    "lake",
+    "lake/hist_features",
+    "snapshots",
+    "snapshots/archive",
+    "cache",
+    "dagster",
+)
 
 
 @dataclass
@@ -46,6 +54,7 @@ def doctor() -> None:
     store = common.open_store(settings)
     _snapshot(settings, store, found)
     _last_failed(store, found)
+    _history(settings, found)
     _disk(settings, found)
     _verdict(found)
     if found.broken:
@@ -275,9 +284,34 @@ def _last_failed(store: "Store", found: Findings) -> None:
         found.notes += ["\n".join(lines)]
 
 
+def _history(settings: "Settings", found: Findings) -> None:
+    from features import history_store
+    from features.lake import Lake
+
+    try:
+        kept = history_store.summary(Lake(settings.lake_root))
+    except OSError as error:
+        found.broken.append(
+            f"the history cannot be read ({error}): restore {history_store.TABLE} below "
+            f"{settings.lake_root}, or move it away to begin anew from the snapshots kept"
+        )
+        return
+    if kept.first_ms is None:
+        return
+    common.say(
+        f"history: {kept.publication_n} publications since {common.when(kept.first_ms)}, "
+        f"kept {settings.history_days} days"
+    )
+    if kept.without_rows_n:
+        found.notes.append(
+            f"{kept.without_rows_n} publications stand in the history without rows: their "
+            "snapshots were damaged before they were kept"
+        )
+
+
 def _disk(settings: "Settings", found: Findings) -> None:
     rows = []
-    for name in ("lake", "snapshots", "cache", "dagster"):
+    for name in _FOLDERS:
         folder = settings.home / name
         if folder.is_dir():
             rows.append((name, common.size(_bytes_below(folder))))

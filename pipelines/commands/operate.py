@@ -23,6 +23,8 @@ def upkeep() -> None:
     with common.counting("tending lake and snapshots"):
         report = run(settings, now_ms=common.now_ms())
     common.say(f"snapshots removed: {len(report.snapshots_removed)} (their manifests are archived)")
+    if report.history_files_removed:
+        common.say(f"history: {report.history_files_removed} files of forgotten months removed")
     for name in report.snapshots_damaged:
         common.say(
             f"the manifest of {name} is damaged: restore it or remove its folder; until then "

@@ -133,6 +133,8 @@ def rollback(
 
     Refresh goes on building and keeps what it builds, but publishes nothing.
     """
+    from features import history_store
+    from features.lake import Lake
     from features.lock import writer_lock
     from pipelines.refresh import operator
 
@@ -145,6 +147,7 @@ def rollback(
     with writer_lock(settings.home, "rollback", wait_s=_WAIT_S):
         before = store.resolve(None)
         now = store.rollback(snapshot, now_ms=common.now_ms(), by=operator(), reason=reason.strip())
+        history_store.catch_up(Lake(settings.lake_root), store)
     common.say(f"CURRENT went back from {before} to {now}; publication is on HOLD")
     _tell_content(store.manifest(now))
     common.say("when the cause is mended: execintel snapshots resume, then execintel refresh")

@@ -1,12 +1,15 @@
 """Upkeep: fewer files and bytes, the same numbers, and every kept snapshot still whole."""
 
 import datetime as dt
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
+import pyarrow as pa
 import pytest
 
+from features import history, history_store
 from features.build import read_input
 from features.lake import Lake
 from features.lock import WriterBusyError, writer_lock
@@ -106,6 +109,48 @@ def test_files_that_no_snapshot_names_go_and_the_log_is_trimmed(tmp_path: Path) 
     assert sum(trimmed.log_files_removed.values()) > 0
     assert loads.lake_digests(settings.home) == before
     assert store.verify(store.resolve(None)) == []
+
+
+def asked(settings: Settings) -> list[dict[str, object]]:
+    moments = [NOW_MS - 1, *(NOW_MS + n for n in range(4))]
+    entities = pa.table({"symbol": ["BTCUSDT"] * len(moments), "timestamp_ms": moments})
+    features = ["feat_symbol__performance.sharpe_7d", "feat_router__effectiveness.n"]
+    found = history.get_historical_features(
+        entities, features, lake_root=settings.lake_root, max_age_ms=None
+    )
+    assert isinstance(found, pa.Table)
+    rows: list[dict[str, object]] = found.to_pylist()
+    return rows
+
+
+def test_history_outlives_snapshots_in_fewer_files(tmp_path: Path) -> None:
+    settings = grown_home(tmp_path, 3)
+    before, files = asked(settings), live_files(settings.home)[history_store.TABLE]
+    assert [row["status"] for row in before] == ["unknown", "ok", "ok", "ok", "ok"]
+    for snapshot_id in Store(settings.snapshots_root).ids():
+        shutil.rmtree(settings.snapshots_root / snapshot_id)
+    upkeep.upkeep(settings, now_ms=NOW_MS)
+    assert live_files(settings.home)[history_store.TABLE] < files
+    assert asked(settings) == before
+
+
+def test_upkeep_keeps_what_a_killed_refresh_published_before_it_collects(tmp_path: Path) -> None:
+    settings = grown_home(tmp_path, 2)
+    before = asked(settings)
+    shutil.rmtree(settings.lake_root / history_store.TABLE)  # as if no refresh had come that far
+    upkeep.upkeep(settings, now_ms=NOW_MS)
+    assert asked(settings) == before
+
+
+def test_upkeep_forgets_what_the_setting_says(tmp_path: Path) -> None:
+    settings = grown_home(tmp_path, 2).model_copy(update={"history_days": 1})
+    kept = upkeep.upkeep(settings, now_ms=NOW_MS)
+    assert kept.history_files_removed == 0
+    gone = upkeep.upkeep(settings, now_ms=NOW_MS + 40 * loads.DAY_MS)
+    assert gone.history_files_removed > 0
+    assert {row["status"] for row in asked(settings)} == {"unknown"}
+    again = upkeep.upkeep(settings, now_ms=NOW_MS + 40 * loads.DAY_MS)
+    assert again.history_files_removed == 0
 
 
 def test_a_rebuild_after_upkeep_gives_the_same_features(tmp_path: Path) -> None:

@@ -33,6 +33,8 @@ def test_a_healthy_desk_is_told_so(published: Desk) -> None:
     assert "EXECINTEL_LOG_DIR" in result.stdout
     assert published.current in result.stdout
     assert "format 1" in result.stdout
+    assert "history: 1 publications since" in result.stdout
+    assert "lake/hist_features" in result.stdout
 
 
 def test_unclaimed_files_are_noted(published: Desk) -> None:

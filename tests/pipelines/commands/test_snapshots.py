@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from features import build
+from features import build, history_store
+from features.lake import Lake
 from tests.pipelines.commands.desk import Desk, attempt
 
 
@@ -54,6 +55,7 @@ def test_rollback_holds_publication_until_resume(two: tuple[Desk, str, str]) -> 
     assert back.exit_code == 0, back.output
     assert desk.current == first
     assert "fees are wrong" in desk.run("snapshots", "list").stdout
+    assert history_store.summary(Lake(desk.home / "lake")).publication_n == 3  # known at once
 
     desk.write(attempt(4))
     held = desk.refresh()
