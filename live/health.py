@@ -4,7 +4,7 @@ Put here: shapes and warning thresholds. Keep out: where the values come from (i
 An unknown value is None; no state and no flag is derived from it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from live import v510
@@ -95,23 +95,23 @@ def sizing_part(
     sharpe: float | None,
     sharpe_mult: float,
     regime_scale: float,
-    intel_size_factor: float,
-    applied_size_factor: float | None,
-    capped_by: Sequence[str],
+    intel: Mapping[str, Any],
 ) -> Document:
     """Return every size factor: the v5.10 product and what is applied after the guards.
 
-    ``applied_size_factor`` None: no snapshot guards the factors, the product itself is applied.
+    ``intel`` is a ``symbol_size_factor``. One that names no ``applied_size_factor`` has no guards:
+    then the product itself is applied.
     """
-    product = sharpe_mult * regime_scale * intel_size_factor
+    product = sharpe_mult * regime_scale * intel["size_factor"]
     return {
         "sharpe_7d": sharpe,
         "size_mult_sharpe": sharpe_mult,
         "size_multiplier": sharpe_mult,
         "size_mult_regime": regime_scale,
-        "intel_size_factor": intel_size_factor,
+        "intel_size_factor": intel["size_factor"],
         "size_mult_combined": sharpe_mult * regime_scale,
         "final_size_factor": product,
-        "applied_size_factor": product if applied_size_factor is None else applied_size_factor,
-        "capped_by": list(capped_by),
+        "applied_size_factor": intel.get("applied_size_factor", product),
+        "capped_by": list(intel.get("capped_by", ())),
+        **{name: intel[name] for name in ("round_trip_n",) if name in intel},
     }

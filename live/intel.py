@@ -347,12 +347,7 @@ def compute_execution_health(symbol: str | None = None) -> health.Document:
         "risk": classify_risk_health(symbol, sharpe),
         "vol": _vol_health(symbol),
         "sizing": health.sizing_part(
-            sharpe,
-            size_multiplier(symbol),
-            volatility_regime_scale(symbol),
-            intel["size_factor"],
-            intel.get("applied_size_factor"),
-            intel.get("capped_by", ()),
+            sharpe, size_multiplier(symbol), volatility_regime_scale(symbol), intel
         ),
         **_provenance(stats),
     }

@@ -8,6 +8,7 @@ import typer
 from pipelines.commands import common, params, snapshots
 from pipelines.commands.demo import demo
 from pipelines.commands.doctor import doctor
+from pipelines.commands.explain import explain
 from pipelines.commands.operate import up, upkeep
 from pipelines.commands.quarantine import quarantine
 from pipelines.commands.refresh import refresh
@@ -27,6 +28,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(refresh)
 app.command()(show)
+app.command()(explain)
 app.command()(sql)
 app.command()(doctor)
 app.command()(quarantine)

@@ -5,6 +5,7 @@ Put here: how the terminal speaks. Keep out: anything a single command does.
 
 import datetime as dt
 import errno
+import itertools
 import os
 import sys
 import time
@@ -219,23 +220,26 @@ def show_table(
     rows: Iterable[Sequence[object]],
     *,
     left: int = 1,
+    has_words: bool = False,
     is_wide: bool = False,
+    styles: Sequence[str] = (),
 ) -> None:
     """Print a table; the first ``left`` columns are text, the others numbers on the right.
 
-    On a narrow terminal text folds and numbers end in …; ``is_wide`` leaves both whole.
+    With ``has_words`` the last column is text too. On a narrow terminal text folds and numbers end
+    in …; ``is_wide`` leaves both whole. ``styles`` are those of the rows.
     """
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for place, name in enumerate(columns):
-        is_text = place < left
+        is_text = place < left or (has_words and place == len(columns) - 1)
         table.add_column(
             Text(name),
             justify="left" if is_text else "right",
             overflow="fold" if is_text else "ellipsis",
             no_wrap=place == 0 or not is_text,
         )
-    for row in rows:
-        table.add_row(*(Text(text(value)) for value in row))
+    for row, style in itertools.zip_longest(rows, styles):
+        table.add_row(*(Text(text(value)) for value in row), style=style)
     terminal = console()
     if is_wide:
         terminal.width = _PIPE_WIDTH
@@ -243,6 +247,16 @@ def show_table(
     if title:
         say(title, style="bold")
     terminal.print(table)
+
+
+def show_fields(fields: Iterable[tuple[str, str]]) -> None:
+    """Print names and what they are, folded beside the name on a narrow terminal."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, words in fields:
+        table.add_row(Text(name), Text(text(words)))
+    console().print(table)
 
 
 def text(value: object) -> str:

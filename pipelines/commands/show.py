@@ -3,11 +3,14 @@
 Put here: choosing and formatting columns. Keep out: computing any number.
 """
 
+import json
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipelines.commands import common
+from pipelines.commands.chosen import SnapshotOption, head, known_symbol
 from pipelines.commands.common import interval, number, with_n
 
 if TYPE_CHECKING:
@@ -16,14 +19,7 @@ if TYPE_CHECKING:
     from features.settings import Settings
     from features.snapshot import Store
 
-SnapshotOption = Annotated[
-    str | None,
-    typer.Option(
-        "--snapshot",
-        help="A snapshot other than CURRENT, by its id or the beginning of it, such as "
-        "--snapshot 20251106T000000Z; execintel snapshots list names them.",
-    ),
-]
+MAKER_FIRST = {True: "yes", False: "no", None: "strategy"}
 
 _ROUTING = """
 SELECT e.symbol, e.n, e.fill_n, e.unknown_n, e.fill_ratio, e.fill_known_n,
@@ -43,6 +39,18 @@ WHERE $symbol IS NULL OR symbol = $symbol
 ORDER BY symbol
 """
 
+_ACTING = """
+SELECT s.symbol, s.final_size_factor, s.n, s.capped_by, p.quality, p.maker_first, p.taker_bias, p.n,
+    MIN(o.offset_bps), MAX(o.offset_bps)
+FROM feat_symbol__sizing AS s
+LEFT JOIN feat_router__policies AS p USING (symbol)
+LEFT JOIN feat_router__maker_offsets AS o USING (symbol)
+GROUP BY ALL
+ORDER BY s.symbol
+"""
+
+_OFFSETS = "SELECT hour_utc, offset_bps FROM feat_router__maker_offsets WHERE symbol = $symbol"
+
 _HOURS = """
 SELECT h.hour_utc, COALESCE(x.n, 0), COALESCE(x.fill_n, 0), x.notional_usd, x.pnl_usd,
     COALESCE(x.close_n, 0), x.exp_per_notional, x.exp_lo95, x.exp_hi95, x.exp_shrunk,
@@ -56,33 +64,64 @@ ORDER BY h.hour_utc
 """
 
 
+class Output(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+
+
 def show(
     symbol: Annotated[
         str | None,
         typer.Argument(
-            help="One symbol by hour of the day, such as BTCUSDT; without it, all symbols."
+            help="One symbol with its health and its 24 hours, such as BTCUSDT; without it, all."
         ),
     ] = None,
     snapshot: SnapshotOption = None,
+    output: Annotated[
+        Output,
+        typer.Option(
+            "--format",
+            help="table for people; json is the execution health document that engines get, "
+            "without a symbol its router part over all, such as --format json.",
+        ),
+    ] = Output.TABLE,
 ) -> None:
-    """Show the newest snapshot: its age, and what trading each symbol cost and earned.
+    """Show the newest snapshot: its age, what trading cost and earned, and what engines act on.
 
-    Example: execintel show, then execintel show BTCUSDT for its 24 hours.
+    Example: execintel show, then execintel show BTCUSDT for its health and its 24 hours.
 
-    Every estimate stands with its sample size n; unknown is a dash, never 0.
+    Every estimate stands with its sample size n; unknown is a dash, never 0. Of CURRENT the health
+    is what an engine gets now, of an older snapshot what it got when that was new.
     """
     settings = common.load_settings()
-    print_snapshot(settings, common.open_store(settings), symbol, snapshot)
+    store = common.open_store(settings)
+    if output is Output.JSON:
+        _print_json(settings, store, symbol, snapshot)
+    else:
+        print_snapshot(settings, store, symbol, snapshot)
+
+
+def _print_json(
+    settings: "Settings", store: "Store", symbol: str | None, snapshot: str | None
+) -> None:
+    from features.snapshot import open_snapshot
+    from pipelines.commands import health
+
+    snapshot_id = store.resolve(snapshot)
+    with open_snapshot(store.database(snapshot_id)) as con:
+        named = None if symbol is None else known_symbol(con, symbol)
+    read = health.reads(settings, store, snapshot_id)
+    typer.echo(json.dumps(health.document(read, named), indent=1, allow_nan=False))
 
 
 def print_snapshot(
     settings: "Settings", store: "Store", symbol: str | None, snapshot: str | None
 ) -> None:
-    """Print a snapshot, or one symbol of it by hour."""
+    """Print a snapshot, or one symbol of it with its health and hours."""
     from features.snapshot import open_snapshot
 
     snapshot_id = store.resolve(snapshot)
-    _head(settings, store, snapshot_id)
+    head(settings, store, snapshot_id)
     with open_snapshot(store.database(snapshot_id)) as con:
         if not con.sql("SELECT 1 FROM feat_router__effectiveness").fetchall():
             common.say(
@@ -90,57 +129,28 @@ def print_snapshot(
                 "execintel refresh --as-of T --publish",
                 style="yellow",
             )
-        named = None if symbol is None else _known(con, symbol)
+        named = None if symbol is None else known_symbol(con, symbol)
+        if named is not None:
+            _health(settings, store, snapshot_id, named)
         _routing(con, named)
         _trading(con, named)
-        if named is not None:
+        if named is None:
+            if _has(con, "feat_symbol__sizing"):
+                _acting(con)
+        else:
             _hours(con, named)
 
 
-def _head(settings: "Settings", store: "Store", snapshot_id: str) -> None:
-    manifest = store.manifest(snapshot_id)
-    hold = store.hold()
-    if hold is not None:
-        common.say(
-            f"HOLD: nothing is published since {common.when(hold.since_ms)}, by {hold.by}: "
-            f"{hold.reason}. execintel snapshots resume ends it",
-            style="bold red",
-        )
-    is_current = snapshot_id == store.current()
-    is_demo = manifest["origin"] == "demo"
-    age_s = (common.now_ms() - manifest["as_of_ms"]) / 1000
-    common.say(f"snapshot     {snapshot_id}{'' if is_current else ' (not CURRENT)'}")
-    common.say(f"as of        {common.when(manifest['as_of_ms'])}, {common.span(age_s)} ago")
-    common.say(
-        f"environment  {manifest['environment']}, window of {manifest['window_days']} days"
-        + (", generated demo data" if is_demo else "")
-    )
-    if is_current and not is_demo and age_s > settings.snapshot_max_age_s:
-        common.say(
-            f"stale: older than {common.span(settings.snapshot_max_age_s)}; "
-            "execintel refresh makes a new one",
-            style="yellow",
-        )
-    for name, count in manifest["left_out"].items():
-        common.say(f"left out     {count} outcomes of environment {name}", style="yellow")
-    for check in manifest["checks"]:
-        if check["rows"]:
-            common.say(
-                f"{check['severity']}: {check['name']}, {check['rows']} rows: {check['cause']}",
-                style="yellow",
-            )
+def _health(settings: "Settings", store: "Store", snapshot_id: str, symbol: str) -> None:
+    from pipelines.commands import health
 
-
-def _known(con: "duckdb.DuckDBPyConnection", symbol: str) -> str:
-    rows = con.sql(
-        "SELECT symbol FROM feat_router__effectiveness UNION"
-        " SELECT symbol FROM feat_symbol__performance ORDER BY symbol"
-    ).fetchall()
-    known = [name for (name,) in rows]
-    if symbol.upper() not in known:
-        there = ", ".join(name for name in known if name != "*") or "none"
-        raise common.CommandError(f"{symbol} is not in this snapshot; there are: {there}")
-    return symbol.upper()
+    try:
+        read = health.reads(settings, store, snapshot_id)
+    except common.CommandError as error:  # the tables below are worth showing without it
+        common.say()
+        common.say(f"no health: {error}", style="yellow")
+        return
+    health.print_health(*health.documents(read, symbol))
 
 
 def _rows(con: "duckdb.DuckDBPyConnection", sql: str, symbol: str | None) -> list[tuple[Any, ...]]:
@@ -193,8 +203,42 @@ def _trading(con: "duckdb.DuckDBPyConnection", symbol: str | None) -> None:
     )
 
 
+def _has(con: "duckdb.DuckDBPyConnection", table: str) -> bool:
+    """Tell whether a snapshot has a table that older versions did not build."""
+    sql = "SELECT 1 FROM duckdb_tables() WHERE table_name = $table"
+    return bool(con.sql(sql, params={"table": table}).fetchall())
+
+
+def _acting(con: "duckdb.DuckDBPyConnection") -> None:
+    rows = []
+    for name, size, trips, capped, quality, first, bias, n, low, high in con.sql(
+        _ACTING
+    ).fetchall():
+        offsets = number(low) if low == high else interval(low, high)
+        rows.append(
+            (
+                name,
+                with_n(size, trips),
+                offsets,
+                f"{quality or common.UNKNOWN} ({number(n, 0)})",
+                MAKER_FIRST[first],
+                bias,
+                capped.replace(",", ", "),
+            )
+        )
+    common.show_table(
+        "Acting. size: factor of the target, n round trips; offset: bps from mid over the hours",
+        ("symbol", "size (n)", "offset", "router (n)", "maker first", "leans", "size capped by"),
+        rows,
+        has_words=True,
+    )
+
+
 def _hours(con: "duckdb.DuckDBPyConnection", symbol: str) -> None:
     results, slips = [], []
+    offsets: dict[int, float] = {}
+    if _has(con, "feat_router__maker_offsets"):
+        offsets.update(_rows(con, _OFFSETS, symbol))
     for hour, n, fills, notional, pnl, closes, exp, low, high, shrunk, *slip in _rows(
         con, _HOURS, symbol
     ):
@@ -211,7 +255,7 @@ def _hours(con: "duckdb.DuckDBPyConnection", symbol: str) -> None:
             )
         )
         *estimates, slip_n = slip
-        slips.append((f"{hour:02d}", *map(number, estimates), slip_n))
+        slips.append((f"{hour:02d}", *map(number, estimates), slip_n, number(offsets.get(hour))))
     common.show_table(
         f"{symbol} by UTC hour. exp: expectancy, PnL per notional of the hour, bps; n closes",
         (
@@ -227,8 +271,8 @@ def _hours(con: "duckdb.DuckDBPyConnection", symbol: str) -> None:
         results,
     )
     common.show_table(
-        f"{symbol} by UTC hour. Slippage, bps",
-        ("hour", "q25", "q50", "q75", "mean", "n"),
+        f"{symbol} by UTC hour. Slippage, bps; offset: maker offset from mid, bps",
+        ("hour", "q25", "q50", "q75", "mean", "n", "offset"),
         slips,
     )
 

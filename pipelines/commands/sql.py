@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from pipelines.commands import common
-from pipelines.commands.show import SnapshotOption
+from pipelines.commands.chosen import SnapshotOption
 
 
 class Format(StrEnum):

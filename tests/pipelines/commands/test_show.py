@@ -78,3 +78,21 @@ def test_an_earlier_snapshot_is_shown_by_its_id_and_a_hold_comes_first(desk: Des
     desk.run("snapshots", "rollback", "--reason", "fees are wrong")
 
     assert re.match(r"HOLD: .* fees are wrong", desk.run("show").stdout)
+
+
+def test_a_snapshot_without_live_values_still_shows_its_tables(desk: Desk) -> None:
+    desk.write(attempt(1))
+    desk.refresh()
+    (desk.home / "snapshots" / desk.current / "live.jsonl").unlink(missing_ok=True)
+    output = desk.run("show", "BTCUSDT").stdout
+    assert "no health: " in output
+    assert row(output, "BTCUSDT")[1] == "1"
+    result = desk.run("show", "BTCUSDT", "--format", "json")
+    assert result.exit_code == 1
+    assert "live.jsonl" in result.stderr
+
+
+def test_json_of_a_symbol_that_is_not_there_names_those_there_are(published: Desk) -> None:
+    result = published.run("show", "DOGEUSDT", "--format", "json")
+    assert result.exit_code == 1
+    assert "there are: BTCUSDT, ETHUSDT" in result.stderr

@@ -1,0 +1,182 @@
+"""The execution health document of a snapshot, and how it reads on a terminal.
+
+Put here: which reading a snapshot gives, and its lines. Keep out: the document (live/health.py).
+"""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.commands import common
+from pipelines.commands.common import number, with_n
+
+if TYPE_CHECKING:
+    from features.settings import Settings
+    from features.snapshot import Store
+    from live.answers import Read
+    from live.reading import Reading
+
+Document = dict[str, Any]
+
+_STATUS = {
+    "ok": ("engines act on these values", "green"),
+    "stale": ("too old: engines size at most 1.00, quote at least 2.00 bps", "yellow"),
+    "insufficient": ("few samples: engines size at most 1.00, quote at least 2.00 bps", "yellow"),
+    "unknown": ("not there: engines size at most 0.50, quote at least 2.00 bps", "yellow"),
+}
+
+
+def reads(settings: "Settings", store: "Store", snapshot_id: str) -> "Read":
+    """Return what an engine that starts now reads from CURRENT; of others, what it read then.
+
+    Generated data is old by nature: of a demonstration, what it would have read then.
+    """
+    manifest = store.manifest(snapshot_id)
+    if snapshot_id != store.current() or manifest["origin"] == "demo":
+        return reads_as_published(store.root, snapshot_id, manifest["environment"])
+    from live.reader import SnapshotReader
+
+    reader = SnapshotReader(
+        store.root, environment=manifest["environment"], max_age_s=settings.snapshot_max_age_s
+    )
+    if reader.problem is not None:
+        raise common.CommandError(reader.problem)
+    return reader.read
+
+
+def reads_as_published(root: Path, snapshot_id: str, environment: str) -> "Read":
+    """Return what an engine read from a snapshot when it was new.
+
+    Raises CommandError where the snapshot holds nothing for engines or is damaged.
+    """
+    from live.acting import SAFE, careful
+    from live.generation import DamagedError, load
+    from live.reading import Reading
+
+    try:
+        generation = load(root, snapshot_id, environment)
+    except FileNotFoundError:
+        raise common.CommandError(
+            f"snapshot {snapshot_id} holds no live.jsonl: it was built by an older version;"
+            " execintel refresh makes a new one"
+        ) from None
+    except DamagedError as error:
+        raise common.CommandError(
+            f"{error}; execintel snapshots verify names the damage"
+        ) from error
+
+    def read(symbol: str) -> "Reading":
+        try:
+            entry = generation.entry(symbol)
+        except DamagedError as error:
+            raise common.CommandError(
+                f"{error}; execintel snapshots verify names the damage"
+            ) from error
+        place = (generation.snapshot_id, generation.as_of_ms, 0.0)
+        if entry is None:
+            return Reading(symbol, "unknown", False, *place, SAFE, None)
+        if entry.is_enough:
+            return Reading(symbol, "ok", False, *place, entry.acting, entry.record)
+        return Reading(
+            symbol, "insufficient", False, *place, careful(entry.acting, None), entry.record
+        )
+
+    return read
+
+
+def document(read: "Read", symbol: str | None) -> Document:
+    """Return the health document of a symbol, of all together for None."""
+    from live import intel
+
+    with intel.answering_from(read):
+        return intel.compute_execution_health(symbol)
+
+
+def documents(read: "Read", symbol: str) -> tuple[Document, Document]:
+    """Return a symbol's health document and its score, of one snapshot."""
+    from live import intel
+
+    found = read(symbol)
+    with intel.answering_from(lambda _: found):
+        return intel.compute_execution_health(symbol), intel.compute_symbol_score(symbol)
+
+
+def print_health(found: Document, score: Document) -> None:
+    """Print a symbol's document as a few lines, warnings in yellow."""
+    words, style = _STATUS[found["status"]]
+    common.say()
+    common.say(f"{found['symbol']}: {found['status']}, {words}", style=f"bold {style}")
+    common.show_fields(
+        (
+            ("size", _size(found["sizing"])),
+            ("score", _score(score)),
+            ("router", _router(found["router"])),
+            ("", _ratios(found["router"])),
+            ("", _slippage(found["router"])),
+            ("risk", _risk(found["risk"], found["sizing"])),
+            ("volatility", _vol(found["vol"])),
+        )
+    )
+    for flag in (*found["router"]["router_warnings"], *found["risk"]["risk_flags"]):
+        common.say(f"warning     {flag}", style="yellow")
+
+
+def _size(sizing: Document) -> str:
+    capped = ", ".join(sizing["capped_by"])
+    return (
+        f"{number(sizing['applied_size_factor'])} × target"
+        f" (Sharpe {number(sizing['size_mult_sharpe'])} × regime"
+        f" {number(sizing['size_mult_regime'])} × score {number(sizing['intel_size_factor'])}"
+        f" = {number(sizing['final_size_factor'])}" + (f"; capped by {capped})" if capped else ")")
+    )
+
+
+def _score(score: Document) -> str:
+    parts = score["components"]
+    missing = f"; missing {', '.join(score['missing'])}" if score["missing"] else ""
+    return (
+        f"{score['score']:+.2f} by {score['model'] or common.UNKNOWN}"
+        f" (Sharpe {parts['sharpe_score']:+.2f}, ATR {parts['atr_score']:+.2f},"
+        f" router {parts['router_score']:+.2f}, drawdown {parts['dd_score']:+.2f}){missing}"
+    )
+
+
+def _router(router: Document) -> str:
+    from features.explain import MAKER_FIRST
+
+    hour = time.gmtime().tm_hour
+    return (
+        f"{router['policy_quality']}, {MAKER_FIRST[router['policy_maker_first']]},"
+        f" {router['policy_taker_bias']}; offset at {hour:02d} UTC"
+        f" {number(router['maker_offset_bps'])} bps"
+    )
+
+
+def _ratios(router: Document) -> str:
+    return (
+        f"maker fills {with_n(router['maker_fill_ratio'], router.get('maker_known_n'))},"
+        f" fallback {with_n(router['fallback_ratio'], router.get('fallback_known_n'))}"
+    )
+
+
+def _slippage(router: Document) -> str:
+    quartiles = " / ".join(number(router[name]) for name in ("slip_q25", "slip_q50", "slip_q75"))
+    return f"slippage quartiles {quartiles} bps ({number(router.get('slip_n'), 0)})"
+
+
+def _risk(risk: Document, sizing: Document) -> str:
+    sharpe = with_n(sizing["sharpe_7d"], sizing.get("round_trip_n"))
+    dd = risk["dd_today_pct"]
+    drawdown = f"drawdown today {number(dd)} %" if dd is not None else "drawdown today unknown"
+    off = ", switched off" if risk["toggle_active"] else ""
+    return f"Sharpe {sharpe} {risk['sharpe_state']}, {drawdown}{off}"
+
+
+def _vol(vol: Document) -> str:
+    if vol["atr_ratio"] is None:
+        return str(vol["atr_regime"])
+    source = {"fills": "fills", "short": "bars, fewer than 500"}.get(vol["atr_source"], "bars")
+    return (
+        f"{vol['atr_regime']}, ATR {number(vol['atr_now'])} % now over {number(vol['atr_med'])} %,"
+        f" ratio {number(vol['atr_ratio'])} ({number(vol['n'], 0)} {source})"
+    )

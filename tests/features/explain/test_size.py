@@ -1,0 +1,145 @@
+"""Explaining sizes and scores: each rule in words with its threshold, and which of them fired."""
+
+from typing import Any
+
+import pytest
+
+from features.explain.size import score_part, size_part
+from features.explain.steps import Line, Part
+from tests.features.explain import rows
+from tests.features.explain.rows import PARAMS
+
+
+def by_name(part: Part) -> dict[str, Line]:
+    return {line.what: line for line in part.lines}
+
+
+def size(regime: dict[str, Any] | None = None, **changes: Any) -> Part:
+    return size_part(rows.sizing(**changes), rows.regime(**(regime or {})), rows.score(), PARAMS)
+
+
+def test_size_steps_go_from_the_factors_over_their_product_to_what_acts() -> None:
+    part = size()
+    assert [line.what for line in part.lines] == [
+        "inverse vol", "regime", "Sharpe", "score", "product",
+        "evidence_cap", "incomplete", "clamp", "change", "final",
+    ]  # fmt: skip
+    assert [line.effect for line in part.lines] == [
+        1.0, 1.0, 1.125, 1.2, 1.35, 1.35, 1.35, 1.35, 1.25, 1.25,
+    ]  # fmt: skip
+    assert [line.what for line in part.lines if line.is_fired] == ["Sharpe", "score", "change"]
+    assert part.answer == "1.25 × target, capped by change"
+
+
+def test_a_size_that_no_guard_moved_names_none() -> None:
+    assert size(capped_by="", final_size_factor=1.35).answer == "1.35 × target"
+
+
+def test_inputs_stand_with_their_n() -> None:
+    lines = by_name(size())
+    assert (lines["Sharpe"].measured, lines["Sharpe"].n) == (1.0, 40)
+    assert (lines["regime"].measured, lines["regime"].n) == ("normal", 500)
+    assert (lines["score"].measured, lines["score"].n) == (0.65, 300)
+    assert (lines["evidence_cap"].measured, lines["evidence_cap"].n) == (0.5, 40)
+
+
+@pytest.mark.parametrize(
+    ("line", "changes", "rule"),
+    [
+        ("Sharpe", {}, "-1 gives 0.25, 3 gives 2, straight between"),
+        ("Sharpe", {"sharpe_7d": None}, "unknown counts as 0: -1 gives 0.25, 3 gives 2"),
+        ("inverse vol", {}, "no target volatility is set"),
+        ("evidence_cap", {}, "above 1 with 30 round trips and a Sharpe bound above 0"),
+        ("incomplete", {}, "above 1 with 95 % of the account's PnL logged"),
+        ("clamp", {}, "0.25 to 2"),
+        ("change", {}, "at most 25 % from the snapshot before"),
+        ("change", {"previous_size_factor": None}, "no snapshot before: at most 1"),
+        ("change", {"is_input_lost": True}, "an input was lost: not above the snapshot before"),
+    ],
+)
+def test_rules_name_their_thresholds(line: str, changes: dict[str, Any], rule: str) -> None:
+    assert by_name(size(**changes))[line].rule.startswith(rule)
+
+
+@pytest.mark.parametrize(
+    ("daily_vol", "rule"),
+    [(0.04, "target 3 % over realised, 0.25 to 2"), (None, "unknown below 168 hourly returns: 1")],
+)
+def test_a_target_volatility_is_named(daily_vol: float | None, rule: str) -> None:
+    part = size_part(
+        rows.sizing(daily_vol=daily_vol, daily_vol_n=200),
+        rows.regime(),
+        rows.score(),
+        {**PARAMS, "target_daily_vol": 0.03},
+    )
+    line = by_name(part)["inverse vol"]
+    assert (line.rule, line.n) == (rule, 200)
+    assert line.measured == (None if daily_vol is None else pytest.approx(4.0))
+
+
+@pytest.mark.parametrize(
+    ("regime", "rule"),
+    [
+        ({}, "ATR ratio 1.00 of 15m bars"),
+        ({"atr_source": "short"}, "ATR ratio 1.00 of 15m bars, fewer than 500"),
+        (
+            {"atr_source": "fills", "bar_interval": None},
+            "known from fills alone: shown, sizes nothing",
+        ),
+        ({"atr_source": "none", "atr_ratio": None}, "unknown sizes nothing"),
+    ],
+)
+def test_the_regime_says_where_it_comes_from(regime: dict[str, Any], rule: str) -> None:
+    assert by_name(size(regime))["regime"].rule == rule
+
+
+def scored(*others: dict[str, Any], **changes: Any) -> Part:
+    active = rows.score(**changes)
+    models = {row["model"]: row for row in (active, *others)}
+    return score_part(active, models, PARAMS)
+
+
+def test_score_steps_add_up_to_the_score() -> None:
+    part = scored()
+    *steps, total = part.lines
+    assert sum(line.effect for line in steps if isinstance(line.effect, float)) == pytest.approx(
+        0.65
+    )
+    assert (total.what, total.effect) == ("score", 0.65)
+    assert [line.what for line in steps if line.is_fired] == ["Sharpe", "ATR ratio", "maker fills"]
+    assert part.answer == "+0.65 by v5.10, 100 % of its parts known"
+
+
+def test_an_unknown_input_adds_nothing_and_is_named() -> None:
+    part = scored(sharpe=None, sharpe_score=0.0, missing="sharpe,dd_pct", coverage=0.5)
+    line = by_name(part)["Sharpe"]
+    assert (line.measured, line.effect, line.rule) == (None, 0.0, "unknown adds nothing")
+    assert part.answer.endswith("50 % of its parts known, missing: sharpe, dd_pct")
+
+
+def test_the_other_model_stands_beside() -> None:
+    other = rows.score(model="v5.11", is_active=False, score=-0.351, size_factor=0.825)
+    assert scored(other).notes == ("v5.11 beside it: score -0.35, size factor 0.82",)
+
+
+def test_v511_rules_are_its_lines_and_excluded_inputs_say_so() -> None:
+    part = scored(model="v5.11", excluded="sharpe,atr_ratio", sharpe_score=0.0, atr_score=0.0)
+    lines = by_name(part)
+    assert lines["Sharpe"].rule == "left out: the size has a factor of its own for it"
+    assert lines["fallback"].rule == "line through (0.5, 0) (1, -0.5)"
+
+
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [
+        ("Sharpe", "half of it, -1 from -1 down, +1 from 2 up"),
+        ("ATR ratio", "0.8 to 1.5 +0.1, below 0.5 -0.2, above 2.5 -0.3"),
+        ("maker fills", "0.5 × what is above one half"),
+        ("fallback", "what is above 0.5 is taken off"),
+        ("slippage q50", "above 5 bps -0.3"),
+        ("drawdown today", "from -1.5 % -0.25, from -3 % -0.5"),
+        ("fees", "v5.10 does not use them"),
+    ],
+)
+def test_v510_rules_name_their_thresholds(line: str, rule: str) -> None:
+    assert by_name(scored())[line].rule == rule
