@@ -52,6 +52,7 @@ class SnapshotReader:
         environment: str,
         max_age_s: float = 900.0,
         check_interval_s: float = 0.1,
+        memory_s: float = 7 * 86_400.0,
         clock: Callable[[], float] = time.time,
         on_event: Callable[[ReaderEvent], None] | None = None,
     ) -> None:
@@ -62,6 +63,8 @@ class SnapshotReader:
             environment: whose snapshots to serve; all others are refused.
             max_age_s: seconds after its as-of from which on a snapshot is stale.
             check_interval_s: the shortest time between two looks at CURRENT.
+            memory_s: for how long after its as-of a last good record holds later ones back; for
+                ever would keep a symbol out of the market whose evidence only trading renews.
             clock: seconds since 1970, as of the trading venue.
             on_event: called with every change; by default it is logged.
 
@@ -77,6 +80,7 @@ class SnapshotReader:
         self._environment = environment
         self._max_age_s = max_age_s
         self._check_interval_s = check_interval_s
+        self._memory_s = memory_s
         self._clock = clock
         self._on_event = on_event or _logged
         self._good: dict[str, Entry] = {}  # by symbol, the last that was served as ok
@@ -142,6 +146,8 @@ class SnapshotReader:
     def _read_with_care(self, generation: Generation, symbol: str, now_s: float) -> Reading:
         entry = self._entry(generation, symbol)
         good = self._good.get(symbol)
+        if good is not None and now_s - good.record.as_of_ms * 1e-3 > self._memory_s:
+            good = None
         if entry is None:
             return self._unknown(generation, symbol, now_s, good)
         record = entry.record

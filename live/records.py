@@ -16,7 +16,7 @@ HOURS = 24
 
 Quality = Literal["broken", "degraded", "unknown", "ok", "good"]
 TakerBias = Literal["prefer_taker", "balanced", "prefer_maker"]
-SizeFactor = Annotated[float, msgspec.Meta(ge=0.25, le=2.0)]
+SizeFactor = Annotated[float, msgspec.Meta(ge=0.0, le=10.0)]
 OffsetBps = Annotated[float, msgspec.Meta(ge=0.5, le=8.0)]
 
 
@@ -68,8 +68,8 @@ class Size(msgspec.Struct, frozen=True, gc=False):
     regime_scale: float | None = None
     inverse_vol: float | None = None
     product_v510: float | None = None
-    evidence_cap: float | bool | None = None
-    incomplete: float | bool | None = None
+    evidence_cap: float | None = None
+    incomplete: bool | None = None
     final_size_factor: SizeFactor | None = None
     capped_by: tuple[str, ...] = ()
 

@@ -263,6 +263,25 @@ def test_symbol_that_disappears_keeps_the_more_careful_of_its_last_and_the_safe_
     assert "size_factor" in reading.lost
 
 
+@pytest.mark.parametrize(
+    ("days", "size_factor"),
+    [
+        (7, 0.25),  # remembered as long as the window is
+        (7.001, 0.5),  # forgotten: what a symbol gets that nothing is known of
+    ],
+)
+def test_last_good_values_hold_back_for_seven_days(
+    tmp_path: Path, days: float, size_factor: float
+) -> None:
+    publish(tmp_path, A, [line(size={"final_size_factor": 0.25})])
+    desk = Desk(tmp_path)
+    desk.read()
+    publish(tmp_path, B, [line("ETHUSDT")], as_of_ms=T_MS + 7 * 86_400_000)
+    desk.clock.now_s = T + days * 86_400
+    reading = desk.reader.read("BTCUSDT")
+    assert (reading.status, reading.acting.size_factor) == ("unknown", size_factor)
+
+
 def test_stale_old_snapshot_acts_no_bolder_than_the_last_good_one(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     publish(tmp_path, A, [line(size={"final_size_factor": 0.5})])
@@ -414,7 +433,7 @@ LINE_DAMAGES: dict[str, Damage] = {
 }
 LINES: dict[str, dict[str, Any]] = {
     "other snapshot": {"snapshot_id": "20241105T000000Z-00000000"},
-    "size out of bounds": {"size": {"final_size_factor": 2.5}},
+    "size out of bounds": {"size": {"final_size_factor": 10.5}},
     "offset out of bounds": {"offsets_bps": [0.0] * 24},
     "unknown word": {"policy": {"taker_bias": "prefer_luck"}},
 }
