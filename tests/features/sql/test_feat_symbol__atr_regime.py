@@ -329,6 +329,14 @@ def test_a_regime_of_fills_is_shown_without_a_scale(
     assert (row["regime"], row["health_regime"], row["regime_scale"]) == (regime, health, 1.0)
 
 
+def test_of_many_fills_the_last_five_hundred_changes_count(con: Con) -> None:
+    prices = [1.0, 900.0, *(500.0 + k % 2 for k in range(500))]  # two jumps before 499 changes
+    row = of(con, *(outcome(at=T + k, fill_px=px) for k, px in enumerate(prices)))
+    assert row["n"] == 500
+    ranges, closes = 400.0 + 499, 250 * 500.0 + 250 * 501.0
+    assert row["atr_pct_500"] == pytest.approx(100 * ranges / closes, rel=1e-14)
+
+
 @pytest.mark.parametrize("prices", [[], [100.0], [100.0, None], [100.0, 0.0]])
 def test_fewer_than_two_prices_are_unknown(con: Con, prices: list[float | None]) -> None:
     lines = [outcome(at=T + k, fill_px=px) for k, px in enumerate(prices)]

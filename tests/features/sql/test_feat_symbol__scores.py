@@ -133,7 +133,7 @@ def next_to(value: float, direction: float) -> float:
             ],
         ),
         ("maker_fill_ratio", [(0.0, -0.25), (0.5, 0.0), (0.7, (0.7 - 0.5) * 0.5), (1.0, 0.25)]),
-        ("fallback_ratio", [(0.0, 0.0), (0.5, 0.0), (0.75, -0.25), (1.0, -0.5)]),
+        ("fallback_ratio", [(0.0, 0.0), (0.5, 0.0), (0.53125, -0.03125), (1.0, -0.5)]),
         ("slip_bps_q50", [(-9.0, 0.0), (5.0, 0.0), (next_to(5.0, ABOVE), -0.3), (90.0, -0.3)]),
         (
             "dd_pct",
@@ -156,6 +156,14 @@ def test_v510_parts_step_where_the_original_steps(
 ) -> None:
     found = part_of(con, name, [value for value, _ in steps], OLD)
     assert found == [score for _, score in steps]
+
+
+def test_v510_thresholds_are_parameters(con: Con) -> None:
+    overrides = {"v510_sharpe_high": 1.0, "v510_slip_above_bps": 1.0, "v510_dd_pct": -0.5}
+    cases = [{**NEUTRAL, "sharpe": x, "slip_bps_q50": 2.0, "dd_pct": -0.5} for x in (0.9, 1.0)]
+    below, at = score_each(con, cases, OLD, overrides=overrides)
+    assert (below["sharpe_score"], at["sharpe_score"]) == (0.45, 1.0)
+    assert (at["slip_score"], at["dd_score"]) == (-0.3, -0.25)
 
 
 def test_v510_score_is_the_originals_sum(con: Con) -> None:
