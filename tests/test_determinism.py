@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from features import history_store
 from features.engines import duckdb as engine
 from features.lake import Lake
 from features.settings import Settings
@@ -45,9 +46,10 @@ def file_count(home: Path) -> int:
 
 
 def again(settings: Settings) -> dict[str, str]:
-    """Compute the features of the lake as it is anew, into a store without snapshots."""
-    root = settings.snapshots_root
-    root.rename(root.with_name(f"snapshots_{len(list(root.parent.iterdir()))}"))
+    """Compute the features of the lake as it is anew, into a store without snapshots or history."""
+    aside = f"aside_{len(list(settings.home.iterdir()))}"
+    for path in (settings.snapshots_root, Lake(settings.lake_root).path(history_store.TABLE)):
+        path.rename(settings.home / f"{aside}_{path.name}")
     return build(settings)
 
 
