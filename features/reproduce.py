@@ -13,9 +13,11 @@ import duckdb
 from deltalake.exceptions import DeltaError
 
 from features import build, params
+from features.before import kept
 from features.engines import duckdb as engine
 from features.events import Listener
 from features.lake import Lake, LakeTable
+from features.memory import Before
 from features.rebuild import DAY_MS, rebuild
 from features.settings import Freshness, Settings
 from features.snapshot import SnapshotError, Store
@@ -85,7 +87,9 @@ def rebuild_snapshot(
     scratch.mkdir(parents=True)
     try:
         _require_inputs(lake, manifest, versions)
-        return _compute(lake, settings_of(manifest, settings), manifest, versions, scratch, listen)
+        remembered = kept(store, snapshot_id)
+        settings = settings_of(manifest, settings)
+        return _compute(lake, settings, manifest, versions, remembered, scratch, listen)
     except duckdb.IOException as error:
         raise SnapshotError(
             f"{snapshot_id} cannot be rebuilt, a file of its inputs is gone: "
@@ -140,6 +144,7 @@ def _compute(
     settings: Settings,
     manifest: Mapping[str, Any],
     versions: Mapping[str, int],
+    remembered: Before,
     scratch: Path,
     listen: Listener,
 ) -> list[Reproduced]:
@@ -162,7 +167,7 @@ def _compute(
     finally:
         con.close()
     core = {name: lake.open(name).version() for name in manifest["inputs"] if name not in versions}
-    plan = build.plan_build(lake, settings, tuple(versions), as_of_ms, {**versions, **core})
+    plan = build.plan_build(lake, settings, tuple(versions), as_of_ms, {**versions, **core}, remembered)
     plan = replace(plan, code=manifest["code"])
     con = build.open_database(scratch / "features.duckdb", settings, spill)
     try:

@@ -20,6 +20,7 @@ import duckdb
 from features.build import Built, Plan
 from features.digest import file_digest, table_digest
 from features.engines import duckdb as engine
+from features.memory import PREVIOUS
 
 DATABASE = "features.duckdb"
 MANIFEST = "manifest.json"
@@ -456,6 +457,13 @@ def manifest_of(
         "params": plan.parameters(),
         "params_sha256": params_sha256,
         "previous": previous,
+        PREVIOUS: {
+            "state": plan.before.state,
+            "snapshot_id": plan.before.snapshot_id,
+            "rows": plan.before.rows.num_rows,
+            "sha256": plan.before.digest,
+            "problem": plan.before.problem,
+        },
         "lake_root": str(lake_root),
         "inputs": {
             name: {
@@ -482,6 +490,7 @@ def manifest_of(
             for check in built.checks
         ],
         "failed_checks": [check.name for check in built.failed],
+        "held_checks": [check.name for check in built.held],
     }
 
 
@@ -489,6 +498,12 @@ def snapshot_name(plan: Plan) -> str:
     """Return the id of a plan's snapshot: as-of and the digest of all that decides its rows."""
     moment = dt.datetime.fromtimestamp(plan.as_of_ms / 1000, tz=dt.UTC)
     return f"{moment:%Y%m%dT%H%M%SZ}-{plan.identity}"
+
+
+def named_ms(snapshot_id: str) -> int:
+    """Return the as-of in a snapshot's name, epoch ms, to the second."""
+    moment = dt.datetime.strptime(f"{snapshot_id[:16]}+0000", "%Y%m%dT%H%M%SZ%z")
+    return round(moment.timestamp() * 1000)
 
 
 def diff(store: Store, before: str, after: str) -> Iterator[dict[str, Any]]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import duckdb
 
 from features import build, catalog, history_store, params, snapshot
+from features.before import before
 from features.build import Built, Plan
 from features.engines import duckdb as engine
 from features.events import Event, Listener
@@ -112,7 +113,10 @@ class Refresh:
     def make_plan(self) -> Plan:
         """Fix the versions and parameters that this build reads."""
         if self.plan is None:
-            self.plan = build.plan_build(self.lake, self.settings, RAW_TABLES, self.as_of_ms)
+            remembered = before(self.store, self.settings.environment, self.as_of_ms)
+            self.plan = build.plan_build(
+                self.lake, self.settings, RAW_TABLES, self.as_of_ms, before=remembered
+            )
             self.report.snapshot_id = snapshot.snapshot_name(self.plan)
         return self.plan
 
