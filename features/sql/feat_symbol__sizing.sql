@@ -189,7 +189,10 @@ clamped AS (
             ELSE previous_size_factor * (1e0 + $size_change_max)
         END AS highest,
         -- Falling slowly never lifts a size above what evidence and coverage allow.
-        COALESCE(LEAST(previous_size_factor * (1e0 - $size_change_max), cap), 0e0) AS lowest,
+        CASE
+            WHEN previous_size_factor IS NULL THEN 0e0
+            ELSE LEAST(previous_size_factor * (1e0 - $size_change_max), cap)
+        END AS lowest,
     FROM capped
 ),
 
