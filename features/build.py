@@ -22,6 +22,7 @@ from features.digest import table_digest
 from features.engines import duckdb as engine
 from features.events import Event, Listener
 from features.lake import DataFile, Lake, data_files, overlapping
+from features.live_lines import live_lines
 from features.memory import MEMORY, NOTHING, PREVIOUS, Before
 from features.proofs import AHEAD_MS, DATED_BY, Proofs, Scope, narrow
 from features.rebuild import DAY_MS, HOUR_MS, merged
@@ -483,6 +484,21 @@ def write_lake_views(con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan) -> 
             if f.name not in engine.PARTITIONS
         }
         comment(con, target, "VIEW", table.metadata().description or name, comments)
+
+
+def live_jsonl(
+    con: duckdb.DuckDBPyConnection, plan: Plan, snapshot_id: str, account: str
+) -> bytes:
+    """Return what engines read of the tables that stand on this connection."""
+    header = {
+        "snapshot_id": snapshot_id,
+        "as_of_ms": plan.as_of_ms,
+        "window_days": plan.window_days,
+        "environment": plan.environment,
+        "account": account,
+        "symbol_key": plan.symbol_key,
+    }
+    return live_lines(con, f"{SNAPSHOT}.main", header, int(plan.params["live_min_n"]))  # type: ignore[arg-type]
 
 
 def comment(

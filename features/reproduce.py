@@ -3,6 +3,7 @@
 Put here: rebuilding for the sake of proof, in a temporary lake. Keep out: anything that publishes.
 """
 
+import hashlib
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from typing import Any
 import duckdb
 from deltalake.exceptions import DeltaError
 
-from features import build, params
+from features import build, live_lines, params
 from features.before import kept
 from features.engines import duckdb as engine
 from features.events import Listener
@@ -28,7 +29,7 @@ _MARGIN_MS = 2 * DAY_MS
 
 @dataclass(frozen=True)
 class Reproduced:
-    """One table: the digest that the manifest names and the one that this run computed."""
+    """One table, or live.jsonl: the digest in the manifest and the one that this run computed."""
 
     table: str
     rows: int
@@ -172,9 +173,17 @@ def _compute(
     con = build.open_database(scratch / "features.duckdb", settings, spill)
     try:
         built = build.run_tables(con, lake, plan, listen=listen)
+        lines = build.live_jsonl(con, plan, manifest["snapshot_id"], manifest["account"])
     finally:
         con.close()
-    return [
+    tables = [
         Reproduced(name, built.rows.get(name, 0), table["sha256"], built.digests.get(name, "–"))
         for name, table in manifest["tables"].items()
     ]
+    engines = Reproduced(
+        live_lines.FILE,
+        lines.count(b"\n"),
+        manifest["files"][live_lines.FILE],
+        hashlib.sha256(lines).hexdigest(),
+    )
+    return [*tables, engines]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import duckdb
 
-from features import build, catalog, history_store, params, snapshot
+from features import build, catalog, history_store, live_lines, params, snapshot
 from features.before import before
 from features.build import Built, Plan
 from features.engines import duckdb as engine
@@ -206,6 +206,8 @@ class Refresh:
         with self._timed("publish"):
             self.listen(Event("publish.started", table=name))
             build.write_lake_views(self._con, self.lake, plan)
+            lines = build.live_jsonl(self._con, plan, name, self.settings.account)
+            (self._folder / live_lines.FILE).write_bytes(lines)
             self._con.execute(f"DETACH {build.SNAPSHOT}")
             self.close()
             manifest = snapshot.manifest_of(
