@@ -451,7 +451,7 @@ def _keep_before(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
     memory = catalog.tables()[MEMORY]
     kept = f"{SNAPSHOT}.main.{PREVIOUS}"
     con.execute(f"CREATE OR REPLACE TABLE {kept} AS FROM {PREVIOUS} ORDER BY symbol")
-    words = f"{MEMORY} of the snapshot published before this one, as this build read it."
+    words = f"What this build read of the snapshot published before it. {memory.comment}"
     comment(con, kept, "TABLE", words, memory.columns)
 
 

@@ -153,9 +153,9 @@ def _hour(row: Row) -> Row:
 
 
 def _plain(value: Any) -> Any:
-    """Write what is no finite number as unknown: JSON has no other word for it."""
+    """Write what is no finite number as unknown, which is all JSON has, and -0 as the 0 it is."""
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return value + 0.0 if math.isfinite(value) else None
     return value
 
 

@@ -32,8 +32,9 @@ from pipelines.intake.kinds import RAW_TABLES
 class RefreshReport:
     """What one refresh read, computed and published.
 
-    ``outcome`` is published, kept (older than CURRENT), held, rejected (a check failed),
-    unchanged (this very snapshot stands already) or empty (no line was ever read).
+    ``outcome`` is published, kept (older than CURRENT), held (by a person, or by a check for one),
+    rejected (a check failed), unchanged (this very snapshot stands already) or empty (no line was
+    ever read).
     """
 
     outcome: str = "empty"
@@ -182,6 +183,8 @@ class Refresh:
             self.report.outcome = "held"
         elif self._is_older(plan):
             self.report.outcome = "kept"
+        elif self.store.held_by(name):
+            self.report.outcome = "held"
         else:
             self.listen(Event("publish.before_current", table=name))
             # Not the run's start: history must not say that it was known before it was.

@@ -1,7 +1,7 @@
 -- What the next snapshot remembers of this one: the size and label that acted, and when each input was last known.
 -- Grain: symbol
 -- Units: size_factor a factor of the target, _bps basis points, _ratio shares 0 to 1, _ms epoch milliseconds
--- Source: feat_symbol__scores, feat_symbol__sizing, feat_router__policies, feat_symbol__atr_regime, previous_memory
+-- Source: feat_symbol__scores, feat_symbol__sizing, feat_router__policies, previous_memory
 -- Params: as_of_ms, memory_ms
 WITH remembered AS (
     SELECT
