@@ -12,6 +12,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from tests.independent import ALL, FILLS, Row, epoch_ms, in_window
 
