@@ -16,8 +16,10 @@ TABLE = "feat_router__policies"
 AS_OF = T + D
 WEEK = 7 * D
 QUALITIES = ("broken", "degraded", "unknown", "ok", "good")  # from the tightest to the loosest
-SCORES = ("maker_fill_ratio", "maker_known_n", "fallback_ratio", "fallback_known_n")
-SCORES += ("slip_bps_q50", "slip_n")
+SCORES = (
+    "maker_fill_ratio", "maker_known_n", "fallback_ratio", "fallback_known_n", "slip_bps_q50",
+    "slip_n",
+)  # fmt: skip
 # Neither good nor bad, with samples enough for either.
 PLAIN: Row = {"maker_fill_ratio": 0.5, "maker_known_n": 20, "fallback_ratio": 0.5}
 PLAIN |= {"fallback_known_n": 20, "slip_bps_q50": 6.0, "slip_n": 20}
@@ -309,7 +311,8 @@ def test_the_regime_that_acts(
 
 def fills(symbol: str = "S0") -> list[Row]:
     """Return 3 confirmed maker fills and 2 unconfirmed taker fills after a fallback."""
-    usual = {"symbol": symbol, "started_maker": True, "used_fallback": False, "slippage_bps": 1.0}
+    usual: Row = {"symbol": symbol, "started_maker": True, "used_fallback": False}
+    usual |= {"slippage_bps": 1.0}
     sure = [outcome(is_confirmed=True, is_maker=True, **usual).values for _ in range(3)]
     usual |= {"used_fallback": True, "slippage_bps": 9.0}
     return [*sure, *(outcome(is_confirmed=False, is_maker=False, **usual).values for _ in range(2))]

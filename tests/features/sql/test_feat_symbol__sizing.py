@@ -18,10 +18,10 @@ TABLE = "feat_symbol__sizing"
 AS_OF = T + D
 WEEK = 7 * D
 # Where each named input stands; before_* are columns of previous_memory.
-SCORES = ("round_trip_n", "size_factor", "sharpe", "atr_ratio", "maker_fill_ratio")
-SCORES += ("fallback_ratio", "slip_bps_q50", "dd_pct", "fee_bps", "model")
-BEFORE = ("size_factor", "sharpe_at_ms", "atr_at_ms", "maker_at_ms", "fallback_at_ms")
-BEFORE += ("slip_at_ms", "dd_at_ms", "fee_at_ms", "vol_at_ms", "decided_ms")
+SCORES = (
+    "round_trip_n", "size_factor", "sharpe", "atr_ratio", "maker_fill_ratio", "fallback_ratio",
+    "slip_bps_q50", "dd_pct", "fee_bps", "model",
+)  # fmt: skip
 # Enough evidence, every factor 1 but the score's: the product is what a test says.
 NEUTRAL_SHARPE = -1 + 4 * 0.75 / 1.75  # its multiplier is 1
 EVIDENT: Row = {"round_trip_n": 30, "sharpe_lo90": 0.5, "sharpe": NEUTRAL_SHARPE}
