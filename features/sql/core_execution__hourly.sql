@@ -52,7 +52,8 @@ traded AS (
         COUNT(slip_bps) AS slip_n,
         SUM(CAST(slip_bps AS DECIMAL(38, 15))) AS slip_bps,
         SUM(CAST(slip_bps * slip_bps AS DECIMAL(38, 15))) AS slip_sq,
-        SUM(CAST(GREATEST(LEAST(slip_bps, $winsor_bps), -$winsor_bps) AS DECIMAL(38, 15))) AS slip_winsored_bps,
+        SUM(CAST(GREATEST(LEAST(slip_bps, $winsor_bps), -$winsor_bps) AS DECIMAL(38, 15)))
+            FILTER (slip_bps IS NOT NULL) AS slip_winsored_bps,
         COUNT(*) FILTER (suspect_reason IS NOT NULL) AS suspect_n,
         COUNT(*) FILTER (is_slippage_different) AS slip_different_n,
         COUNT(is_maker) FILTER (is_fill) AS maker_known_n,
@@ -187,7 +188,7 @@ SELECT
     CAST(COALESCE(t.close_n, 0) AS BIGINT) AS close_n, -- closes
     CAST(COALESCE(t.dust_n, 0) AS BIGINT) AS dust_n, -- rows that closed less than the dust limit
     CAST(t.pnl_usd AS DOUBLE) AS pnl_usd, -- sum of realised PnL, USD
-    CAST(t.pnl_attempts_usd AS DOUBLE) AS pnl_attempts_usd, -- the same of closes that belong to an attempt
+    CAST(t.pnl_attempts_usd AS DOUBLE) AS pnl_attempts_usd, -- of closes that belong to an attempt, USD
     CAST(COALESCE(t.pnl_known_n, 0) AS BIGINT) AS pnl_known_n, -- orders with closes whose PnL is known
     CAST(t.pnl_sq AS DOUBLE) AS pnl_sq, -- sum of squared PnL
     CAST(t.notional_usd AS DOUBLE) AS notional_usd, -- sum of filled notional, of lone closes the closed one, USD

@@ -12,7 +12,7 @@ WITH symbols AS (
 fees AS (
     SELECT
         symbol,
-        SUM(priced_fees_n) AS fee_n,
+        CAST(SUM(priced_fees_n) AS BIGINT) AS fee_n,
         1e4 * CAST(SUM(CAST(priced_fees_usd AS DECIMAL(38, 15))) AS DOUBLE)
             / NULLIF(CAST(SUM(CAST(priced_notional_usd AS DECIMAL(38, 15))) AS DOUBLE), 0e0) AS fee_bps,
     FROM core_window__hourly

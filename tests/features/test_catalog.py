@@ -159,6 +159,7 @@ def test_stored_inputs_follow_what_a_build_sets_up() -> None:
     raw = list(RAW_TABLES)
     assert catalog.stored_inputs("feat_ops__source_freshness", raw) == tuple(sorted(raw))
     assert set(catalog.stored_inputs("feat_symbol__performance", raw)) == {
+        "core_execution__hourly",
         "core_execution__outcomes",
         "raw_orders__attempts",
     }
