@@ -32,11 +32,14 @@ _SET_UP: dict[str, Callable[[Collection[str]], tuple[str, ...]]] = {
 _BUILD_COLUMNS: dict[str, tuple[str, ...]] = {
     "raw_sources": (
         "source",
+        "source_id",
         "symbol",
+        "is_recent",
+        "n",
+        "rejected_n",
+        "first_ms",
         "event_ms",
         "ingested_ms",
-        "reject_reason",
-        "source_id",
         "line_offset",
     ),
     "spoken_hours": ("environment", "account", "hour_n"),

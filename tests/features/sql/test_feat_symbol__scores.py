@@ -9,7 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features import params
-from tests.features.sql.literal import D, Line, Row, T, features, features_of, hourly, order, outcome
+from tests.features.sql.literal import (
+    D,
+    Line,
+    Row,
+    T,
+    features,
+    features_of,
+    hourly,
+    order,
+    outcome,
+)
 
 Con = duckdb.DuckDBPyConnection
 
