@@ -83,7 +83,8 @@ def _hours(
     if lake is not None and facts is not None and facts.is_worth(files):
         chosen = overlapping(files, "event_ms", [(window_ms[0], window_ms[1] + 1)])
         schema = pa.schema(lake.open(name).schema().to_arrow())
-        return union(facts.of(con, _HOURS, schema, chosen), "*")
+        if chosen:
+            return union(facts.of(con, _HOURS, schema, chosen), "*")
     since_ms, as_of_ms = window_ms
     within = f"(event_ms > {since_ms} AND event_ms <= {as_of_ms}) OR event_ms IS NULL"
     return _HOURS.sql.replace("file_rows", f"(FROM {name} WHERE {within})")

@@ -688,17 +688,18 @@ def _drawdowns(
     """
     if not equity_usd:
         return None, None
-    moves = [
-        (row[time], row["attempt_id"], turn, sign * row[money])
-        for row in rows
-        for turn, (time, sign, money) in enumerate(
-            [("event_ms", -1, "fees_usd"), ("close_ms", 1, "realized_pnl_usd")]
-        )
-        if row[money] is not None and row[time] >= day_start
-    ]
+    moves: dict[tuple[int, str], float] = {}
+    for row in rows:
+        for time, sign, money in (
+            ("event_ms", -1, "fees_usd"),
+            ("close_ms", 1, "realized_pnl_usd"),
+        ):
+            if row[money] is not None and row[time] >= day_start:
+                at = row[time], row["attempt_id"]
+                moves[at] = moves.get(at, 0.0) + sign * row[money]
     total = peak = deepest = 0.0
-    for *_, moved in sorted(moves):
-        total += moved
+    for at in sorted(moves):
+        total += moves[at]
         peak = max(peak, total)
         deepest = min(deepest, total - peak)
     return 100 * (total - peak) / equity_usd, 100 * deepest / equity_usd

@@ -162,7 +162,6 @@ moves AS (
         symbol,
         close_ms AS at_ms,
         attempt_id,
-        1 AS turn_n,
         CAST(realized_pnl_usd AS DECIMAL(38, 15)) AS net_usd,
     FROM core_window__outcomes
     WHERE event_ms >= ($as_of_ms - 1) // 86400000 * 86400000 - 86400000
@@ -173,7 +172,6 @@ moves AS (
         symbol,
         event_ms AS at_ms,
         attempt_id,
-        0 AS turn_n,
         -CAST(fees_usd AS DECIMAL(38, 15)) AS net_usd,
     FROM core_window__outcomes
     WHERE event_ms >= ($as_of_ms - 1) // 86400000 * 86400000
@@ -185,27 +183,26 @@ today AS (
     SELECT
         symbol,
         at_ms,
-        turn_n,
         attempt_id,
-        SUM(net_usd) OVER (
+        SUM(SUM(net_usd)) OVER (
             PARTITION BY symbol
-            ORDER BY at_ms, attempt_id, turn_n
+            ORDER BY at_ms, attempt_id
             ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
         ) AS net_usd,
     FROM moves
+    GROUP BY symbol, at_ms, attempt_id
 ),
 
 falls AS (
     SELECT
         symbol,
         at_ms,
-        turn_n,
         attempt_id,
         CAST(
             net_usd - GREATEST(
                 MAX(net_usd) OVER (
                     PARTITION BY symbol
-                    ORDER BY at_ms, attempt_id, turn_n
+                    ORDER BY at_ms, attempt_id
                     ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
                 ),
                 CAST(0 AS DECIMAL(38, 15))
@@ -217,7 +214,7 @@ falls AS (
 drawdowns AS (
     SELECT
         symbol,
-        arg_max(fall_usd, (at_ms, attempt_id, turn_n)) AS last_fall_usd,
+        arg_max(fall_usd, (at_ms, attempt_id)) AS last_fall_usd,
         MIN(fall_usd) AS deepest_fall_usd,
     FROM falls
     GROUP BY symbol
