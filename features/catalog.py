@@ -47,6 +47,12 @@ _BUILD_COLUMNS: dict[str, tuple[str, ...]] = {
     "source_rules": ("source", "required", "max_silence_s"),
     "param_knots": ("param", "x", "y"),
 }
+# Columns that a build sums: the raw columns they are made of.
+_MADE_OF = {
+    ("raw_sources", "is_recent"): "event_ms",
+    ("raw_sources", "first_ms"): "event_ms",
+    ("raw_sources", "rejected_n"): "reject_reason",
+}
 _PARAM = re.compile(r"\$([a-z_0-9]+)")
 # Parsing every file takes longer than a refresh with nothing to do; a test holds the two together.
 _READ = re.compile(r"(?<!DISTINCT )\b(?:FROM|JOIN)\s+([a-z_]\w*)\b(?!\s*\()")
@@ -188,6 +194,7 @@ def _lineage(name: str, raw: tuple[tuple[str, tuple[str, ...]], ...]) -> Lineage
         for table, origin in _origins(scope, column, seen):
             if table in _SET_UP:
                 behind = _SET_UP[table](known)
+                origin = _MADE_OF.get((table, origin), origin)
                 pairs.update((t, origin) for t in behind if origin in columns[t])
             elif table.startswith("core_window__"):
                 pairs.update(_lineage(table, raw).get(origin, ()))
@@ -208,6 +215,8 @@ def _origins(
     seen[key] = frozenset()  # ends a recursive CTE
     pairs: set[Column] = set()
     query = scope.expression
+    if isinstance(query, exp.Values):
+        return seen[key]  # literals come from no column
     assert isinstance(query, exp.Query)
     if scope.set_operation_scopes:
         position = query.named_selects.index(column)

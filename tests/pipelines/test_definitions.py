@@ -144,7 +144,7 @@ def test_every_column_that_does_not_only_count_has_an_origin() -> None:
         # through the window view, whose CASE reads close_ms as well
         (
             "feat_symbol__performance",
-            "realized_pnl_usd",
+            "return_mean",
             {
                 ("core_execution__outcomes", "realized_pnl_usd"),
                 ("core_execution__outcomes", "close_ms"),
