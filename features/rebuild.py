@@ -188,7 +188,8 @@ def _rebuild_table(
         named = ", ".join(engine.literal(part) for part in sorted(batch.replaced)) or "''"
         listen(Event("core.before_commit", table=table.name))
         schema = pa.schema(target.schema().to_arrow())
-        lake.replace(target, rows.cast(schema).to_reader(), f"part IN ({named})", marks)
+        rows = rows.select(schema.names).cast(schema)  # newer columns stand last in the table
+        lake.replace(target, rows.to_reader(), f"part IN ({named})", marks)
         target.update_incremental()
         listen(Event("core.committed", table=table.name, done=1))
         written = len(set(batch.hours.values()))
