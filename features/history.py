@@ -20,7 +20,7 @@ from features.lake import Lake, LakeTable, overlapping
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["HistoryError", "append", "get_historical_features"]
+__all__ = ["HistoryError", "append", "get_historical_features", "symbols"]
 
 _ANSWER = ("snapshot_id", "as_of_ms", "available_ms", "age_ms", "availability", "status")
 _HEAD = ("publication_n", "availability", "snapshot_id", "as_of_ms", "available_ms")
@@ -137,6 +137,28 @@ def get_historical_features(
     import polars
 
     return polars.DataFrame(rows)
+
+
+def symbols(lake_root: Path, *, snapshot_id: str, available_ms: int) -> list[str]:
+    """Return the symbols with a row in any feature table of one publication, sorted."""
+    lake = Lake(lake_root)
+    if not lake.exists(TABLE):
+        return []
+    table = lake.open(TABLE)
+    span = (available_ms, available_ms + 1)
+    columns = ["snapshot_id", "available_ms", "symbol"]
+    scans = [
+        _scan(table, feat.name, columns, span)
+        for feat in catalog.layer("feat")
+        if "symbol" in feat.grain
+    ]
+    with duckdb.connect(":memory:") as con:
+        rows = con.sql(
+            f"SELECT DISTINCT symbol FROM ({' UNION ALL '.join(scans)})"
+            " WHERE snapshot_id = $snapshot_id AND available_ms = $available_ms ORDER BY symbol",
+            params={"snapshot_id": snapshot_id, "available_ms": available_ms},
+        ).fetchall()
+    return [symbol for (symbol,) in rows]
 
 
 def _plan(

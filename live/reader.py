@@ -137,7 +137,7 @@ class SnapshotReader:
             generation.as_of_ms,
             age_s,
             not 0.0 <= age_s <= self._max_age_s,
-            self._is_reduce_only(age_s),
+            is_reduce_only(age_s, self._max_age_s),
             self.problem,
         )
 
@@ -167,7 +167,7 @@ class SnapshotReader:
         return Reading(
             symbol,
             status,
-            self._is_reduce_only(age_s),
+            is_reduce_only(age_s, self._max_age_s),
             record.snapshot_id,
             record.as_of_ms,
             age_s,
@@ -187,7 +187,7 @@ class SnapshotReader:
         return Reading(
             symbol,
             "unknown",
-            self._is_reduce_only(age_s),
+            is_reduce_only(age_s, self._max_age_s),
             generation.snapshot_id,
             generation.as_of_ms,
             age_s,
@@ -211,9 +211,6 @@ class SnapshotReader:
             except DamagedError:
                 pass  # what was served stands in memory
         return self._good.get(symbol)
-
-    def _is_reduce_only(self, age_s: float) -> bool:
-        return not abs(age_s) <= REDUCE_ONLY_AFTER * self._max_age_s
 
     # -- a new snapshot --------------------------------------------------------------------------
 
@@ -272,6 +269,11 @@ class SnapshotReader:
             self._on_event(ReaderEvent(name, self._state.generation.snapshot_id or None, detail))
         except Exception:
             _log.exception("on_event failed at %s", name)  # an observer never stops an order
+
+
+def is_reduce_only(age_s: float, max_age_s: float) -> bool:
+    """Tell whether a snapshot is so old, or so far from the future, that nothing may be opened."""
+    return not abs(age_s) <= REDUCE_ONLY_AFTER * max_age_s
 
 
 def _cautious(generation: Generation, symbol: str, entry: Entry, good: Entry | None) -> Acting:
