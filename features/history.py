@@ -242,7 +242,7 @@ def _join(
     with duckdb.connect(":memory:") as con:
         con.execute("SET TimeZone = 'UTC'")
         con.register("entities", entities)
-        con.execute(f"CREATE TEMP VIEW publications AS {_scan(table, PUBLICATIONS, _HEAD)}")
+        con.execute(f"CREATE TEMP TABLE publications AS {_scan(table, PUBLICATIONS, _HEAD)}")
         con.execute(_KNOWN, {"simulated": simulated, "max_age_ms": limit})
         span = con.sql(
             "SELECT MIN(available_ms), MAX(available_ms) + 1 FROM known WHERE is_fresh"

@@ -188,14 +188,13 @@ def own_values(values: dict[str, Any]) -> Acting:
 
 
 def inputs(values: dict[str, Any]) -> set[str]:
-    """Name what size, offset and policy were computed from."""
-    found = set()
+    """Name what size, offset and policy were computed from; a part by its columns alone."""
+    found = {name for name in ("offsets_bps", "hourly") if values[name] is not None}
     for path in NULLABLE:
         part, _, column = path.partition(".")
-        held = values[part] and (values[part].get(column) if column else values[part])
-        if held is not None and path != "policy.maker_first":  # None leaves it to the strategy
+        if column and values[part] and values[part].get(column) is not None:
             found.add(path)
-    return found - {"risk"}  # shown, not traded on
+    return found - {"policy.maker_first"}  # None leaves it to the strategy
 
 
 def require_sound(
