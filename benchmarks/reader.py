@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     """Measure and print; returns the process's exit code."""
     args = _arguments(argv)
     if args.quick:
-        args.symbols, args.rounds, args.seconds, args.log_lines = 50, 1, 2, 500
+        args.symbols, args.rounds, args.seconds, args.log_lines = 20, 1, 1, 200
     if args.publish:
         _publish(args.publish, args.symbols, args.seconds)
         return 0
@@ -303,8 +303,8 @@ def open_loop(home: Path, symbols: list[str], rounds: int, seconds: int) -> None
             flush=True,
         )
     more = [_at(s["late"], 99) - _at(r["late"], 99) for r, s in rows]
-    cpu = [_at(_queued(s["cpu"]), 99) - _at(_queued(r["cpu"]), 99) for r, s in rows]
-    worst = statistics.median(max(_queued(s["cpu"])) for _, s in rows)
+    cpu = [_at(queued(s["cpu"]), 99) - _at(queued(r["cpu"]), 99) for r, s in rows]
+    worst = statistics.median(max(queued(s["cpu"])) for _, s in rows)
     closed = statistics.median(_at(s["cpu"], 99) for _, s in rows)
     print(
         f"  p99 above rest: {min(more):,.1f} at least,"
@@ -316,7 +316,7 @@ def open_loop(home: Path, symbols: list[str], rounds: int, seconds: int) -> None
     )
 
 
-def _queued(service: list[float]) -> list[float]:
+def queued(service: list[float]) -> list[float]:
     """Return how late each read is when these times of service queue up at the clock's beats."""
     free, late = 0.0, []
     for beat, took in enumerate(service):
