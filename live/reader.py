@@ -229,8 +229,8 @@ class SnapshotReader:
             return  # another thread was faster
         self._state = after
         older = after.generation.previous
-        if older is not None and after is not before:
-            older.previous = None  # one step back is enough
+        if older is not None and after.generation is not before.generation:
+            older.retire()
         self._tell(before, after)
 
     def _look(self, before: _State) -> _State:
