@@ -103,7 +103,12 @@ def publish_one(root: Path, serial: int, damage: str | None, chance: random.Rand
     draft.rename(root / name)
     named = {"current is nothing": f"{serial:08d}-gone", "current is empty": ""}
     files.name_current(root, named.get(damage or "", name) + "\n")
-    if damage == "truncated after":
+    if damage == "current is nothing":
+        before = sorted(root.glob("[0-9]*"))[:-1][-1:]
+        if before and before[0].name.endswith("-good"):
+            time.sleep(EVERY_S)  # somebody mends it by hand once readers have met it
+            files.name_current(root, before[0].name + "\n")
+    elif damage == "truncated after":
         os.truncate(root / name / "live.jsonl", chance.randrange(len(data)))
     elif damage == "removed after":
         shutil.rmtree(root / name)
