@@ -109,10 +109,12 @@ def side_by_side(home: Path, path: Path, symbols: list[str], args: argparse.Name
             read(symbol)
         ways["SnapshotReader"] = _timed(read, symbols, many)
         ways["two looks at the clock, nothing between"] = _timed(lambda symbol: None, symbols, many)
-        try:
-            _add_rivals(ways, stack, home, records, args, few)
-        except LeftOutError as error:
-            print(f"  left out: Feast and Redis: {error}", flush=True)
+        for name, add in (("Feast", _add_feast), ("Redis", _add_redis)):
+            try:
+                python = environment(args.cache, is_made=not args.quick)
+                ways |= add(python, stack, home, records, few)
+            except LeftOutError as error:
+                print(f"  left out: {name}: {error}", flush=True)
         database = _database(home / "features.duckdb", records)
         con = stack.enter_context(duckdb.connect(str(database), read_only=True))
         con.execute("SET threads = 1")  # a second one only makes so small a query wait
@@ -124,35 +126,42 @@ def side_by_side(home: Path, path: Path, symbols: list[str], args: argparse.Name
         )
         found: Answers = {name: [] for name in ways}
         for _ in range(args.rounds):
-            for name, measure in ways.items():
-                found[name].append(measure())
+            for name, measure in list(ways.items()):
+                try:
+                    found[name].append(measure())
+                except LeftOutError as error:
+                    print(f"  left out: {name}: {error}", flush=True)
+                    del ways[name], found[name]
     _print_answers(found)
 
 
-def _add_rivals(
-    ways: dict[str, Callable[[], dict[str, Any]]],
-    stack: ExitStack,
-    home: Path,
-    records: Path,
-    args: argparse.Namespace,
-    few: int,
-) -> None:
-    python = environment(args.cache, is_made=not args.quick)
+def _add_feast(
+    python: Path, stack: ExitStack, home: Path, records: Path, few: int
+) -> dict[str, Callable[[], dict[str, Any]]]:
     folder = home / "feast"
     folder.mkdir()
     feast = Rival(python, "feast_online", folder=str(folder), records=str(records))
     stack.callback(feast.stop)
-    wide = f"Feast, SQLite online store, {feast.about['features']} features"
-    ways["Feast, SQLite online store, the record as one text"] = lambda: feast.ask(
-        what="whole", count=few
-    )
-    ways[wide] = lambda: feast.ask(what="wide", count=max(few // 10, 10))
+    store = "Feast, SQLite online store"
+    return {
+        f"{store}, the record as one text": lambda: feast.ask(what="whole", count=few),
+        f"{store}, {feast.about['features']} features": lambda: feast.ask(
+            what="wide", count=max(few // 10, 10)
+        ),
+    }
+
+
+def _add_redis(
+    python: Path, stack: ExitStack, home: Path, records: Path, few: int
+) -> dict[str, Callable[[], dict[str, Any]]]:
     port = stack.enter_context(redis_server(home))
     redis = Rival(python, "redis", port=port, records=str(records))
     stack.callback(redis.stop)
-    version = f"Redis {redis.about['version']} on loopback"
-    ways[f"{version}, bytes only"] = lambda: redis.ask(what="bytes", count=few * 4)
-    ways[f"{version}, decoded by json"] = lambda: redis.ask(what="decoded", count=few * 4)
+    server = f"Redis {redis.about['version']} on loopback"
+    return {
+        f"{server}, bytes only": lambda: redis.ask(what="bytes", count=few * 4),
+        f"{server}, decoded by json": lambda: redis.ask(what="decoded", count=few * 4),
+    }
 
 
 def _timed(

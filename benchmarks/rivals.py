@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 # Feast pins what it likes: never in the project's own environment or lock.
 REQUIREMENTS = ("feast[duckdb]==0.67.0", "redis==8.1.0")
@@ -64,9 +64,11 @@ class Rival:
     """A child process that holds one competitor and answers a line of JSON with another."""
 
     def __init__(self, python: Path, name: str, **choice: Any) -> None:
+        # A pipe that nobody reads would fill and stop it; closed by stop().
+        self.said = tempfile.TemporaryFile()  # noqa: SIM115
         self.process = subprocess.Popen(
             [str(python), "-W", "ignore", str(_CHILD), name, json.dumps(choice)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.said, text=True,
             env={**os.environ, "FEAST_USAGE": "False", "PYTHONDONTWRITEBYTECODE": "1"},
         )  # fmt: skip
         self.name = name
@@ -93,9 +95,7 @@ class Rival:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            assert self.process.stderr is not None
-            words = self.process.stderr.read().strip().splitlines() or ["no word of it"]
-            raise LeftOutError(f"{self.name} ended: {words[-1]}")
+            raise LeftOutError(f"{self.name} ended: {_last_line(self.said)}")
         found: dict[str, Any] = json.loads(line)
         return found
 
@@ -103,6 +103,7 @@ class Rival:
         """End the child."""
         self.process.kill()
         self.process.communicate()
+        self.said.close()
 
 
 @contextmanager
@@ -124,14 +125,17 @@ def redis_server(folder: Path) -> Iterator[int]:
             until = time.monotonic() + _START_S
             while not _answers(port):
                 if process.poll() is not None or time.monotonic() > until:
-                    said.seek(0)
-                    last = (said.read().decode(errors="replace").splitlines() or ["nothing"])[-1]
-                    raise LeftOutError(f"redis-server did not start: {last}")
+                    raise LeftOutError(f"redis-server did not start: {_last_line(said)}")
                 time.sleep(0.02)
             yield port
         finally:
             process.terminate()
             process.wait()
+
+
+def _last_line(said: IO[bytes]) -> str:
+    said.seek(0)
+    return (said.read().decode(errors="replace").strip().splitlines() or ["without a word"])[-1]
 
 
 def _answers(port: int) -> bool:
