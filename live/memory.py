@@ -65,6 +65,9 @@ class Memory:
             entry = generation.entry(symbol)
         except DamagedError:
             return None, None
-        if entry is not None:
-            self.keep(symbol, entry, careful(entry.acting, None))
+        if entry is not None:  # another thread may just have read something newer
+            acting = entry.acting if entry.is_enough else careful(entry.acting, None)
+            self._last.setdefault(symbol, msgspec.structs.replace(entry, acting=acting))
+            if entry.is_enough:
+                self._good.setdefault(symbol, entry)
         return self._good.get(symbol), self._last.get(symbol)
