@@ -187,10 +187,10 @@ class Watcher:
 def read(root: Path, reads: int, seconds: float, snapshots: int, threads: int) -> dict[str, object]:
     """Read with one reader in some threads; returns what was met and every failure.
 
-    On a machine that others keep busy so many snapshots take longer, up to ten times ``seconds``.
+    On a machine that others keep busy so many snapshots take longer, up to five times ``seconds``.
     """
     until = time.monotonic() + seconds
-    at_last = until + 9 * seconds
+    at_last = until + 4 * seconds
     said: Counter[str] = Counter()
 
     def listen(event: ReaderEvent) -> None:
