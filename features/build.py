@@ -6,7 +6,7 @@ Put here: setting up what the SQL reads, running tables and checks in order. Kee
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.metadata import version
@@ -269,13 +269,15 @@ def run_checks(
     """
     scope = _scope(con, plan)
     changes = None if proofs is None else proofs.changes(scope)
+    if changes is None:
+        _window_views(con, lake, plan, plan.inputs)
     results = []
     for check in sorted(catalog.checks().values(), key=lambda check: check.narrows):
         if changes is not None and check.narrows:
             narrow(con, lake, scope, changes, check.narrows)
         results.append(_run_check(con, check, bound_values(plan)))
     if changes is not None:
-        _window_views(con, lake, plan)
+        _window_views(con, lake, plan, _read_by_tables())
         _hourly_view(con)
     if proofs is not None and not any(result.is_failed for result in results):
         proofs.save(scope)
@@ -327,16 +329,15 @@ def set_up(
     con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan, facts: FileFacts | None = None
 ) -> None:
     """Create everything that feature tables and checks read beside each other."""
-    _window_views(con, lake, plan)
-    raw = {name: i.files for name, i in plan.inputs.items() if name.startswith("raw_")}
+    _window_views(con, lake, plan, _read_by_tables())
+    raw = {name: i for name, i in plan.inputs.items() if name.startswith("raw_")}
     source_tables(
         con,
         plan.freshness,
-        raw,
+        {name: lake.open(name, source.version) for name, source in raw.items()},
         plan.as_of_ms,
         plan.as_of_ms - plan.window_ms,
-        lake=lake,
-        facts=facts,
+        facts,
     )
     param_knots(con, plan)
     previous_memory(con, plan)
@@ -345,7 +346,7 @@ def set_up(
     con.execute(f"CREATE OR REPLACE TEMP VIEW {view.name} AS {engine.inline(view.sql, values)}")
     _cut_views(con, lake, plan, _cut_hours(con, plan), facts)
     _edge_hours(con, plan, values)
-    _window_views(con, lake, plan)
+    _window_views(con, lake, plan, _read_by_tables())
     text = engine.inline(catalog.tables()["core_window__hourly"].sql, values)
     con.execute(f"CREATE OR REPLACE TEMP TABLE window_hours AS {text}")
     _hourly_view(con)
@@ -355,10 +356,25 @@ def _hourly_view(con: duckdb.DuckDBPyConnection) -> None:
     con.execute("CREATE OR REPLACE TEMP VIEW core_window__hourly AS FROM window_hours")
 
 
-def _window_views(con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan) -> None:
-    """Create a view over the rows of every input that the window may need."""
+def _read_by_tables() -> set[str]:
+    """Return what tables and checks read, less what only the narrowing checks do.
+
+    Creating a view opens each of its files: one that nobody asks for costs seconds.
+    """
+    stored = {"core_execution__outcomes", "core_execution__hourly"}  # rebuild.py sets theirs up
+    tables = [table for table in catalog.tables().values() if table.name not in stored]
+    checks = [check for check in catalog.checks().values() if not check.narrows]
+    return stored.union(*(table.inputs for table in tables), *(check.inputs for check in checks))
+
+
+def _window_views(
+    con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan, names: Collection[str]
+) -> None:
+    """Create a view over the rows that the window may need of each of these inputs."""
     end_ms = plan.as_of_ms + DAY_MS + AHEAD_MS
     for name, source in plan.inputs.items():
+        if name not in names:
+            continue
         table = lake.open(name, source.version)
         is_bars = name == "raw_market__bars"
         first_ms = plan.bars_from_ms if is_bars else plan.as_of_ms - plan.window_ms - DAY_MS

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import duckdb
 import pyarrow as pa
+from deltalake import DeltaTable
 
 from features.engines import duckdb as engine
 from features.file_facts import Fact, FileFacts, union
-from features.lake import DataFile, Lake, overlapping
+from features.lake import data_files, overlapping
 from features.rebuild import DAY_MS, HOUR_MS
 from features.settings import Freshness
 
@@ -34,17 +35,16 @@ _HOURS = Fact(
 def source_tables(
     con: duckdb.DuckDBPyConnection,
     rules: Mapping[str, Freshness],
-    inputs: Mapping[str, Sequence[DataFile]],
+    tables: Mapping[str, DeltaTable | None],
     as_of_ms: int,
     since_ms: int,
-    *,
-    lake: Lake | None = None,
     facts: FileFacts | None = None,
 ) -> None:
-    """Create raw_sources, the sums of every raw table that ``inputs`` names, and source_rules.
+    """Create raw_sources, the sums of the lines of raw tables, and source_rules.
 
     Sums are of lines after ``since_ms`` up to ``as_of_ms``: files may hold later rows or not, and
-    that must not show. With ``lake`` and ``facts``, whole hours come from facts of the files.
+    that must not show. ``None`` for a table takes the relation of its name as it stands. With
+    ``facts``, whole hours of large tables come from facts of their files.
     """
     recent_ms = as_of_ms - DAY_MS
     cuts = sorted({cut // HOUR_MS * HOUR_MS for cut in (since_ms + 1, recent_ms + 1, as_of_ms + 1)})
@@ -55,39 +55,47 @@ def source_tables(
         " event_ms BIGINT, ingested_ms BIGINT, line_offset BIGINT)"
     )
     columns = "source_id, symbol, is_recent, n, rejected_n, first_ms, event_ms, ingested_ms"
-    for name, files in inputs.items():
-        known = _hours(con, name, files, (since_ms, as_of_ms), lake, facts)
+    for name, table in tables.items():
+        lines, hours = name, None
+        if table is not None:
+            lines, hours = _lines(con, name, table, (since_ms, as_of_ms), cuts, facts)
+        within = f"event_ms > {since_ms} AND event_ms <= {as_of_ms}"
+        if hours is None:
+            rows = f"(FROM {lines} WHERE ({within}) OR event_ms IS NULL)"
+            hours = _HOURS.sql.replace("file_rows", rows)
         con.execute(
             f"INSERT INTO raw_sources SELECT {engine.literal(name)}, {columns}, line_offset FROM ("
-            f" SELECT *, hour_ms > {recent_ms} AS is_recent FROM ({known})"
+            f" SELECT *, hour_ms > {recent_ms} AS is_recent FROM ({hours})"
             f" WHERE hour_ms IS NULL OR (hour_ms > {since_ms} AND hour_ms < {as_of_ms}"
             f"   AND hour_ms NOT IN ({listed}))"
             " UNION ALL BY NAME"  # hours that a limit cuts, from the lines themselves
-            f" SELECT source_id, symbol, event_ms > {recent_ms} AS is_recent, {_SUMS} FROM {name}"
-            f" WHERE event_ms > {since_ms} AND event_ms <= {as_of_ms}"
-            f"   AND event_ms // {HOUR_MS} * {HOUR_MS} IN ({listed})"
+            f" SELECT source_id, symbol, event_ms > {recent_ms} AS is_recent, {_SUMS} FROM {lines}"
+            f" WHERE {within} AND event_ms // {HOUR_MS} * {HOUR_MS} IN ({listed})"
             f" GROUP BY {_KEYS}, is_recent)"
         )
     _rules_table(con, rules)
 
 
-def _hours(
+def _lines(
     con: duckdb.DuckDBPyConnection,
     name: str,
-    files: Sequence[DataFile],
+    table: DeltaTable,
     window_ms: tuple[int, int],
-    lake: Lake | None,
+    cuts: Sequence[int],
     facts: FileFacts | None,
-) -> str:
-    """Write the SELECT over the sums of a raw table by hour."""
-    if lake is not None and facts is not None and facts.is_worth(files):
-        chosen = overlapping(files, "event_ms", [(window_ms[0], window_ms[1] + 1)])
-        schema = pa.schema(lake.open(name).schema().to_arrow())
-        if chosen:
-            return union(facts.of(con, _HOURS, schema, chosen), "*")
-    since_ms, as_of_ms = window_ms
-    within = f"(event_ms > {since_ms} AND event_ms <= {as_of_ms}) OR event_ms IS NULL"
-    return _HOURS.sql.replace("file_rows", f"(FROM {name} WHERE {within})")
+) -> tuple[str, str | None]:
+    """Create a view over a table's lines; return its name and a SELECT of their sums by hour.
+
+    With sums the view holds no more files than the hours that are cut; else there are none.
+    """
+    files = overlapping(data_files(table), "event_ms", [(window_ms[0], window_ms[1] + 1)])
+    hours = None
+    if facts is not None and files and facts.is_worth(files):
+        schema = pa.schema(table.schema().to_arrow())
+        hours = union(facts.of(con, _HOURS, schema, files), "*")
+        files = overlapping(files, "event_ms", [(cut, cut + HOUR_MS) for cut in cuts])
+    engine.create_view(con, f"lines_{name}", table, files=files)
+    return f"lines_{name}", hours
 
 
 def _rules_table(con: duckdb.DuckDBPyConnection, rules: Mapping[str, Freshness]) -> None:

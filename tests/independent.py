@@ -688,15 +688,14 @@ def _drawdowns(
     """
     if not equity_usd:
         return None, None
-    moves: dict[tuple[int, str], float] = {}
+    moves: dict[int, float] = {}
     for row in rows:
         for time, sign, money in (
             ("event_ms", -1, "fees_usd"),
             ("close_ms", 1, "realized_pnl_usd"),
         ):
             if row[money] is not None and row[time] >= day_start:
-                at = row[time], row["attempt_id"]
-                moves[at] = moves.get(at, 0.0) + sign * row[money]
+                moves[row[time]] = moves.get(row[time], 0.0) + sign * row[money]
     total = peak = deepest = 0.0
     for at in sorted(moves):
         total += moves[at]

@@ -8,7 +8,6 @@ WITH close_rows AS NOT MATERIALIZED (
         account,
         symbol,
         position_side,
-        attempt_id,
         event_ms,
         close_ms,
         position_size_after,
@@ -18,7 +17,8 @@ WITH close_rows AS NOT MATERIALIZED (
     WHERE close_n > 0
 ),
 
--- A round trip ends with the close after which the position is flat.
+-- A round trip ends with the close after which the position is flat. Of closes at one time the larger position came
+-- first; closes that also agree in what they earned may change places.
 closes AS (
     SELECT
         account,
@@ -30,7 +30,8 @@ closes AS (
             SUM(CASE WHEN abs(position_size_after) <= 1e-9 OR position_size_after IS NULL THEN 1 ELSE 0 END)
                 OVER (
                     PARTITION BY account, symbol, position_side
-                    ORDER BY close_ms, event_ms, attempt_id
+                    ORDER BY
+                        close_ms, event_ms, abs(position_size_after) DESC, realized_pnl_usd, closed_notional_usd
                     ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
                 ),
             0
@@ -155,13 +156,12 @@ nav_faults AS (
     GROUP BY n.account
 ),
 
--- What is earned or paid today, when it is: PnL by the close, fees by the fill. A close of today may belong to
--- an attempt of yesterday.
+-- What is earned or paid today, when it is: PnL by the close, fees by the fill; what falls into one millisecond is one
+-- move. A close of today may belong to an attempt of yesterday.
 moves AS (
     SELECT
         symbol,
         close_ms AS at_ms,
-        attempt_id,
         CAST(realized_pnl_usd AS DECIMAL(38, 15)) AS net_usd,
     FROM core_window__outcomes
     WHERE event_ms >= ($as_of_ms - 1) // 86400000 * 86400000 - 86400000
@@ -171,7 +171,6 @@ moves AS (
     SELECT
         symbol,
         event_ms AS at_ms,
-        attempt_id,
         -CAST(fees_usd AS DECIMAL(38, 15)) AS net_usd,
     FROM core_window__outcomes
     WHERE event_ms >= ($as_of_ms - 1) // 86400000 * 86400000
@@ -183,26 +182,24 @@ today AS (
     SELECT
         symbol,
         at_ms,
-        attempt_id,
         SUM(SUM(net_usd)) OVER (
             PARTITION BY symbol
-            ORDER BY at_ms, attempt_id
+            ORDER BY at_ms
             ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
         ) AS net_usd,
     FROM moves
-    GROUP BY symbol, at_ms, attempt_id
+    GROUP BY symbol, at_ms
 ),
 
 falls AS (
     SELECT
         symbol,
         at_ms,
-        attempt_id,
         CAST(
             net_usd - GREATEST(
                 MAX(net_usd) OVER (
                     PARTITION BY symbol
-                    ORDER BY at_ms, attempt_id
+                    ORDER BY at_ms
                     ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
                 ),
                 CAST(0 AS DECIMAL(38, 15))
@@ -214,7 +211,7 @@ falls AS (
 drawdowns AS (
     SELECT
         symbol,
-        arg_max(fall_usd, (at_ms, attempt_id)) AS last_fall_usd,
+        arg_max(fall_usd, at_ms) AS last_fall_usd,
         MIN(fall_usd) AS deepest_fall_usd,
     FROM falls
     GROUP BY symbol

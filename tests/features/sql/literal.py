@@ -327,8 +327,8 @@ def build_window(
 def source_tables_of(con: duckdb.DuckDBPyConnection, wanted: build.Plan) -> None:
     """Create what feat_ops__source_freshness reads over the raw tables that stand."""
     since_ms = wanted.as_of_ms - wanted.window_ms
-    raw_tables = dict.fromkeys(wanted.inputs, ())
-    source_tables(con, wanted.freshness, raw_tables, wanted.as_of_ms, since_ms)
+    tables = dict.fromkeys(wanted.inputs)
+    source_tables(con, wanted.freshness, tables, wanted.as_of_ms, since_ms)
 
 
 def features(
