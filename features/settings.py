@@ -100,6 +100,7 @@ class Settings(BaseSettings):
         frozen=True,
         extra="forbid",
         validate_default=True,
+        validate_by_name=True,  # beside the names that US-017 fixed, which have no prefix
     )
 
     home: StorablePath = Field(Path("data"), description="root of lake and snapshots")
@@ -127,6 +128,34 @@ class Settings(BaseSettings):
     )
     atr_bar_interval: Literal["1m", "5m", "15m", "1h"] = Field(
         "15m", description="length of the bars that volatility regimes are judged by"
+    )
+    intraday_telemetry_threshold: float = Field(
+        0.003,
+        gt=0,
+        lt=1,
+        validation_alias="INTRADAY_TELEMETRY_THRESHOLD",
+        description="market move, as a fraction, from which an intraday trade has a direction",
+    )
+    swing_telemetry_threshold: float = Field(
+        0.005,
+        gt=0,
+        lt=1,
+        validation_alias="SWING_TELEMETRY_THRESHOLD",
+        description="market move, as a fraction, from which a swing trade has a direction",
+    )
+    live_telemetry_sample_rate: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        validation_alias="LIVE_TELEMETRY_SAMPLE_RATE",
+        description="share of closed trades that live trading writes a trace of",
+    )
+    live_telemetry_throttle_seconds: float = Field(
+        60,
+        ge=10,
+        le=3600,
+        validation_alias="LIVE_TELEMETRY_THROTTLE_SECONDS",
+        description="shortest time between two traces of live trading",
     )
     freshness: dict[str, Freshness] = Field(
         default_factory=dict, description="[freshness.<raw table>]: required, max_silence_s"
@@ -209,6 +238,12 @@ class Settings(BaseSettings):
     @property
     def snapshots_root(self) -> Path:
         return self.home / "snapshots"
+
+
+def variable(name: str) -> str:
+    """Return the environment variable of a setting."""
+    alias = Settings.model_fields[name].validation_alias
+    return alias if isinstance(alias, str) else f"EXECINTEL_{name.upper()}"
 
 
 def config_path() -> Path | None:
