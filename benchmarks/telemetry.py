@@ -14,9 +14,10 @@ from typing import TypeVar
 
 import numpy as np
 
+from live.book import ClosedTrade
+from live.market import Direction, Signal
 from live.telemetry import (
     COLUMNS,
-    ClosedTrade,
     PredictionTrace,
     TelemetryWriter,
     TradeTelemetry,
@@ -148,21 +149,33 @@ class NaiveWriter:
 
 def _trade(number: int) -> ClosedTrade:
     entry_ms = 1_750_000_000_000 + number * 60_000
-    return ClosedTrade(
-        trade_id=f"BTCUSDT-{number}",
-        symbol="BTCUSDT",
+    direction: Direction = "LONG" if number % 2 else "SHORT"
+    entry, exit_ = 95_000.5 + number, 95_100.25 + number
+    signal = Signal(
         strategy="intraday",
-        direction="LONG" if number % 2 else "SHORT",
+        symbol="BTCUSDT",
+        direction=direction,
+        at_ms=entry_ms,
+        price=entry,
         confidence=0.5 + number % 50 / 100,
-        entry_ms=entry_ms,
-        exit_ms=entry_ms + 600_000,
-        entry_price=95_000.5 + number,
-        exit_price=95_100.25 + number,
-        exit_reason="take_profit",
         stop_loss=94_500.0,
         take_profit=95_900.0,
-        fees_usd=0.47,
         features={"momentum": 0.0012, "volatility": 0.0004, "range_position": 0.83},
+    )
+    return ClosedTrade(
+        trade_id=f"BTCUSDT-{number}",
+        signal=signal,
+        direction=direction,
+        symbol="BTCUSDT",
+        strategy="intraday",
+        qty=0.01,
+        entry_price=entry,
+        exit_price=exit_,
+        entry_ms=entry_ms,
+        exit_ms=entry_ms + 600_000,
+        pnl_usd=(exit_ - entry) * (0.01 if number % 2 else -0.01),
+        fees_usd=0.47,
+        exit_reason="take_profit",
     )
 
 

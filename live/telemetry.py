@@ -18,6 +18,7 @@ from typing import Any, Self
 
 import msgspec
 
+from live.book import ClosedTrade
 from live.market import Direction
 from live.trace_files import Format, TraceFiles
 
@@ -55,25 +56,6 @@ class PredictionTrace(msgspec.Struct, frozen=True):
     realized_return_pct: float  # the position's, percent of entry notional, before fees
     features: Mapping[str, Any] = {}
     metadata: Mapping[str, Any] = {}
-
-
-class ClosedTrade(msgspec.Struct, frozen=True):
-    """A position from its entry to its exit, as the engine knows it; times in epoch ms."""
-
-    trade_id: str
-    symbol: str
-    strategy: str
-    direction: Direction  # LONG or SHORT
-    confidence: float
-    entry_ms: int
-    exit_ms: int
-    entry_price: float  # average of its fills
-    exit_price: float
-    exit_reason: str
-    stop_loss: float | None = None
-    take_profit: float | None = None
-    fees_usd: float | None = None  # of entry and exit; None where the venue tells none
-    features: Mapping[str, Any] = {}
 
 
 class TelemetryStats(msgspec.Struct):
@@ -367,12 +349,12 @@ class TradeTelemetry:
         self._writer.write_trace(trace)
 
     def _trace(self, trade: ClosedTrade) -> PredictionTrace:
+        signal = trade.signal
         entry_at_utc, exit_at_utc = at_utc(trade.entry_ms), at_utc(trade.exit_ms)
-        sign = 1 if trade.direction == "LONG" else -1
         metadata: dict[str, Any] = {
             "trade_id": trade.trade_id,
-            "stop_loss": trade.stop_loss,
-            "take_profit": trade.take_profit,
+            "stop_loss": signal.stop_loss,
+            "take_profit": signal.take_profit,
             "exit_reason": trade.exit_reason,
             "entry_time": entry_at_utc.isoformat(),
             "exit_time": exit_at_utc.isoformat(),
@@ -389,12 +371,12 @@ class TradeTelemetry:
             actual_direction=market_direction(
                 trade.entry_price, trade.exit_price, self._thresholds[trade.strategy]
             ),
-            predicted_confidence=trade.confidence,
+            predicted_confidence=signal.confidence,
             entry_price=trade.entry_price,
             exit_price=trade.exit_price,
-            holding_period_minutes=(trade.exit_ms - trade.entry_ms) / 60_000,
-            realized_return_pct=sign * (trade.exit_price / trade.entry_price - 1) * 100,
-            features=trade.features,
+            holding_period_minutes=trade.holding_minutes,
+            realized_return_pct=trade.return_pct,
+            features=signal.features,
             metadata=metadata,
         )
 
