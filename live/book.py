@@ -138,7 +138,9 @@ class Sleeve(msgspec.Struct):
     fees_usd: float | None = 0.0
     exit_reason: str = ""
 
-    def apply(self, side: Side, qty: float, price: float, fee_usd: float | None, at_ms: int) -> None:
+    def apply(
+        self, side: Side, qty: float, price: float, fee_usd: float | None, at_ms: int
+    ) -> None:
         """Take a fill of the strategy's own order."""
         signed = qty if side == "BUY" else -qty
         is_opening = abs(self.qty) <= DUST or (self.qty > 0) == (signed > 0)

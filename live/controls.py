@@ -96,9 +96,7 @@ class Controls:
         """Switch a symbol off."""
         entry = Disabled(reason, until_ms)
         return self._change(
-            lambda state: msgspec.structs.replace(
-                state, disabled={**state.disabled, symbol: entry}
-            )
+            lambda state: msgspec.structs.replace(state, disabled={**state.disabled, symbol: entry})
         )
 
     def enable(self, symbol: str) -> State:
