@@ -34,6 +34,7 @@ class Swing:
     """
 
     name = "swing"
+    holds_overnight = True  # where a market has sessions, its end ends the others' trades
 
     def __init__(
         self,
