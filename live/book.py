@@ -40,6 +40,10 @@ class Lots:
         """Return the signed position."""
         return _sum(self._lots.get((symbol, position_side), ()))
 
+    def lots(self, symbol: str, position_side: PositionSide) -> list[Lot]:
+        """Return the open lots, oldest first."""
+        return self._lots.get((symbol, position_side), [])
+
     def positions(self) -> dict[tuple[str, PositionSide], float]:
         """Return every position that is not zero."""
         return {key: _sum(lots) for key, lots in self._lots.items() if lots}
@@ -138,7 +142,9 @@ class Sleeve(msgspec.Struct):
     fees_usd: float | None = 0.0
     exit_reason: str = ""
 
-    def apply(self, side: Side, qty: float, price: float, fee_usd: float | None, at_ms: int) -> None:
+    def apply(
+        self, side: Side, qty: float, price: float, fee_usd: float | None, at_ms: int
+    ) -> None:
         """Take a fill of the strategy's own order."""
         signed = qty if side == "BUY" else -qty
         is_opening = abs(self.qty) <= DUST or (self.qty > 0) == (signed > 0)
