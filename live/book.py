@@ -40,6 +40,10 @@ class Lots:
         """Return the signed position."""
         return _sum(self._lots.get((symbol, position_side), ()))
 
+    def lots(self, symbol: str, position_side: PositionSide) -> list[Lot]:
+        """Return the open lots, oldest first."""
+        return self._lots.get((symbol, position_side), [])
+
     def positions(self) -> dict[tuple[str, PositionSide], float]:
         """Return every position that is not zero."""
         return {key: _sum(lots) for key, lots in self._lots.items() if lots}

@@ -7,6 +7,7 @@ cannot be read counts as kill: somebody meant something by it.
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -41,16 +42,18 @@ _decode = msgspec.json.Decoder(State).decode
 class Controls:
     """The control file of one data root."""
 
-    def __init__(self, folder: Path) -> None:
-        """Hold the switches below ``folder``; the folder is made when one is first set."""
+    def __init__(self, folder: Path | None) -> None:
+        """Hold the switches below ``folder``, made when one is first set; None: in memory only."""
         self._folder = folder
-        self._path = folder / FILE
+        self._path = folder / FILE if folder else Path(FILE)
         self._name = os.fspath(self._path)
         self._seen: tuple[int, ...] | None = ()
         self._state = State()
 
     def state(self) -> State:
         """Return the switches as they stand now: one stat, and a read when the file changed."""
+        if self._folder is None:
+            return self._state
         try:
             found = os.stat(self._name)
             mark: tuple[int, ...] | None = (found.st_mtime_ns, found.st_ino, found.st_size)
@@ -107,7 +110,10 @@ class Controls:
             )
         )
 
-    def _change(self, change):  # type: ignore[no-untyped-def]
+    def _change(self, change: Callable[[State], State]) -> State:
+        if self._folder is None:
+            self._state = change(self._state)
+            return self._state
         self._folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self._folder / (FILE + ".lock"), timeout=10):
             state = change(self.state())
