@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,10 @@ def replay(
         if telemetry is not None:
             telemetry.on_close(trade)
 
-    clock = SimulatedClock()
+    first = next(groups, None)
+    if first is None:
+        raise ValueError("there is no bar to replay: look at --start, --end and --session")
+    clock = SimulatedClock(min(bar.open_ms for bar in first))
     trading = settings.trading
     venue = PaperVenue(
         clock,
@@ -110,7 +114,7 @@ def replay(
             venue,
             strategies,
             past.read,
-            settings=settings,
+            settings=settings.model_copy(update={"account": folder.name}),
             clock=clock,
             log_dir=folder,
             on_closed=on_closed,
@@ -118,9 +122,7 @@ def replay(
         )
         curve = _Curve(trading.paper_equity_usd)
         try:
-            for group in past.follow(groups):
-                if not curve.bar_n:
-                    clock.move_to(min(bar.open_ms for bar in group))
+            for group in past.follow(chain([first], groups)):
                 engine.on_bars(group)
                 curve.see(group, venue.account().equity_usd)
         finally:
