@@ -8,7 +8,6 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -512,7 +511,9 @@ class Executor:
         if state.resumed_ms > self._rebased_ms:
             self._rebased_ms = state.resumed_ms
             self._drawdown.rebase()
-            self._adopt_positions()
+            if not self.is_reconciled:
+                self._catch_up()
+                self._adopt_positions()
         now = self._clock.elapsed_ms()
         if state.mode in ("kill", "halt") and now - self._cancelled_at >= 1_000.0:
             self._cancelled_at = now
@@ -574,6 +575,7 @@ class Executor:
 
     def _reconcile(self) -> None:
         """Compare open orders, positions and equity with the venue's."""
+        self._catch_up()
         try:
             difference = self._compare(self._venue.positions(), self._venue.account())
         except VenueError as error:
@@ -586,6 +588,11 @@ class Executor:
             self._say_positions()
         else:
             self._unreconcile(difference)
+
+    def _catch_up(self) -> None:
+        """Book what filled since the last turn: else the venue is ahead, and that is no fault."""
+        for attempt in list(self._attempts.values()):
+            self._step(attempt)
 
     def _compare(self, positions: Sequence[Position], account: Account) -> str | None:
         theirs = {(p.symbol, p.position_side): p for p in positions}
