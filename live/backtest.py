@@ -24,6 +24,7 @@ from typing import Any
 import msgspec
 from scipy import stats
 
+from features import setting_faults
 from features.settings import Settings
 from live import arguments, bars
 from live.book import ClosedTrade
@@ -218,7 +219,7 @@ def summarise(strategy: str, trades: Sequence[ClosedTrade]) -> Summary:
 def main(argv: Sequence[str] | None = None, prog: str = "python -m live.backtest") -> int:
     """Replay what the flags say; returns the process's exit code."""
     try:
-        settings = Settings()
+        settings = setting_faults.load()
         args = _parse(argv, prog, settings)
         arguments.log_to_stderr(args)
         if args.log_level == "INFO":
@@ -241,7 +242,7 @@ def run(args: argparse.Namespace, settings: Settings) -> tuple[Result, float]:
     started_s = time.perf_counter()
     with _progress(args) as on_progress:
         result = replay(
-            _within(bars.merged(paths, on_progress), args),
+            within(bars.merged(paths, on_progress), args),
             chosen,
             settings=settings,
             folder=folder,
@@ -264,18 +265,7 @@ def _parse(argv: Sequence[str] | None, prog: str, settings: Settings) -> argpars
         "--enable-telemetry\n"
         f"  {prog} --symbols SPY --bars bars_1d --interval 1d --strategy swing",
     )
-    parser.add_argument(
-        "--bars",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="folder of {SYMBOL}_{1m,5m,15m,1h,4h,1d}.csv[.gz]: date,open,high,low,close,volume",
-    )
-    parser.add_argument(
-        "--interval", choices=list(bars.INTERVAL_MS), help="which bars (default: the finest)"
-    )
-    parser.add_argument("--start", type=_moment, metavar="TIME", help="leave out earlier bars")
-    parser.add_argument("--end", type=_moment, metavar="TIME", help="leave out later bars")
+    add_bars(parser)
     parser.add_argument(
         "--seed",
         type=int,
@@ -299,6 +289,22 @@ def _parse(argv: Sequence[str] | None, prog: str, settings: Settings) -> argpars
     return parser.parse_args(argv)
 
 
+def add_bars(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say which bars."""
+    parser.add_argument(
+        "--bars",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder of {SYMBOL}_{1m,5m,15m,1h,4h,1d}.csv[.gz]: date,open,high,low,close,volume",
+    )
+    parser.add_argument(
+        "--interval", choices=list(bars.INTERVAL_MS), help="which bars (default: the finest)"
+    )
+    parser.add_argument("--start", type=_moment, metavar="TIME", help="leave out earlier bars")
+    parser.add_argument("--end", type=_moment, metavar="TIME", help="leave out later bars")
+
+
 def _moment(text: str) -> int:
     moment = dt.datetime.fromisoformat(text)
     if moment.tzinfo is None:
@@ -306,8 +312,8 @@ def _moment(text: str) -> int:
     return round(moment.timestamp() * 1000)
 
 
-def _within(groups: Iterator[list[Bar]], args: argparse.Namespace) -> Iterator[list[Bar]]:
-    """Leave out bars outside of the session and of start and end."""
+def within(groups: Iterator[list[Bar]], args: argparse.Namespace) -> Iterator[list[Bar]]:
+    """Leave out bars outside of the session, of --start and --end."""
     session = SESSIONS[args.session]
     for group in groups:
         if args.end is not None and group[0].close_ms > args.end:
