@@ -344,7 +344,8 @@ class PaperVenue:
         )
         if new.price is not None:
             if touch > new.price if is_buy else touch < new.price:
-                return self._end(live, "EXPIRED", at_ms, "collar")
+                self._end(live, "EXPIRED", at_ms, "collar")
+                return
             price = min(price, new.price) if is_buy else max(price, new.price)
         qty = min(new.qty, self._reducible(new)) if new.reduce_only else new.qty
         if rng.random() < self.config.partial_rate:
