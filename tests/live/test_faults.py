@@ -90,7 +90,7 @@ class Campaign:
             if n == BARS:
                 self.faulty._calm_after = 0
                 self.writes_to_kill = -1
-            elif n % 9 == self.seed % 9:
+            elif n < BARS and n % 9 == self.seed % 9:
                 self.writes_to_kill = (self.seed * 31 + n) % 13
             while not self.alive(lambda bar=bar: self.desk.engine.on_bar(bar)):
                 self.restart()
