@@ -26,7 +26,7 @@ class Campaign:
 
     def __init__(self, root: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seed = seed
-        config = PaperConfig(latency_ms=40, partial_rate=0.3, slippage_bps=0.5)
+        config = PaperConfig(latency_ms=40, partial_rate=0.5, queue_ms=40_000)
         self.desk = Desk(root, Restless(seed, rate=0.35), config=config, seed=seed)
         self.faulty = FaultyVenue(
             self.desk.paper, self.desk.clock, seed, rate=0.12, calm_after=10**9,
