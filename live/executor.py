@@ -378,8 +378,13 @@ class Executor:
             key = (attempt.strategy, attempt.symbol)
             if any(leg.status == "UNKNOWN" for leg in attempt.legs):
                 self._unreconcile(f"the outcome of {attempt.attempt_id} is unknown")
-            if attempt.target == _FLAT and key not in self.sleeves:
+            sleeve = self.sleeves.get(key)
+            if sleeve is None:
                 self._closing.pop(key, None)
+            elif attempt.target not in (_FLAT, sleeve.direction):
+                # A flip that did not close the old position: that much is still to be done.
+                close = msgspec.structs.replace(attempt.signal, direction=_FLAT)
+                self._closing.setdefault(key, (close, self._clock.elapsed_ms() + CLOSE_AGAIN_MS))
 
     def _attempt_of(self, key: _SleeveKey) -> Attempt | None:
         for attempt in self._attempts.values():
