@@ -180,7 +180,8 @@ class Engine:
     def _pass(self, clock: SimulatedClock, until_ms: int) -> None:
         """Move a simulated clock on, stopping wherever an order needs a turn."""
         while self.executor.is_busy:
-            wakes = [self.executor.next_wake_ms(), self._market and self._market.next_event_ms()]
+            event_ms = self._market.next_event_ms() if self._market is not None else None
+            wakes = (self.executor.next_wake_ms(), event_ms)
             wake_ms = min([at for at in wakes if at is not None], default=until_ms)
             if wake_ms >= until_ms:
                 break
