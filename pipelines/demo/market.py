@@ -4,11 +4,14 @@ Put here: what prices do. Keep out: orders, and how log lines look.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from live.market import Bar
 
 MINUTE_US = 60_000_000
 HOUR_US = 3_600_000_000
@@ -117,6 +120,17 @@ class Market:
             return path[last]
         before = path[minute]
         return before + (path[minute + 1] - before) * (rest / MINUTE_US)
+
+    def minute_bars(self, symbol: str, from_us: int) -> Iterator[Bar]:
+        """Yield the closed one-minute bars from a moment on; bars_csv aggregates the same path."""
+        path = self.paths[symbol]
+        for minute in range((from_us - self.first_us) // MINUTE_US, self.bar_count * BAR_MINUTES):
+            open_, close = path[minute], path[minute + 1]
+            volume = float(self._volumes[symbol][minute // BAR_MINUTES]) / BAR_MINUTES
+            yield Bar(
+                symbol, (self.first_us + minute * MINUTE_US) // 1000, MINUTE_US // 1000,
+                open_, max(open_, close), min(open_, close), close, volume,
+            )  # fmt: skip
 
     def bars_csv(self, symbol: str) -> str:
         """Write the closed 15-minute bars as CSV: bar-open time UTC, open … volume."""
