@@ -6,13 +6,14 @@ half nothing is published; from then on a refresh every few hours publishes what
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from features.settings import Settings
 from live.arguments import thresholds
+from live.bars import COLUMNS, line
 from live.book import ClosedTrade
 from live.clock import SimulatedClock
 from live.controls import Controls
@@ -29,7 +30,7 @@ from pipelines.refresh import refresh
 
 REFRESH_HOURS = 6
 MAX_AGE_S = REFRESH_HOURS * 3_600 + 900  # a snapshot is fresh until the next one
-EQUITY_USD = 50_000.0  # large beside the orders: a demonstration that halts shows little
+EQUITY_USD = 100_000.0  # large beside the orders: a demonstration that halts shows little
 _HOUR_MS = 3_600_000
 
 Progress = Callable[[int, int], None]
@@ -102,11 +103,13 @@ def trade_week(
             on_closed=on_closed,
             run_id=f"demo-{seed}",
         )
-        bar_files = _BarFiles(market, symbols, settings.log_dir / "bars")
+        minute_bars = [market.minute_bars(symbol) for symbol in sorted(symbols)]
+        bar_files = _BarFiles(minute_bars, settings.log_dir / "bars")
+        first = (start_us - market.first_us) // MINUTE_US
         half_ms = (start_us + end_us) // 2000
         due_ms, snapshots, minutes = half_ms, 0, 0
         total = (end_us - start_us) // MINUTE_US
-        for group in _minutes(market, symbols, start_us):
+        for group in zip(*(bars[first:] for bars in minute_bars), strict=True):
             engine.on_bars(group)
             minutes += 1
             if clock.true_ms >= due_ms and minutes < total:
@@ -131,12 +134,6 @@ def trade_week(
     )
 
 
-def _minutes(market: Market, symbols: tuple[str, ...], start_us: int) -> Iterator[list[Bar]]:
-    ordered = sorted(symbols)
-    for group in zip(*(market.minute_bars(s, start_us) for s in ordered), strict=True):
-        yield list(group)
-
-
 def _instrument(symbol: str) -> Instrument:
     spec = spec_of(symbol)
     tick = 10.0**-spec.price_digits
@@ -144,24 +141,40 @@ def _instrument(symbol: str) -> Instrument:
 
 
 class _BarFiles:
-    """The bars of the market as files that grow with the clock, warm-up first."""
+    """The bars of the market as files that grow with the clock, those of its warm-up first."""
 
-    def __init__(self, market: Market, symbols: tuple[str, ...], folder: Path) -> None:
+    def __init__(self, symbols: Sequence[Sequence[Bar]], folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._first_ms = market.first_us // 1000
-        self._lines = {
-            folder / f"{symbol}_{BAR_MINUTES}m.csv": market.bars_csv(symbol).splitlines(True)
-            for symbol in symbols
-        }
+        self._bars: dict[Path, list[Bar]] = {}
+        for minutes in symbols:
+            path = folder / f"{minutes[0].symbol}_{BAR_MINUTES}m.csv"
+            self._bars[path] = _joined(minutes)
+            path.write_text(",".join(COLUMNS) + "\n", "utf-8")
         self._done = 0
 
     def write_until(self, at_ms: int) -> None:
         """Append every bar that is closed by now."""
-        closed = (at_ms - self._first_ms) // (BAR_MINUTES * MINUTE_US // 1000) + 1  # and a header
-        for path, lines in self._lines.items():
+        closed = self._done
+        for path, bars in self._bars.items():
+            closed = sum(bar.close_ms <= at_ms for bar in bars)
             with path.open("a", encoding="utf-8") as file:
-                file.writelines(lines[self._done : closed])
-        self._done = max(self._done, closed)
+                file.writelines(line(bar) for bar in bars[self._done : closed])
+        self._done = closed
+
+
+def _joined(minutes: Sequence[Bar]) -> list[Bar]:
+    """Join one-minute bars to bars of BAR_MINUTES."""
+    made = []
+    for first in range(0, len(minutes), BAR_MINUTES):
+        part = minutes[first : first + BAR_MINUTES]
+        made.append(
+            Bar(
+                part[0].symbol, part[0].open_ms, BAR_MINUTES * part[0].interval_ms, part[0].open,
+                max(bar.high for bar in part), min(bar.low for bar in part), part[-1].close,
+                sum(bar.volume for bar in part),
+            )
+        )  # fmt: skip
+    return made
 
 
 def _count(path: Path, half_ms: int) -> tuple[Counter[bool], Counter[bool]]:
