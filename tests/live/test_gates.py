@@ -22,6 +22,10 @@ CAPS = Trading(
 )
 
 
+DEAR = msgspec.structs.replace(BTC, min_notional_usd=1_001.0)
+FAR = {"long_usd": {"SOLUSDT": 9_500.0}, "short_usd": {"SUIUSDT": -9_800.0}}
+
+
 def world(**values: Any) -> World:
     usual: dict[str, Any] = {
         "now_ms": START_MS, "trading": CAPS, "environment": "live", "controls": State(),
@@ -67,7 +71,7 @@ CASES: list[tuple[dict[str, Any], dict[str, Any], str, bool]] = [
     ({"quote": Quote("BTCUSDT", START_MS, 100_001.0, 100_001.0)}, {}, "no_quote", True),
     ({}, {"qty": 0.0005}, "lot_size", True),
     ({}, {"qty": 0.0015}, "lot_size", True),
-    ({"instrument": msgspec.structs.replace(BTC, min_notional_usd=1_001.0)}, {}, "min_notional", False),
+    ({"instrument": DEAR}, {}, "min_notional", False),
     ({}, {"price": 103_001.0}, "price_band", True),
     ({"quote": Quote("BTCUSDT", START_MS, 99_800.0, 100_200.0)}, {}, "spread", False),
     ({"move_pct": 5.1}, {}, "volatility", False),
@@ -78,7 +82,7 @@ CASES: list[tuple[dict[str, Any], dict[str, Any], str, bool]] = [
     ({"long_usd": {"BTCUSDT": 4_500.0}}, {}, "symbol_cap", False),
     ({"long_usd": {"ETHUSDT": 5_500.0}}, {}, "bucket_cap", False),
     ({"long_usd": {"SOLUSDT": 14_500.0}}, {}, "portfolio_cap", False),
-    ({"long_usd": {"SOLUSDT": 9_500.0}, "short_usd": {"SUIUSDT": -9_800.0}}, {}, "gross_cap", False),
+    (FAR, {}, "gross_cap", False),
 ]  # fmt: skip
 
 

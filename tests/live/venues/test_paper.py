@@ -202,11 +202,11 @@ def test_future_bars_change_no_past_order(tmp_path: Path) -> None:
                     minute,
                     *[p * factor for p in (one.open, one.high, one.low, one.close)],
                 )
-            )  # noqa: E501
+            )
             if minute == 39:
                 lines = [
                     desk.lines(n) for n in ("order_metrics", "orders_executed", "orders_attempted")
-                ]  # noqa: E501
+                ]
                 orders.append(lines)
     assert orders[0] == orders[1]
     assert len(orders[0][0]) > 8
