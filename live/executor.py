@@ -72,6 +72,7 @@ class Record(journal.Record, omit_defaults=True, kw_only=True):
     sleeves: list[tuple[str, str, Sleeve | None]] = msgspec.field(default_factory=list)
     lots: list[tuple[str, PositionSide, list[Lot]]] = msgspec.field(default_factory=list)
     orders_ms: list[int] = msgspec.field(default_factory=list)
+    peaks: Peaks | None = None
 
 
 class Executor:
@@ -109,6 +110,7 @@ class Executor:
         self._quotes: dict[str, Quote] = {}
         self._moves = Moves()
         self._drawdown = Drawdown()
+        self._kept_peaks: Peaks | None = None  # as the journal has them
         self._account: Account | None = None
         self._worst: tuple[float | None, str] = (None, "")
         self._offset_ms: float | None = None
@@ -171,8 +173,9 @@ class Executor:
         for attempt in list(self._attempts.values()):
             self._step(attempt)
         now = self._clock.elapsed_ms()
+        is_stopped = self._mode in ("kill", "halt")
         for key, (signal, again_at) in list(self._closing.items()):
-            if now >= again_at and not self._attempt_of(key):
+            if now >= again_at and not is_stopped and not self._attempt_of(key):
                 self._closing[key] = (signal, now + CLOSE_AGAIN_MS)
                 self._start(key, signal)
         for key, signal in list(self._waiting.items()):
@@ -588,6 +591,7 @@ class Executor:
                 _log.info("reconciled with %s", self._venue.name)
             self.is_reconciled = True
             self._say_positions()
+            self._keep_peaks()
         else:
             self._unreconcile(difference)
 
@@ -619,6 +623,12 @@ class Executor:
                 return f"equity is {off_usd:+.2f} USD off what own fills explain"
         self._anchor_usd = account.equity_usd - worth
         return None
+
+    def _keep_peaks(self) -> None:
+        peaks = msgspec.structs.replace(self._drawdown.dump())
+        if peaks != self._kept_peaks:
+            self._kept_peaks = peaks
+            self._write(Record(seq=self._next_seq(), peaks=peaks))
 
     def _unreconcile(self, difference: str) -> None:
         if self.is_reconciled or difference != self._difference:
@@ -693,6 +703,7 @@ class Executor:
             kept.seq = record.seq
             kept.start_ms = max(kept.start_ms, record.start_ms)
             kept.orders_ms += record.orders_ms
+            kept.peaks = record.peaks or kept.peaks
             if record.attempt is not None:
                 kept.attempts[record.attempt.attempt_id] = record.attempt
                 if record.is_over:

@@ -9,6 +9,7 @@ import msgspec
 
 DAY_MS = 86_400_000
 _MINUTE_MS = 60_000
+_SPAN_MS = 5 * _MINUTE_MS
 
 
 class Peaks(msgspec.Struct):
@@ -17,7 +18,7 @@ class Peaks(msgspec.Struct):
     day: int = -1  # UTC day number
     day_usd: float = 0.0
     high_usd: float = 0.0  # high-water mark since the start or the last resume
-    minutes: list[tuple[int, float]] = []  # peak of each minute of the last 24 hours
+    recent: list[tuple[int, float]] = []  # of 24 hours, the five minutes that may be the peak yet
 
 
 class Drawdown:
@@ -25,12 +26,12 @@ class Drawdown:
 
     def __init__(self) -> None:
         self.peaks = Peaks()
-        self._falling: deque[tuple[int, float]] = deque()  # minutes whose peak may yet be the peak
+        self._falling: deque[tuple[int, float]] = deque()  # span, its peak
 
     def load(self, peaks: Peaks) -> None:
         """Go on from what the journal kept."""
         self.peaks = peaks
-        self._falling = deque(peaks.minutes)
+        self._falling = deque(peaks.recent)
 
     def rebase(self) -> None:
         """Forget every peak: a person looked at the loss and resumed."""
@@ -43,12 +44,12 @@ class Drawdown:
             peaks.day, peaks.day_usd = now_ms // DAY_MS, equity_usd
         peaks.day_usd = max(peaks.day_usd, equity_usd)
         peaks.high_usd = max(peaks.high_usd, equity_usd)
-        falling, minute = self._falling, now_ms // _MINUTE_MS
+        falling, span = self._falling, now_ms // _SPAN_MS
         while falling and falling[-1][1] <= equity_usd:
             falling.pop()
-        if not falling or falling[-1][0] != minute:
-            falling.append((minute, equity_usd))
-        while falling[0][0] < minute - DAY_MS // _MINUTE_MS:
+        if not falling or falling[-1][0] != span:
+            falling.append((span, equity_usd))
+        while falling[0][0] < span - DAY_MS // _SPAN_MS:
             falling.popleft()
         of = (
             (equity_usd / peaks.day_usd - 1.0, "the day's peak"),
@@ -60,7 +61,7 @@ class Drawdown:
 
     def dump(self) -> Peaks:
         """Return what ``load`` goes on from."""
-        self.peaks.minutes = list(self._falling)
+        self.peaks.recent = list(self._falling)
         return self.peaks
 
 

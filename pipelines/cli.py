@@ -5,7 +5,7 @@ Put here: names of commands. Keep out: anything they do.
 
 import typer
 
-from pipelines.commands import common, params, snapshots
+from pipelines.commands import common, controls, params, snapshots
 from pipelines.commands.demo import demo
 from pipelines.commands.doctor import doctor
 from pipelines.commands.explain import explain
@@ -37,6 +37,11 @@ app.add_typer(snapshots.app, name="snapshots")
 app.add_typer(params.app, name="params")
 app.command(context_settings=THROUGH)(live)
 app.command(context_settings=THROUGH)(backtest)
+app.command()(controls.kill)
+app.command()(controls.reduce_only)
+app.command()(controls.resume)
+app.command()(controls.disable)
+app.command()(controls.enable)
 app.command()(upkeep)
 app.command()(up)
 

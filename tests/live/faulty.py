@@ -5,12 +5,13 @@ Put here: faults. Keep out: what must hold under them (test_faults.py).
 
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from live.clock import SimulatedClock
 from live.venues import NewOrder, Order, RetryError, SkipError
 from live.venues.paper import PaperVenue
 
+T = TypeVar("T")
 LATE_MS = 5_000
 TIMEOUT_MS = 10_000
 
@@ -106,7 +107,7 @@ class FaultyVenue:
             raise RetryError("503 on create, but it stands")
         return found
 
-    def _call(self, name: str, call: Callable[[], Any]) -> Any:
+    def _call(self, name: str, call: Callable[[], T]) -> T:
         self._deliver()
         fault = self._fault(name)
         if fault in ("lost", "late", "reject"):

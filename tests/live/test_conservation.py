@@ -122,7 +122,7 @@ def test_intake_and_core_compute_what_the_engine_knew(tmp_path: Path) -> None:
         rows = {
             row["attempt_id"]: row
             for row in (dict(zip(names, r, strict=True)) for r in found.fetchall())
-        }  # noqa: E501
+        }
     assert rejected == [(0,)] * 5, "the intake accepts every line"
 
     sent = {a.attempt_id: a for a in attempts if a.legs}

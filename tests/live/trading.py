@@ -1,6 +1,6 @@
 """An engine on the paper venue over made-up bars, for every test of trading.
 
-Put here: markets, strategies and engines of a few lines. Keep out: faults (faulty.py), expectations.
+Put here: markets, strategies, engines of a few lines. Keep out: faults (faulty.py), expectations.
 """
 
 import json
