@@ -225,7 +225,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m live.backtest
         if args.log_level == "INFO":
             logging.getLogger("live.executor").setLevel("WARNING")  # every veto; they are counted
         result, took_s = run(args, settings)
-    except (bars.BarFileError, ValueError, OSError) as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(report(result, took_s))
@@ -289,12 +289,12 @@ def _parse(argv: Sequence[str] | None, prog: str, settings: Settings) -> argpars
     return parser.parse_args(argv)
 
 
-def add_bars(parser: argparse.ArgumentParser) -> None:
+def add_bars(parser: argparse.ArgumentParser, *, is_required: bool = True) -> None:
     """Add the flags that say which bars."""
     parser.add_argument(
         "--bars",
         type=Path,
-        required=True,
+        required=is_required,
         metavar="DIR",
         help="folder of {SYMBOL}_{1m,5m,15m,1h,4h,1d}.csv[.gz]: date,open,high,low,close,volume",
     )

@@ -98,9 +98,9 @@ class Engine:
         Raises ValueError for bars of different closes, or none.
         """
         close_ms = _one_close(bars)
-        if self._market is not None:
-            self._market.begin(bars)
         if isinstance(self._clock, SimulatedClock):
+            if self._market is not None:
+                self._market.begin(bars)  # at the machine's time bars have passed: quotes lead
             self._pass(self._clock, close_ms)
         self.executor.see(bars)
         self.step()

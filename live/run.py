@@ -16,13 +16,16 @@ from features import setting_faults
 from features.settings import Settings
 from live import arguments, bars
 from live.backtest import add_bars, within
+from live.clock import RealClock
 from live.controls import Controls
 from live.engine import Engine
-from live.feeds import ReplayClock, ReplayFeed
+from live.feeds import BarRecorder, QuoteFeed, ReplayClock, ReplayFeed
 from live.market import Bar
 from live.past import PastSnapshots
+from live.reader import SnapshotReader
 from live.strategies import Strategy
 from live.telemetry import TradeTelemetry
+from live.venues import Venue, VenueError
 from live.venues.paper import PaperConfig, PaperVenue
 
 TRACES = Path("analytics", "live")  # below EXECINTEL_HOME, as US-017 has it
@@ -36,39 +39,98 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m live.engine")
         args = _parse(argv, prog, settings)
         arguments.log_to_stderr(args)
         run(args, settings)
-    except (bars.BarFileError, ValueError, OSError) as error:
+    except (ValueError, OSError, VenueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
 def run(args: argparse.Namespace, settings: Settings) -> None:
-    """Trade on paper over bars until they end, or SIGTERM or SIGINT comes."""
+    """Trade until the bars end, or SIGTERM or SIGINT comes."""
+    chosen = arguments.strategies(args, settings)
     log_dir = args.log_dir or settings.log_dir or settings.home / "logs"
-    if (log_dir / "order_metrics.jsonl").exists():
+    if args.bars and (log_dir / "order_metrics.jsonl").exists():
         raise ValueError(
             f"{log_dir} holds logs: the same bars again would repeat their order ids. Name an "
             "empty folder with --log-dir"
         )
-    chosen = arguments.strategies(args, settings)
-    groups = within(bars.merged(bars.find(args.bars, args.symbols, args.interval)), args)
-    telemetry = arguments.telemetry(args, chosen, settings.home / TRACES, buffer_size=50)
     with ExitStack() as stack:
+        telemetry = arguments.telemetry(args, chosen, settings.home / TRACES, buffer_size=50)
         if telemetry is not None:
             stack.callback(telemetry.close)
-        engine = paper_over_bars(
-            groups,
-            chosen,
-            settings=settings,
-            log_dir=log_dir,
-            seed=args.seed,
-            telemetry=telemetry,
-            stack=stack,
-        )
+        if args.bars:
+            paths = bars.find(args.bars, args.symbols, args.interval)
+            engine = paper_over_bars(
+                within(bars.merged(paths), args), chosen, settings=settings, log_dir=log_dir,
+                seed=args.seed, telemetry=telemetry, stack=stack,
+            )  # fmt: skip
+        else:
+            data, venue = _exchange(args)
+            engine = at_an_exchange(
+                data, venue, args.symbols, chosen, settings=settings, log_dir=log_dir,
+                seed=args.seed, telemetry=telemetry,
+            )  # fmt: skip
         engine.stop_at_signals()
-        _log.info("Trading session started: %s on paper", ", ".join(args.symbols))
+        where = f"bars of {args.bars}" if args.bars else f"{args.orders} of {args.exchange}"
+        _log.info("Trading session started: %s, %s", " ".join(args.symbols), where)
         engine.run()
         _log.info("Trading session ended: %s", engine.executor.summary())
+
+
+def at_an_exchange(
+    data: Venue,
+    venue: Venue | None,
+    symbols: Sequence[str],
+    strategies: Sequence[Strategy],
+    *,
+    settings: Settings,
+    log_dir: Path,
+    seed: int = 0,
+    telemetry: TradeTelemetry | None = None,
+    interval_ms: int = 60_000,
+) -> Engine:
+    """Return an engine that trades now, on the quotes of ``data``.
+
+    Its orders go to ``venue``; None is the paper venue, by the rules and fees of ``data``. Bars are
+    made of the quotes and recorded in ``log_dir``/bars. Raises VenueError where ``data`` does not
+    answer or does not trade a symbol.
+    """
+    clock = RealClock()
+    instruments = {symbol: data.instrument(symbol) for symbol in symbols}
+    orders = venue or PaperVenue(
+        clock, seed=seed, equity_usd=settings.trading.paper_equity_usd, instruments=instruments
+    )
+    state_dir = settings.home / "state" / f"{orders.name}-{orders.environment}"
+    reader = SnapshotReader(
+        settings.snapshots_root,
+        environment=settings.environment,
+        max_age_s=settings.snapshot_max_age_s,
+    )
+    return Engine(
+        orders,
+        strategies,
+        reader.read,
+        settings=settings,
+        clock=clock,
+        log_dir=log_dir,
+        state_dir=state_dir if venue else None,  # a paper account is new with every start
+        controls=Controls(settings.controls_root),
+        on_closed=telemetry.on_close if telemetry else None,
+        feed=QuoteFeed(
+            data.quote, symbols, clock, interval_ms=interval_ms,
+            on_bars=BarRecorder(log_dir / "bars"),
+        ),
+    )  # fmt: skip
+
+
+def _exchange(args: argparse.Namespace) -> tuple[Venue, Venue | None]:
+    """Connect: where quotes come from, and where orders go (None is paper)."""
+    from live.venues.ccxt_venue import CcxtVenue  # seconds, which bars of the past need not
+
+    if args.orders == "paper":  # without keys: nothing but public data can be asked for
+        return CcxtVenue(args.exchange, live=True), None
+    venue = CcxtVenue.from_environment(args.exchange, live=args.orders == "live")
+    return venue, venue
 
 
 def paper_over_bars(
@@ -117,13 +179,24 @@ def paper_over_bars(
 def _parse(argv: Sequence[str] | None, prog: str, settings: Settings) -> argparse.Namespace:
     parser = arguments.parser(
         prog,
-        "Trade on paper over the bars of a folder, by the loop that trades live: logs, kill\n"
-        "switch and telemetry are those of live trading, time is that of the bars.",
+        "Trade now, on the quotes of an exchange; orders are paper unless --orders says else.\n"
+        "With --bars the same loop trades on paper over bars of the past, at their time.",
         "example:\n"
-        f"  {prog} --symbols BTCUSDT ETHUSDT --bars bars --strategy both \\\n"
-        "      --enable-telemetry --telemetry-throttle 120 --telemetry-sample-rate 0.1",
+        f"  {prog} --symbols BTCUSDT ETHUSDT --strategy both \\\n"
+        "      --enable-telemetry --telemetry-throttle 120 --telemetry-sample-rate 0.1\n"
+        f"  {prog} --symbols BTCUSDT --bars bars --log-dir paper --enable-telemetry",
     )
-    add_bars(parser)
+    parser.add_argument(
+        "--exchange", default="binanceusdm", help="as ccxt names it (default: binanceusdm)"
+    )
+    parser.add_argument(
+        "--orders",
+        choices=["paper", "sandbox", "live"],
+        default="paper",
+        help="where they go; sandbox and live need EXECINTEL_VENUE_KEY and EXECINTEL_VENUE_SECRET, "
+        "live is real money",
+    )
+    add_bars(parser, is_required=False)
     parser.add_argument("--seed", type=int, default=0, help="of the paper venue (default: 0)")
     parser.add_argument(
         "--log-dir",
@@ -134,4 +207,7 @@ def _parse(argv: Sequence[str] | None, prog: str, settings: Settings) -> argpars
     arguments.add_telemetry(
         parser, settings, directory="default: $EXECINTEL_HOME/analytics/live", is_live=True
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.bars and args.orders != "paper":
+        parser.error("--bars are of the past: orders on them are paper")
+    return args
