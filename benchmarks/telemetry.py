@@ -47,7 +47,7 @@ def _measure(folder: Path, seconds: float) -> None:
     print(f"the clock itself: {_show(_paced(lambda trade: None, trades, 0.2))}")
     with TelemetryWriter(folder / "paced") as writer:
         capture = TradeTelemetry(writer, {"intraday": 0.003})
-        traces = [capture._trace(trade) for trade in trades]
+        traces = [capture._trace(trade, 0.003, 0) for trade in trades]
         ours = _paced(writer.write_trace, traces, seconds)
     stats = writer.stats
     print(f"write_trace at {RATE_PER_S:,}/s: {_show(ours)}; {stats.dropped} dropped")
@@ -56,7 +56,7 @@ def _measure(folder: Path, seconds: float) -> None:
         capture = TradeTelemetry(writer, {"intraday": 0.003})
         whole = _paced(capture.on_close, trades, seconds)
     print(
-        f"choosing, making and queueing the trace: {_show(whole)}; {writer.stats.dropped} dropped"
+        f"choosing a trade and queueing its trace: {_show(whole)}; {writer.stats.dropped} dropped"
     )
     with NaiveWriter(folder / "naive.csv") as naive:
         theirs = _paced(naive.write_trace, traces, seconds)

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -73,6 +73,7 @@ class TelemetryStats(msgspec.Struct):
     written: int = 0
     flushes: int = 0
     write_s: float = 0.0
+    thread_cpu_s: float = 0.0  # processor time of the writing thread, once closed
 
     @property
     def avg_write_time_ms(self) -> float | None:
@@ -153,7 +154,7 @@ class TelemetryWriter:
         self._wake_at = queue_size // 2
         self._flush_interval_s = flush_interval_s
         self._waits_when_full = waits_when_full
-        self._queue: deque[PredictionTrace] = deque()
+        self._queue: deque[Callable[[], PredictionTrace]] = deque()
         self._lines: dict[str, list[bytes]] = {}  # taken from the queue, not yet written
         self._line = csv_line if format == "csv" else jsonl_line
         self._trouble: str | None = None
@@ -171,14 +172,19 @@ class TelemetryWriter:
 
     def write_trace(self, trace: PredictionTrace) -> bool:
         """Queue a trace; returns False where there is no room. Never raises, never writes."""
+        return self.write_later(lambda: trace)
+
+    def write_later(self, make: Callable[[], PredictionTrace]) -> bool:
+        """Queue the making of a trace, which the writing thread does; else as write_trace."""
         self.stats.captured += 1
-        waiting = len(self._queue)
-        if waiting >= self._queue_size and not self._wait_for_room():
+        queue = self._queue
+        if len(queue) >= self._queue_size and not self._wait_for_room():
             self.stats.dropped += 1
             return False
-        self._queue.append(trace)
-        if waiting == self._wake_at:
-            self._wake.set()  # costs 30 µs, so only where waiting for the thread would drop
+        queue.append(make)
+        # Waking costs 30 µs: only the first to wait does it, and who sees the queue half full.
+        if len(queue) in (1, self._wake_at):
+            self._wake.set()
         return True
 
     def flush(self, timeout_s: float = 5.0) -> bool:
@@ -228,14 +234,19 @@ class TelemetryWriter:
 
     def _run(self) -> None:
         while not self._closing.is_set():
-            if self._trouble is None:
-                self._wake.wait(self._flush_interval_s)
-            else:  # a full queue wakes at once, a disk does not mend at once
-                self._closing.wait(RETRY_S)
+            self._wake.wait()  # nothing to write costs nothing
             self._wake.clear()
+            if self._trouble is not None:  # a full queue wakes at once, a disk does not mend so
+                self._closing.wait(RETRY_S)
+            elif not self._closing.is_set():
+                self._wake.wait(self._flush_interval_s)
+                self._wake.clear()
             self._flush()
+            if self._waiting():
+                self._wake.set()
         self._flush()
         self._files.close()
+        self.stats.thread_cpu_s = time.thread_time()
 
     def _flush(self) -> None:
         """Write buffer by buffer until nothing waits or the disk refuses."""
@@ -256,13 +267,14 @@ class TelemetryWriter:
     def _waiting(self) -> int:
         return len(self._queue) + sum(map(len, self._lines.values()))
 
-    def _take(self, trace: PredictionTrace) -> None:
+    def _take(self, make: Callable[[], PredictionTrace]) -> None:
         """Turn a trace into its line; one that cannot be written is dropped with a word."""
         try:
+            trace = make()
             line = self._line(trace)
         except Exception:
             self.stats.dropped += 1
-            _log.exception("telemetry: a trace of %s cannot be written", trace.symbol)
+            _log.exception("telemetry: a trace cannot be written")
             return
         self._lines.setdefault(trace.strategy, []).append(line)
 
@@ -356,13 +368,15 @@ class TradeTelemetry:
                 stats.throttled += 1
                 self._throttled_before += 1
                 return
-        trace = self._trace(trade)
+        threshold, before = self._thresholds[trade.strategy], self._throttled_before
         if self._throttle_ms:
             self._next_ms = trade.exit_ms + self._throttle_ms
             self._throttled_before = 0
-        self._writer.write_trace(trace)
+        self._writer.write_later(lambda: self._trace(trade, threshold, before))
 
-    def _trace(self, trade: ClosedTrade) -> PredictionTrace:
+    def _trace(
+        self, trade: ClosedTrade, threshold: float, throttled_before: int
+    ) -> PredictionTrace:
         signal = trade.signal
         entry_at_utc, exit_at_utc = at_utc(trade.entry_ms), at_utc(trade.exit_ms)
         metadata: dict[str, Any] = {
@@ -376,15 +390,13 @@ class TradeTelemetry:
             "inclusion_probability": self._sample_rate,
         }
         if self._throttle_ms:
-            metadata["throttled_before"] = self._throttled_before
+            metadata["throttled_before"] = throttled_before
         return PredictionTrace(
             timestamp=entry_at_utc,
             symbol=trade.symbol,
             strategy=trade.strategy,
             predicted_direction=trade.direction,
-            actual_direction=market_direction(
-                trade.entry_price, trade.exit_price, self._thresholds[trade.strategy]
-            ),
+            actual_direction=market_direction(trade.entry_price, trade.exit_price, threshold),
             predicted_confidence=signal.confidence,
             entry_price=trade.entry_price,
             exit_price=trade.exit_price,

@@ -123,8 +123,8 @@ def test_a_trace_has_the_columns_of_the_contract_and_the_names_of_us_017(tmp_pat
 )
 def test_a_trace_is_one_line_whatever_its_texts_hold(features: dict[str, Any], symbol: str) -> None:
     made = TradeTelemetry.__new__(TradeTelemetry)
-    made._thresholds, made._sample_rate, made._throttle_ms = THRESHOLDS, 1.0, 0.0
-    line = csv_line(made._trace(trade(symbol=symbol, features=features))).decode()
+    made._sample_rate, made._throttle_ms = 1.0, 0.0
+    line = csv_line(made._trace(trade(symbol=symbol, features=features), 0.003, 0)).decode()
     assert line.count("\n") == 1
     assert "\r" not in line
     (cells,) = csv.reader([line], strict=True)
@@ -401,7 +401,7 @@ def test_a_full_queue_drops_and_counts_without_waiting(tmp_path: Path) -> None:
 
 
 def made_trace(writer: TelemetryWriter, number: int) -> PredictionTrace:
-    return TradeTelemetry(writer, THRESHOLDS)._trace(trade(number))
+    return TradeTelemetry(writer, THRESHOLDS)._trace(trade(number), 0.003, 0)
 
 
 def test_a_hung_disk_holds_close_for_its_timeout_only(
