@@ -3,6 +3,7 @@
 import itertools
 import math
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -171,21 +172,19 @@ def test_real_bars_give_calls_whose_stops_stand_on_the_right_side(name: str, bar
         assert ordered == sorted(ordered, reverse=call.direction == "SHORT")
 
 
-def test_a_third_strategy_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "my_desk.py").write_text(
-        "class Contrarian:\n"
-        "    name = 'my_desk'\n"
-        "    def __init__(self, threshold=0.002):\n"
-        "        self.threshold = threshold\n"
-        "    def on_bar(self, bar):\n"
-        "        return None\n"
-    )
-    package = tmp_path / "desk"
-    package.mkdir()
-    (tmp_path / "my_desk.py").rename(package / "my_desk.py")
+def test_a_third_strategy_is_one_file_as_the_guide_writes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path
+) -> None:
+    guide = (repository / "docs" / "backtesting.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    (tmp_path / "my_desk").mkdir()
+    (tmp_path / "my_desk" / "contrarian.py").write_text(code)
     monkeypatch.syspath_prepend(str(tmp_path))
-    (third,) = make("desk.my_desk", {"my_desk": 0.004})
-    assert (third.name, third.threshold) == ("my_desk", 0.004)
+    (third,) = make("my_desk.contrarian", {"contrarian": 0.004})
+    assert (third.name, third.threshold) == ("contrarian", 0.004)
+    made = signals(third, [bar(n, 100.0 if n < 5 else 98.5) for n in range(90)])
+    assert [(s.direction, s.price) for s in made] == [("LONG", 98.5), ("NOOP", 98.5)]
+    assert made[1].at_ms - made[0].at_ms == 3_600_000
 
 
 def test_names_are_those_of_the_files_and_both_is_two_of_them() -> None:
