@@ -7,6 +7,7 @@ happens to an order (router.py), accounts and records (executor.py).
 import logging
 import signal as signals
 from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -136,18 +137,26 @@ class Engine:
     def run(self) -> None:
         """Trade until ``stop``: take what the feed brings, take a turn, sleep.
 
-        A venue's error never ends the loop. Returns after open orders were cancelled or, at the
-        latest, after ``shutdown_s``.
+        A venue's error never ends the loop. However it ends, open orders are cancelled, for at most
+        ``shutdown_s``.
+
+        Raises RuntimeError where another process runs on the same state.
         """
-        while not self._is_stopping:
+        with self.executor.journal.alone():
             try:
-                for event in self._feed.poll() if self._feed else ():
-                    self._take(event)
-                self.step()
-            except VenueError as error:
-                _log.warning("turn cut short: %s", error)
+                while not self._is_stopping:
+                    self._turn()
+            finally:
+                self.close()
+
+    def _turn(self) -> None:
+        try:
+            self._take(self._feed.poll() if self._feed else ())
+            self.step()
+        except VenueError as error:
+            _log.warning("turn cut short: %s", error)
+        if not self._is_stopping:
             self._clock.wait_ms(self._loop_ms)
-        self.close()
 
     def stop(self, *_: Any) -> None:
         """Let ``run`` return after its turn; may be called from a signal handler."""
@@ -164,13 +173,17 @@ class Engine:
 
     # -- parts -----------------------------------------------------------------------------------
 
-    def _take(self, event: Bar | Quote | Print) -> None:
-        if isinstance(event, Bar):
-            self.on_bar(event)
-        elif isinstance(event, Quote):
-            self.on_quote(event)
-        else:
-            self.on_print(event)
+    def _take(self, events: Sequence[Bar | Quote | Print]) -> None:
+        """Take what a feed brought; bars that follow each other and close together are one turn."""
+        for close_ms, together in groupby(events, key=_close_of):
+            if close_ms is not None:
+                self.on_bars([event for event in together if isinstance(event, Bar)])
+                continue
+            for event in together:
+                if isinstance(event, Quote):
+                    self.on_quote(event)
+                elif isinstance(event, Print):
+                    self.on_print(event)
 
     def _pass(self, clock: SimulatedClock, until_ms: int) -> None:
         """Move a simulated clock on, stopping wherever an order needs a turn."""
@@ -190,6 +203,10 @@ class Engine:
             self._beat_ms = now_ms
             if not isinstance(self._clock, SimulatedClock):
                 _log.info("heartbeat: %s", self.executor.summary())
+
+
+def _close_of(event: Bar | Quote | Print) -> int | None:
+    return event.close_ms if isinstance(event, Bar) else None
 
 
 def _one_close(bars: Iterable[Bar]) -> int:

@@ -45,6 +45,7 @@ class World(msgspec.Struct):
     controls: ControlState
     instrument: Instrument | None
     quote: Quote | None
+    mark: float | None  # the newest price that did not come with the order's own quote
     equity_usd: float | None
     drawdown_pct: float | None  # the worst of day, 24 h and high-water mark; 0 or below
     drawdown_of: str
@@ -177,9 +178,9 @@ def _min_notional(ask: Ask, world: World) -> str | None:
 
 
 def _price_band(ask: Ask, world: World) -> str | None:
-    if world.quote is None:
+    if not world.mark:
         return None
-    off_pct = abs(ask.price / world.quote.mid - 1) * 100
+    off_pct = abs(ask.price / world.mark - 1) * 100
     limit = world.trading.price_band_pct
     return (
         f"{ask.price} is {off_pct:.2f} % from the mark, limit {limit}" if off_pct > limit else None
