@@ -65,7 +65,8 @@ def _measure(home: Path, n: int) -> None:
 
     def text(symbol: str) -> None:
         found = json.loads(texts[symbol])
-        _nothing((found["size"]["final_size_factor"], found["policy"], found["offsets_bps"][3]))
+        size, policy, offsets = found["size"], found["policy"], found["offsets_bps"]
+        _nothing((size["final_size_factor"], policy["maker_first"], offsets[3]))
 
     intel.configure(home, environment="paper", clock=lambda: NOW_S)
     print(
