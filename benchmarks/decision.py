@@ -69,9 +69,8 @@ def _measure(home: Path, n: int) -> None:
         _nothing((size["final_size_factor"], policy["maker_first"], offsets[3]))
 
     intel.configure(home, environment="paper", clock=lambda: NOW_S)
-    print(
-        f"{SYMBOLS} symbols, {n:,} decisions; the clock itself: {_show(_time(_nothing, symbols, n))}"
-    )
+    clock = _show(_time(_nothing, symbols, n))
+    print(f"{SYMBOLS} symbols, {n:,} decisions; the clock itself: {clock}")
     base = _time(ours, symbols, n)
     verdict = "met" if np.percentile(base, 99) < P99_TARGET_US else "missed"
     print(f"read and decide: {_show(base)}")
