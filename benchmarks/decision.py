@@ -115,7 +115,8 @@ def _world() -> World:
         quote=Quote("SYM0USDT", AS_OF_MS, 99_999.0, 100_001.0), mark=100_000.0,
         equity_usd=10_000.0, drawdown_pct=0.0, drawdown_of="", clock_offset_ms=0.0,
         is_reconciled=True, is_writable=True, snapshot_status="ok", snapshot_too_old=False,
-        has_snapshot=True, move_pct=0.1, orders_minute=0, orders_hour=0, long_usd=symbols,
+        has_snapshot=True, move_pct=0.1, orders_minute=0, orders_hour=0, is_hedged=False,
+        long_usd=symbols,
         short_usd=symbols,
     )  # fmt: skip
 

@@ -478,16 +478,21 @@ class Executor:
             move_pct=self._moves.pct(attempt.symbol, now_ms),
             orders_minute=sum([now_ms - at_ms < _MINUTE_MS for at_ms in orders]),
             orders_hour=len(orders),
+            is_hedged=self._venue.is_hedged,
             long_usd=long_usd,
             short_usd=short_usd,
         )
 
     def _exposure(self) -> tuple[dict[str, float], dict[str, float]]:
         """Return USD by symbol as it stands when every open buy fills, and every open sell."""
-        net = {
-            symbol: qty * self._marks.get(symbol, 0.0) for symbol, qty in self.lots.net().items()
-        }
-        long_usd, short_usd = dict(net), dict(net)
+        long_usd: dict[str, float] = {}
+        short_usd: dict[str, float] = {}
+        for (symbol, side), qty in self.lots.positions().items():
+            usd = qty * self._marks.get(symbol, 0.0)
+            if side != "SHORT":
+                long_usd[symbol] = usd
+            if side != "LONG":
+                short_usd[symbol] = usd
         for attempt in self._attempts.values():
             leg = attempt.leg
             if leg is None or leg.reduce_only:

@@ -58,8 +58,9 @@ class World(msgspec.Struct):
     move_pct: float | None  # largest move of the mark within a minute
     orders_minute: int
     orders_hour: int
-    # USD at the mark by symbol, signed, open opening orders counted as filled: as longs would all
-    # fill, and as shorts would. Caps look at the worse of the two.
+    is_hedged: bool
+    # USD at the mark by symbol, signed, open opening orders counted as filled: when every buy
+    # fills, and when every sell does. Caps look at the worse; in hedge mode the two stand side by side.
     long_usd: Mapping[str, float]
     short_usd: Mapping[str, float]
 
@@ -72,6 +73,8 @@ class World(msgspec.Struct):
                 long_usd += ask.notional_usd
             else:
                 short_usd -= ask.notional_usd
+        if self.is_hedged:
+            return abs(long_usd) + abs(short_usd)
         return max(abs(long_usd), abs(short_usd))
 
     def gross_after(self, ask: Ask, symbols: "tuple[str, ...] | None" = None) -> float:

@@ -34,6 +34,7 @@ def world(**values: Any) -> World:
         "drawdown_of": "the day's peak", "clock_offset_ms": 0.0, "is_reconciled": True,
         "is_writable": True, "snapshot_status": "ok", "snapshot_too_old": False,
         "has_snapshot": True, "move_pct": None, "orders_minute": 0, "orders_hour": 0,
+        "is_hedged": False,
         "long_usd": {}, "short_usd": {},
     }  # fmt: skip
     return World(**{**usual, **values})
@@ -123,6 +124,12 @@ def test_open_orders_count_as_filled_in_caps() -> None:
     both = world(long_usd={"BTCUSDT": 4_500.0}, short_usd={"BTCUSDT": -4_500.0})
     assert vetoed_by(ask(), both) == "symbol_cap"
     assert vetoed_by(ask(side="SELL"), both) == "symbol_cap"
+
+
+def test_both_sides_count_in_hedge_mode() -> None:
+    sides = {"long_usd": {"BTCUSDT": 2_000.0}, "short_usd": {"BTCUSDT": -2_500.0}}
+    assert judge(ask(), world(**sides)) is None
+    assert vetoed_by(ask(), world(**sides, is_hedged=True)) == "symbol_cap"
 
 
 @settings(max_examples=25, deadline=None)
