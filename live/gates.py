@@ -60,7 +60,7 @@ class World(msgspec.Struct):
     orders_hour: int
     is_hedged: bool
     # USD at the mark by symbol, signed, open opening orders counted as filled: when every buy
-    # fills, and when every sell does. Caps look at the worse; in hedge mode the two stand side by side.
+    # fills, and when every sell does. Caps look at the worse of the two, in hedge mode at both.
     long_usd: Mapping[str, float]
     short_usd: Mapping[str, float]
 
