@@ -48,6 +48,10 @@ class Lots:
         """Return every position that is not zero."""
         return {key: _sum(lots) for key, lots in self._lots.items() if lots}
 
+    def known(self) -> list[tuple[str, PositionSide]]:
+        """Return every position that ever was, flat ones too."""
+        return list(self._lots)
+
     def net(self) -> dict[str, float]:
         """Return the signed position of every symbol, both sides together."""
         found: dict[str, float] = {}
@@ -87,7 +91,7 @@ class Lots:
 
     def dump(self) -> list[tuple[str, PositionSide, list[Lot]]]:
         """Return all lots as plain values."""
-        return [(symbol, side, lots) for (symbol, side), lots in self._lots.items() if lots]
+        return [(symbol, side, lots) for (symbol, side), lots in self._lots.items()]
 
     def load(self, rows: list[tuple[str, PositionSide, list[Lot]]]) -> None:
         """Take lots that ``dump`` returned."""

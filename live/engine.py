@@ -137,18 +137,26 @@ class Engine:
     def run(self) -> None:
         """Trade until ``stop``: take what the feed brings, take a turn, sleep.
 
-        A venue's error never ends the loop. Returns after open orders were cancelled or, at the
-        latest, after ``shutdown_s``.
+        A venue's error never ends the loop. However it ends, open orders are cancelled, for at most
+        ``shutdown_s``.
+
+        Raises RuntimeError where another process runs on the same state.
         """
-        while not self._is_stopping:
+        with self.executor.journal.alone():
             try:
-                self._take(self._feed.poll() if self._feed else ())
-                self.step()
-            except VenueError as error:
-                _log.warning("turn cut short: %s", error)
-            if not self._is_stopping:
-                self._clock.wait_ms(self._loop_ms)
-        self.close()
+                while not self._is_stopping:
+                    self._turn()
+            finally:
+                self.close()
+
+    def _turn(self) -> None:
+        try:
+            self._take(self._feed.poll() if self._feed else ())
+            self.step()
+        except VenueError as error:
+            _log.warning("turn cut short: %s", error)
+        if not self._is_stopping:
+            self._clock.wait_ms(self._loop_ms)
 
     def stop(self, *_: Any) -> None:
         """Let ``run`` return after its turn; may be called from a signal handler."""

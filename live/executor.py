@@ -42,6 +42,7 @@ from live.watch import Drawdown, Moves, Peaks
 
 CLOSE_AGAIN_MS = 10_000.0  # between two tries to close what a strategy no longer wants
 CLOCK_CHECK_MS = 10_000.0
+CANCEL_AGAIN_MS, CANCEL_LOOK_MS = 1_000.0, 10_000.0  # while killed: after orders, after none
 BALANCE_SLACK_PCT = 0.5  # of equity: what funding and rounding may change within one comparison
 _MINUTE_MS, _HOUR_MS = 60_000, 3_600_000
 _log = logging.getLogger(__name__)
@@ -106,7 +107,8 @@ class Executor:
         self._waiting: dict[_SleeveKey, Signal] = {}  # what a strategy wants after its attempt
         self._closing: dict[_SleeveKey, tuple[Signal, float]] = {}  # to be closed, next try
         self._orders_ms: deque[int] = deque()
-        self._marks: dict[str, float] = {}
+        self._marks: dict[str, float] = {}  # the newest price of each symbol, from anywhere
+        self._fed: dict[str, tuple[int, float]] = {}  # the newest that bars and quotes brought
         self._quotes: dict[str, Quote] = {}
         self._moves = Moves()
         self._drawdown = Drawdown()
@@ -121,7 +123,7 @@ class Executor:
         self._cash_usd = 0.0  # flows of own fills since the anchor
         self._anchor_usd: float | None = None
         self._mode = "run"
-        self._cancelled_at = float("-inf")
+        self._cancel_at = float("-inf")
         self._seq = 0
         self._id_n = 0
         self._is_closing = False
@@ -275,9 +277,15 @@ class Executor:
             self._say_positions(touched)
         ended, self._ended_trades = self._ended_trades, []
         for trade in ended:
+            self._tell(trade)
+        return is_written
+
+    def _tell(self, trade: ClosedTrade) -> None:
+        try:
             if self._on_closed is not None:
                 self._on_closed(trade)
-        return is_written
+        except Exception:
+            _log.exception("on_closed failed at %s", trade.trade_id)  # no observer stops trading
 
     def book(self, attempt: Attempt, leg: Leg, fills: Sequence[Fill]) -> None:
         key = (attempt.strategy, attempt.symbol)
@@ -446,13 +454,18 @@ class Executor:
         while orders and not now_ms - orders[0] < _HOUR_MS:
             orders.popleft()
         long_usd, short_usd = self._exposure()
+        quote = self._quotes.get(attempt.symbol)
+        fed_ms, mark = self._fed.get(attempt.symbol, (0, None))
+        if now_ms - fed_ms > self._trading.max_quote_age_s * 1e3:
+            mark = None
         return World(
             now_ms=now_ms,
             trading=self._trading,
             environment=self._venue.environment,
             controls=self._controls.state(),
             instrument=self._instrument(attempt.symbol),
-            quote=self._quotes.get(attempt.symbol),
+            quote=quote,
+            mark=quote.mid if mark is None and quote is not None else mark,
             equity_usd=self._account.equity_usd if self._account else None,
             drawdown_pct=self._worst[0],
             drawdown_of=self._worst[1],
@@ -465,16 +478,21 @@ class Executor:
             move_pct=self._moves.pct(attempt.symbol, now_ms),
             orders_minute=sum([now_ms - at_ms < _MINUTE_MS for at_ms in orders]),
             orders_hour=len(orders),
+            is_hedged=self._venue.is_hedged,
             long_usd=long_usd,
             short_usd=short_usd,
         )
 
     def _exposure(self) -> tuple[dict[str, float], dict[str, float]]:
         """Return USD by symbol as it stands when every open buy fills, and every open sell."""
-        net = {
-            symbol: qty * self._marks.get(symbol, 0.0) for symbol, qty in self.lots.net().items()
-        }
-        long_usd, short_usd = dict(net), dict(net)
+        long_usd: dict[str, float] = {}
+        short_usd: dict[str, float] = {}
+        for (symbol, side), qty in self.lots.positions().items():
+            usd = qty * self._marks.get(symbol, 0.0)
+            if side != "SHORT":
+                long_usd[symbol] = usd
+            if side != "LONG":
+                short_usd[symbol] = usd
         for attempt in self._attempts.values():
             leg = attempt.leg
             if leg is None or leg.reduce_only:
@@ -500,6 +518,7 @@ class Executor:
 
     def _mark(self, symbol: str, at_ms: int, mark: float) -> None:
         self._marks[symbol] = mark
+        self._fed[symbol] = (at_ms, mark)
         self._moves.see(symbol, at_ms, mark)
 
     def _instrument(self, symbol: str) -> Instrument | None:
@@ -522,18 +541,24 @@ class Executor:
                 self._catch_up()
                 self._adopt_positions()
         now = self._clock.elapsed_ms()
-        if state.mode in ("kill", "halt") and now - self._cancelled_at >= 1_000.0:
-            self._cancelled_at = now
+        if state.mode in ("kill", "halt") and now >= self._cancel_at:
             self._abandon(state.mode)
-            self._cancel_all()
+            is_clear = self._cancel_all()
+            self._cancel_at = now + (CANCEL_LOOK_MS if is_clear else CANCEL_AGAIN_MS)
+        elif state.mode not in ("kill", "halt"):
+            self._cancel_at = now
 
-    def _cancel_all(self) -> None:
+    def _cancel_all(self) -> bool:
+        """Ask to cancel every open order; True when there was none."""
         try:
-            for order in self._venue.open_orders():
+            orders = self._venue.open_orders()
+            for order in orders:
                 with suppress(SkipError):  # it is no longer open
                     self._venue.cancel(order.symbol, order.client_id)
         except VenueError as error:
             _log.error("not everything is cancelled yet, trying again: %s", error)
+            return False
+        return not orders
 
     def _value_account(self, state: ControlState) -> None:
         """Take the equity, and halt at the last line of defence."""
@@ -661,7 +686,7 @@ class Executor:
         if keys is None and isinstance(self._clock, SimulatedClock):
             return  # a replay needs no heartbeat of positions that did not change
         at_ms = self._clock.now_ms()
-        for symbol, side in sorted(self.lots.positions() if keys is None else keys):
+        for symbol, side in sorted(self.lots.known() if keys is None else keys):
             qty, entry = self.lots.qty(symbol, side), self.lots.entry_price(symbol, side)
             mark = self._marks.get(symbol)
             line = lines.position(

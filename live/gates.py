@@ -45,6 +45,7 @@ class World(msgspec.Struct):
     controls: ControlState
     instrument: Instrument | None
     quote: Quote | None
+    mark: float | None  # the newest price that did not come with the order's own quote
     equity_usd: float | None
     drawdown_pct: float | None  # the worst of day, 24 h and high-water mark; 0 or below
     drawdown_of: str
@@ -57,8 +58,9 @@ class World(msgspec.Struct):
     move_pct: float | None  # largest move of the mark within a minute
     orders_minute: int
     orders_hour: int
-    # USD at the mark by symbol, signed, open opening orders counted as filled: as longs would all
-    # fill, and as shorts would. Caps look at the worse of the two.
+    is_hedged: bool
+    # USD at the mark by symbol, signed, open opening orders counted as filled: when every buy
+    # fills, and when every sell does. Caps look at the worse of the two, in hedge mode at both.
     long_usd: Mapping[str, float]
     short_usd: Mapping[str, float]
 
@@ -71,6 +73,8 @@ class World(msgspec.Struct):
                 long_usd += ask.notional_usd
             else:
                 short_usd -= ask.notional_usd
+        if self.is_hedged:
+            return abs(long_usd) + abs(short_usd)
         return max(abs(long_usd), abs(short_usd))
 
     def gross_after(self, ask: Ask, symbols: "tuple[str, ...] | None" = None) -> float:
@@ -177,9 +181,9 @@ def _min_notional(ask: Ask, world: World) -> str | None:
 
 
 def _price_band(ask: Ask, world: World) -> str | None:
-    if world.quote is None:
+    if not world.mark:
         return None
-    off_pct = abs(ask.price / world.quote.mid - 1) * 100
+    off_pct = abs(ask.price / world.mark - 1) * 100
     limit = world.trading.price_band_pct
     return (
         f"{ask.price} is {off_pct:.2f} % from the mark, limit {limit}" if off_pct > limit else None

@@ -6,11 +6,13 @@ together with its log lines; so a kill between the two loses no line and doubles
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+from filelock import FileLock, Timeout
 
 Line = Mapping[str, Any]
 Lines = Iterable[tuple[str, Line]]  # log name, line
@@ -187,12 +189,20 @@ class Journal:
 
         A checkpoint may already hold the first records: its ``seq`` says up to which.
 
-        Raises OSError when the state cannot be read, msgspec.MsgspecError when it is none.
+        Raises OSError when the state cannot be read, ValueError when it is none.
         """
         if self._state_dir is None or self._journal is None:
             return None, []
         path = self._state_dir / STATE
-        state = msgspec.json.decode(path.read_bytes(), type=state_type) if path.exists() else None
+        try:
+            state = (
+                msgspec.json.decode(path.read_bytes(), type=state_type) if path.exists() else None
+            )
+        except msgspec.MsgspecError as error:
+            raise ValueError(
+                f"{path} is no state of an engine: {error}. Move it away and start again: positions"
+                " are then adopted from the venue with execintel resume"
+            ) from error
         records: list[_Record] = []
         decode = msgspec.json.Decoder(record_type).decode
         for data in self._journal.read().splitlines():
@@ -208,6 +218,28 @@ class Journal:
     def close(self) -> None:
         for file in [*self._logs.values(), *([self._journal] if self._journal else [])]:
             file.close()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the state for this process while the block runs; the kernel frees it at a kill.
+
+        Raises RuntimeError where another process holds it.
+        """
+        if self._state_dir is None:
+            yield
+            return
+        self._state_dir.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self._state_dir / "engine.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RuntimeError(
+                f"another engine runs on {self._state_dir}: stop it, or give this one an account"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _repeat(self, name: str, data: bytes) -> None:
         """Write a line of the last record unless its log holds it."""

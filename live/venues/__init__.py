@@ -151,7 +151,7 @@ class Venue(Protocol):
 
     @property
     def environment(self) -> Literal["live", "testnet", "paper", "backtest"]:
-        """Return whose orders these are; real money only in ``live``."""
+        """Return whose money it is; every line says it."""
         ...
 
     def instrument(self, symbol: str) -> Instrument:

@@ -49,6 +49,7 @@ _UNIFIED: Mapping[str, Status] = {
     "expired": "EXPIRED",
     "rejected": "REJECTED",
 }
+_SIDES: Mapping[str, PositionSide] = {"LONG": "LONG", "SHORT": "SHORT", "BOTH": "BOTH"}
 _SIGNED = re.compile(r"(signature=)[0-9a-fA-F]+")
 # ccxt gives Binance's codes different classes from market to market.
 _POST_ONLY_CODE, _DUPLICATE_CODE = "-5022", "-4116"
@@ -59,7 +60,6 @@ Json = Mapping[str, Any]
 class CcxtVenue:
     """One account on an exchange of derivatives that ccxt knows; tested with Binance futures."""
 
-    is_hedged = False
     late_ms = RECV_WINDOW_MS + _CLOCK_SLACK_MS
 
     def __init__(
@@ -67,6 +67,7 @@ class CcxtVenue:
         exchange_id: str = "binanceusdm",
         *,
         live: bool = False,
+        is_hedged: bool = False,
         api_key: str = "",
         secret: str = "",
         timeout_s: float = 5.0,
@@ -78,6 +79,7 @@ class CcxtVenue:
         Args:
             exchange_id: as ccxt names it.
             live: trade with real money. Nothing but this argument does.
+            is_hedged: the account is in hedge mode; it must be as the account is set.
             timeout_s: for how long any call may wait.
             urls: base addresses by ccxt's API name in place of the exchange's, for tests.
             name: the venue's name in the logs; the exchange's id by default.
@@ -88,6 +90,7 @@ class CcxtVenue:
         if exchange_id not in ccxt.exchanges or kind is None:
             raise ValueError(f"{exchange_id!r} is no exchange of ccxt; see ccxt.exchanges")
         self.name = name or exchange_id
+        self.is_hedged = is_hedged
         self.environment: Literal["live", "testnet"] = "live" if live else "testnet"
         self._exchange: Any = kind(
             {
@@ -157,7 +160,9 @@ class CcxtVenue:
             params["postOnly"] = True
         elif order.type == "ioc":
             params["timeInForce"] = "IOC"
-        if order.reduce_only:
+        if self.is_hedged:
+            params["positionSide"] = order.position_side  # says by itself what reduces
+        elif order.reduce_only:
             params["reduceOnly"] = True
         made = self._ask(
             "create order",
@@ -198,10 +203,13 @@ class CcxtVenue:
             market = self._exchange.markets[found["symbol"]]
             qty = float(found["contracts"] or 0.0) * (market.get("contractSize") or 1.0)
             if qty:
-                signed = -qty if found["side"] == "short" else qty
+                is_short = found["side"] == "short"
+                signed = -qty if is_short else qty
+                side: PositionSide = "SHORT" if is_short else "LONG"
                 positions.append(
                     Position(
-                        market["id"], "BOTH", signed, float(found["entryPrice"] or 0.0),
+                        market["id"], side if self.is_hedged else "BOTH", signed,
+                        float(found["entryPrice"] or 0.0),
                         float(found["markPrice"] or found["entryPrice"] or 0.0),
                     )
                 )  # fmt: skip
@@ -255,7 +263,8 @@ class CcxtVenue:
             "market" if found["type"] == "market" else "post_only" if is_post_only else "ioc"
         )  # fmt: skip
         is_refused = kind == "post_only" and status == "EXPIRED" and not filled
-        position_side: PositionSide = "BOTH"
+        told_side = str(raw.get("positionSide") or "BOTH")
+        position_side: PositionSide = _SIDES.get(told_side, "BOTH")
         return Order(
             client_id=client_id,
             order_id=str(found["id"]),

@@ -109,8 +109,6 @@ class _Market:
 class PaperVenue:
     """The paper account and its market; every method first lets the market catch up with now."""
 
-    is_hedged = False
-
     def __init__(
         self,
         clock: Clock,
@@ -121,6 +119,7 @@ class PaperVenue:
         instruments: Mapping[str, Instrument] | None = None,
         environment: Literal["paper", "backtest"] = "paper",
         name: str = "paper",
+        is_hedged: bool = False,
     ) -> None:
         """Open an account with ``equity_usd``.
 
@@ -128,8 +127,10 @@ class PaperVenue:
             clock: the engine's; of a SimulatedClock the true time counts, whatever its skew.
             seed: the same seed and orders give the same fills.
             instruments: rules by symbol; a symbol that is not there gets usual ones by its price.
+            is_hedged: long and short of one symbol are separate positions, as in hedge mode.
         """
         self.name = name
+        self.is_hedged = is_hedged
         self.environment: Literal["paper", "backtest"] = environment
         self.late_ms = 0
         self.cash_usd = equity_usd

@@ -20,11 +20,13 @@ BARS = 150
 START_USD = 10_000.0
 
 
-def traded(root: Path, seed: int, **trading: Any) -> tuple[Desk, list[Attempt]]:
+def traded(
+    root: Path, seed: int, *, is_hedged: bool = False, **trading: Any
+) -> tuple[Desk, list[Attempt]]:
     """Let two strategies trade two symbols of one account at random; returns every attempt."""
     desk = Desk(
         root, Restless(seed, "fast", 0.3), Restless(seed, "slow", 0.1), config=ROUGH, seed=seed,
-        max_orders_minute=1000, max_orders_hour=1000, **trading,
+        is_hedged=is_hedged, max_orders_minute=1000, max_orders_hour=1000, **trading,
     )  # fmt: skip
     attempts: dict[str, Attempt] = {}
     save = desk.engine.executor.save
@@ -45,9 +47,13 @@ def latest(fills: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list({line["orderId"]: line for line in fills}.values())
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_cash_inventory_and_fees_balance(tmp_path: Path, seed: int) -> None:
-    desk, _ = traded(tmp_path, seed)
+# Of three seeds the account is in hedge mode.
+ACCOUNTS = [(seed, seed >= 6) for seed in range(9)]
+
+
+@pytest.mark.parametrize(("seed", "is_hedged"), ACCOUNTS)
+def test_cash_inventory_and_fees_balance(tmp_path: Path, seed: int, is_hedged: bool) -> None:
+    desk, _ = traded(tmp_path, seed, is_hedged=is_hedged)
     fills = latest(desk.orders("order_fill"))
     assert len(fills) > 30
     cash = START_USD
@@ -56,16 +62,20 @@ def test_cash_inventory_and_fees_balance(tmp_path: Path, seed: int) -> None:
         sign = 1 if line["side"] == "BUY" else -1
         cash -= sign * line["executedQty"] * line["avgPrice"] + line["fee_total"]
         held[line["symbol"]] += sign * line["executedQty"]
+    sides = {p.position_side for p in desk.paper.positions()}
+    assert sides <= ({"LONG", "SHORT"} if is_hedged else {"BOTH"})
     marks = {p.symbol: p.mark for p in desk.paper.positions()}
     worth = sum([qty * marks.get(symbol, 0.0) for symbol, qty in held.items()])
     assert cash + worth == pytest.approx(desk.paper.account().equity_usd, abs=1e-6)
     for symbol, qty in held.items():
-        assert qty == pytest.approx(desk.engine.executor.lots.qty(symbol, "BOTH"), abs=1e-9)
+        assert qty == pytest.approx(desk.engine.executor.lots.net().get(symbol, 0.0), abs=1e-9)
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_logged_pnl_is_that_of_an_independent_fifo(tmp_path: Path, seed: int) -> None:
-    desk, _ = traded(tmp_path, seed)
+@pytest.mark.parametrize(("seed", "is_hedged"), ACCOUNTS)
+def test_logged_pnl_is_that_of_an_independent_fifo(
+    tmp_path: Path, seed: int, is_hedged: bool
+) -> None:
+    desk, _ = traded(tmp_path, seed, is_hedged=is_hedged)
     logged = sum([line["realizedPnlUsd"] for line in desk.orders("order_close")])
     assert logged == pytest.approx(fifo_pnl(desk.orders("order_fill")), abs=1e-6)
     assert len(desk.orders("order_close")) > 10

@@ -8,17 +8,20 @@ import pytest
 
 from live import journal
 from live.attempt import Attempt
+from live.market import Direction
 from live.venues import NewOrder
 from live.venues.paper import PaperConfig
 from tests.live.faulty import FaultyVenue, KilledError
 from tests.live.independent_book import fifo_pnl
-from tests.live.trading import Desk, Restless, walk
+from tests.live.trading import Desk, Restless, Script, bar, walk
 
 BARS = 36
 CALM_BARS = 12  # without faults, at the end
 SCHEDULES = 520
 BATCH = 26
 EPS = 1e-9
+P = 100_000.0
+DIP = (P, P, 99_900.0, P)  # trades through a bid a few bps below
 
 
 class Campaign:
@@ -86,15 +89,15 @@ class Campaign:
 
     def run(self) -> "Campaign":
         self.restart()
-        for n, bar in enumerate(walk(self.seed, BARS + CALM_BARS)):
+        for n, one in enumerate(walk(self.seed, BARS + CALM_BARS)):
             if n == BARS:
                 self.faulty._calm_after = 0
                 self.writes_to_kill = -1
             elif n < BARS and n % 9 == self.seed % 9:
                 self.writes_to_kill = (self.seed * 31 + n) % 13
-            while not self.alive(lambda bar=bar: self.desk.engine.on_bar(bar)):
+            while not self.alive(lambda one=one: self.desk.engine.on_bar(one)):
                 self.restart()
-                if self.desk.clock.true_ms >= bar.close_ms:
+                if self.desk.clock.true_ms >= one.close_ms:
                     break
         return self
 
@@ -167,3 +170,68 @@ def test_no_fault_doubles_or_enlarges_an_order(
         kills += campaign.kills
     assert kills >= BATCH, "the schedules killed almost nothing"
     assert {"lost", "answer_lost", "late", "hang", "drop", "skew", "reject"} <= set(hit)
+
+
+# -- one fallback, every call of it ---------------------------------------------------------------
+
+
+class At(FaultyVenue):
+    """A venue whose n-th call fails in one given way, and no other."""
+
+    def __init__(self, desk: Desk, n: int, fault: str, on_create: Any) -> None:
+        super().__init__(desk.paper, desk.clock, 0, rate=0.0, calm_after=10**9, on_create=on_create)
+        self.n, self.fault, self.names = n, fault, list[str]()
+
+    def _fault(self, name: str) -> str | None:
+        self.calls += 1
+        self.names.append(name)
+        if self.calls != self.n:
+            return None
+        if self.fault == "skew":
+            self._clock.skew_ms = 2_000
+            return None
+        return self.fault
+
+
+MANNERS = ("kill_before", "kill_after", "lost", "answer_lost", "late", "skew")
+
+
+@pytest.mark.parametrize("fault", MANNERS)
+def test_each_call_of_a_fallback_may_fail(tmp_path: Path, fault: str) -> None:
+    """Quote, fill in part, cancel, take the rest, then close: fail at every call of it in turn."""
+    config = PaperConfig(partial_rate=1.0, queue_ms=10**9)
+    failed: list[str] = []
+    for n in range(1, 200):
+        says: dict[int, Direction] = {0: "LONG", **dict.fromkeys(range(5, 20), "NOOP")}
+        desk = Desk(tmp_path / str(n), Script(says), config=config, maker_min_fill=1.0)
+        asked: list[NewOrder] = []
+        venue = desk.venue = At(desk, n, fault, asked.append)
+        for bar_n in range(22):
+            if bar_n in (4, 10):
+                desk.clock.skew_ms = 0  # somebody mends the clock: until then nothing is sent
+            if bar_n == 20:
+                if venue.calls < n:
+                    break
+                venue.n = 0  # two bars in which everything can end
+            one = bar("BTCUSDT", bar_n, *(DIP if bar_n == 1 else [P]))
+            try:
+                if bar_n == 0:
+                    desk.start()
+                desk.engine.on_bar(one)
+            except KilledError:
+                desk.start()
+        if venue.n:
+            break  # there is no n-th call
+        failed.append(venue.names[n - 1])
+        sizes = [order.qty for order in asked if order.side == "BUY"]
+        filled = [desk.paper.order("BTCUSDT", order.client_id) for order in asked]
+        bought = sum([x.filled_qty for x in filled if x and x.side == "BUY"])
+        assert max(sizes, default=0.0) <= 0.01 + EPS, f"call {n}: {sizes}"
+        assert bought <= 0.01 + EPS, f"call {n} ({venue.names[n - 1]}) bought {bought}"
+        assert desk.position == pytest.approx(0.0, abs=EPS), f"call {n}: not closed"
+        assert desk.paper.open_orders() == []
+        ended = Counter(line["attempt_id"] for line in desk.outcomes())
+        assert set(ended.values()) <= {1}
+        assert desk.engine.executor.is_reconciled
+    assert {"create", "cancel", "order", "quote", "positions", "account"} <= set(failed)
+    assert len(failed) > 40

@@ -29,10 +29,12 @@ FAR = {"long_usd": {"SOLUSDT": 9_500.0}, "short_usd": {"SUIUSDT": -9_800.0}}
 def world(**values: Any) -> World:
     usual: dict[str, Any] = {
         "now_ms": START_MS, "trading": CAPS, "environment": "live", "controls": State(),
-        "instrument": BTC, "quote": QUOTE, "equity_usd": 10_000.0, "drawdown_pct": 0.0,
+        "instrument": BTC, "quote": QUOTE, "mark": 100_000.0, "equity_usd": 10_000.0,
+        "drawdown_pct": 0.0,
         "drawdown_of": "the day's peak", "clock_offset_ms": 0.0, "is_reconciled": True,
         "is_writable": True, "snapshot_status": "ok", "snapshot_too_old": False,
         "has_snapshot": True, "move_pct": None, "orders_minute": 0, "orders_hour": 0,
+        "is_hedged": False,
         "long_usd": {}, "short_usd": {},
     }  # fmt: skip
     return World(**{**usual, **values})
@@ -122,6 +124,12 @@ def test_open_orders_count_as_filled_in_caps() -> None:
     both = world(long_usd={"BTCUSDT": 4_500.0}, short_usd={"BTCUSDT": -4_500.0})
     assert vetoed_by(ask(), both) == "symbol_cap"
     assert vetoed_by(ask(side="SELL"), both) == "symbol_cap"
+
+
+def test_both_sides_count_in_hedge_mode() -> None:
+    sides = {"long_usd": {"BTCUSDT": 2_000.0}, "short_usd": {"BTCUSDT": -2_500.0}}
+    assert judge(ask(), world(**sides)) is None
+    assert vetoed_by(ask(), world(**sides, is_hedged=True)) == "symbol_cap"
 
 
 @settings(max_examples=25, deadline=None)
@@ -240,6 +248,26 @@ def test_orders_are_counted_across_a_restart(tmp_path: Path) -> None:
         desk.start()
     assert len(desk.orders("order_ack")) >= 9
     assert "orders_hour" in desk.vetoes()
+
+
+def test_price_far_from_the_last_bar_is_refused_until_a_bar_confirms_it(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, Script({0: "LONG", 1: "LONG"}, wants_maker=False))
+
+    class Wick:
+        """A venue whose book jumps away for a moment."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(desk.paper, name)
+
+        def quote(self, symbol: str) -> Quote:
+            return Quote(symbol, desk.clock.now_ms(), 104_000.0, 104_010.0)
+
+    desk.venue = Wick()
+    desk.start()
+    desk.play(bar("BTCUSDT", 0, 100_000))
+    assert desk.vetoes() == ["price_band"]
+    desk.play(bar("BTCUSDT", 1, 104_000), bar("BTCUSDT", 2, 104_000))
+    assert desk.position > 0
 
 
 @pytest.mark.parametrize(("skew_ms", "vetoes"), [(900, []), (2_000, ["clock_offset"])])

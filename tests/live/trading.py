@@ -113,12 +113,18 @@ class Desk:
         read: Callable[[str], Reading] = reading,
         has_state: bool = True,
         equity_usd: float = 10_000.0,
+        is_hedged: bool = False,
         **trading: Any,
     ) -> None:
         self.root = root
         self.clock = SimulatedClock(START_MS)
         self.paper = PaperVenue(
-            self.clock, seed=seed, config=config, instruments=SYMBOLS, equity_usd=equity_usd
+            self.clock,
+            seed=seed,
+            config=config,
+            instruments=SYMBOLS,
+            equity_usd=equity_usd,
+            is_hedged=is_hedged,
         )
         self.venue: Any = self.paper
         self.strategies: Sequence[Strategy] = strategies

@@ -29,11 +29,12 @@ Answer = tuple[int, Any]
 class Exchange:
     """The state behind the server: a paper venue, and faults that a test asks for."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_hedged: bool = False) -> None:
         self.clock = RealClock()
         self.paper = PaperVenue(
-            self.clock, instruments=SYMBOLS, config=PaperConfig(latency_ms=0, slippage_bps=0.0)
-        )
+            self.clock, instruments=SYMBOLS, is_hedged=is_hedged,
+            config=PaperConfig(latency_ms=0, slippage_bps=0.0),
+        )  # fmt: skip
         self.quote(100_000.0)
         self.lock = threading.Lock()
         self.calls: list[tuple[str, str]] = []
@@ -102,6 +103,11 @@ class Exchange:
     def _post_order(self, query: Query) -> Any:
         if query["newClientOrderId"] in self.paper._orders:
             raise SkipError("ClientOrderId is duplicated.", reason="-4116")
+        side = query.get("positionSide", "BOTH")
+        if (side == "BOTH") is self.paper.is_hedged:
+            raise SkipError("Order's position side does not match.", reason="-4061")
+        if self.paper.is_hedged and "reduceOnly" in query:
+            raise SkipError("Parameter 'reduceonly' sent when not required.", reason="-1106")
         tif = query.get("timeInForce")
         kind = "market" if query["type"] == "MARKET" else "post_only" if tif == "GTX" else "ioc"
         quote = self.paper.quote(query["symbol"])
@@ -112,7 +118,7 @@ class Exchange:
             NewOrder(
                 query["newClientOrderId"], query["symbol"], query["side"],  # type: ignore[arg-type]
                 kind, float(query["quantity"]), price,  # type: ignore[arg-type]
-                query.get("reduceOnly") == "true",
+                query.get("reduceOnly") == "true", side,  # type: ignore[arg-type]
             )
         )  # fmt: skip
         return self._told(order, tif)
@@ -143,7 +149,8 @@ class Exchange:
                 "side": order.side, "price": str(fill.price), "qty": str(fill.qty),
                 "realizedPnl": "0", "quoteQty": str(fill.price * fill.qty),
                 "commission": str(fill.fee_usd), "commissionAsset": "USDT", "time": fill.at_ms,
-                "positionSide": "BOTH", "buyer": order.side == "BUY", "maker": fill.is_maker,
+                "positionSide": order.position_side, "buyer": order.side == "BUY",
+                "maker": fill.is_maker,
             }
             for order in [live.order() for live in self.paper._orders.values()]
             if order.order_id == query["orderId"]
@@ -153,7 +160,7 @@ class Exchange:
     def _get_positionRisk(self, query: Query) -> Any:
         return [
             {
-                "symbol": p.symbol, "positionSide": "BOTH", "positionAmt": str(p.qty),
+                "symbol": p.symbol, "positionSide": p.position_side, "positionAmt": str(p.qty),
                 "entryPrice": str(p.entry_price), "breakEvenPrice": str(p.entry_price),
                 "markPrice": str(p.mark), "unRealizedProfit": str(p.qty * (p.mark - p.entry_price)),
                 "liquidationPrice": "0", "isolatedMargin": "0", "notional": str(p.qty * p.mark),
@@ -190,7 +197,8 @@ class Exchange:
             "avgPrice": str(quote / filled if filled else 0), "origQty": str(order.qty),
             "executedQty": str(filled), "cumQuote": str(quote), "timeInForce": tif,
             "type": "MARKET" if order.type == "market" else "LIMIT", "side": order.side,
-            "reduceOnly": order.reduce_only, "closePosition": False, "positionSide": "BOTH",
+            "reduceOnly": order.reduce_only, "closePosition": False,
+            "positionSide": order.position_side,
             "stopPrice": "0", "workingType": "CONTRACT_PRICE", "priceProtect": False,
             "origType": "MARKET" if order.type == "market" else "LIMIT",
             "time": order.created_ms, "updateTime": order.updated_ms,

@@ -161,6 +161,23 @@ def test_wrong_secret_stops(exchange: Exchange) -> None:
             venue.account()
 
 
+def test_hedge_mode_keeps_long_and_short_apart() -> None:
+    exchange = Exchange(is_hedged=True)
+    with serving(exchange) as urls:
+        venue = connect(urls, is_hedged=True)
+        venue.create(new("a", position_side="LONG"))
+        venue.create(new("b", side="SELL", type="market", price=None, position_side="SHORT"))
+        found = {p.position_side: p.qty for p in venue.positions()}
+        assert found == {"LONG": QTY, "SHORT": -QTY}
+        close = new(
+            "c", side="SELL", type="market", price=None, reduce_only=True, position_side="LONG"
+        )
+        assert venue.create(close).position_side == "LONG"
+        assert [p.position_side for p in venue.positions()] == ["SHORT"]
+        with pytest.raises(SkipError, match="-4061"):  # an account in the other mode
+            connect(urls).create(new("d"))
+
+
 def test_fill_without_its_trades_is_not_told_yet(exchange: Exchange, venue: CcxtVenue) -> None:
     venue.instrument("BTCUSDT")
     exchange.fault = lambda method, path, query: (200, []) if "userTrades" in path else None
