@@ -5,7 +5,7 @@ Put here: names of commands. Keep out: anything they do.
 
 import typer
 
-from pipelines.commands import common, params, snapshots
+from pipelines.commands import common, controls, params, snapshots
 from pipelines.commands.asof import asof
 from pipelines.commands.demo import demo
 from pipelines.commands.doctor import doctor
@@ -15,6 +15,7 @@ from pipelines.commands.quarantine import quarantine
 from pipelines.commands.refresh import refresh
 from pipelines.commands.show import show
 from pipelines.commands.sql import sql
+from pipelines.commands.trade import THROUGH, backtest, live
 
 app = typer.Typer(
     name="execintel",
@@ -36,6 +37,13 @@ app.command()(doctor)
 app.command()(quarantine)
 app.add_typer(snapshots.app, name="snapshots")
 app.add_typer(params.app, name="params")
+app.command(context_settings=THROUGH)(live)
+app.command(context_settings=THROUGH)(backtest)
+app.command()(controls.kill)
+app.command()(controls.reduce_only)
+app.command()(controls.resume)
+app.command()(controls.disable)
+app.command()(controls.enable)
 app.command()(upkeep)
 app.command()(up)
 

@@ -61,3 +61,9 @@ def bars_1d() -> Path:
 def bars_equity_1m() -> Path:
     """Folder of 1-minute OHLCV of SPY and IBM, extended hours included, UTC. Never written to."""
     return _shared_data("bars_equity_1m")
+
+
+@pytest.fixture(scope="session")
+def quotes_btc() -> Path:
+    """Folder of BTCUSDT perpetual best bid/offer and trades, 2024-08-08. Never written to."""
+    return _shared_data("quotes_btc")

@@ -6,7 +6,7 @@ import duckdb
 import pytest
 
 import benchmarks.__main__ as runner
-from benchmarks import asof_join, load, reader, recompute, refresh, rivals_child
+from benchmarks import asof_join, decision, load, reader, recompute, refresh, rivals_child
 from features.lake import Lake, data_files
 from features.settings import Settings
 from pipelines.intake.kinds import ROUTER
@@ -129,3 +129,10 @@ def test_runner_lists_what_there_is_and_refuses_what_there_is_not(
     assert "refresh" in capsys.readouterr().out
     assert runner.main(["nonsense"]) == 2
     assert "no benchmark named nonsense; there are" in capsys.readouterr().err
+
+
+def test_decision_benchmark_runs_and_reports(capsys: pytest.CaptureFixture[str]) -> None:
+    assert decision.main(["--quick"]) == 0
+    printed = capsys.readouterr().out
+    assert "read and decide: p50" in printed
+    assert printed.count("times ours") == 2

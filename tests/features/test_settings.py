@@ -178,6 +178,8 @@ def test_log_dir_joins_the_named_folders(tmp_path: Path, monkeypatch: pytest.Mon
         ("naive_zone", "Mars/Olympus", r"no time zone; write it as Europe/Berlin or UTC"),
         ("naive_zone", "Europe", r"no time zone"),  # a folder of zones
         ("refresh_cron", "every hour", r"no cron expression of five numeric fields"),
+        ("apply", "sizes", r"allowed are all, none, or some of size,offset,policy"),
+        ("apply", "size,size", r"allowed are all, none, or some of size,offset,policy"),
     ],
 )
 def test_bad_value_names_itself_and_what_is_allowed(
@@ -201,6 +203,10 @@ def test_bad_value_names_itself_and_what_is_allowed(
         ("[freshness.raw_router__events]\nmax_silence_s = 0", "max_silence_s"),
         ('[params]\nwinsor_bps = "wide"', "winsor_bps = wide: allowed are 1.0 to 5000.0"),
         ("[params]\nwinsor = 9", "winsor: no such parameter"),
+        ("[trading]\nmax_leverage = 21", "max_leverage"),
+        ("[trading]\nmax_symbol = 21", "max_symbol"),
+        ("[trading]\ndrawdown_halt_pct = 2", "must not be below drawdown_reduce_pct = 3.0"),
+        ("[trading]\nclock_stop_ms = 100", "must not be below clock_warn_ms = 250.0"),
         ('[params]\nscore_model = "v5.9"', "score_model = v5.9: allowed are v5.10 or v5.11"),
     ],
 )
@@ -238,3 +244,21 @@ def test_printing_settings_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> N
     assert "window_days=7" in shown
     held = [n for n in Settings.model_fields if "key" in n or "secret" in n or "token" in n]
     assert sorted(held) == ["secret_patterns", "symbol_key"]  # patterns, and how keys are made
+
+
+@pytest.mark.parametrize(
+    ("apply", "environment", "acting"),
+    [
+        (None, "paper", {"size", "offset", "policy"}),
+        (None, "backtest", {"size", "offset", "policy"}),
+        (None, "testnet", set()),  # a real venue -> nothing acts until it is said
+        (None, "live", set()),
+        ("all", "live", {"size", "offset", "policy"}),
+        ("none", "paper", set()),
+        (" policy, size", "live", {"size", "policy"}),
+    ],
+)
+def test_decisions_act_where_no_money_is_at_stake_or_where_it_is_said(
+    apply: str | None, environment: Any, acting: set[str]
+) -> None:
+    assert Settings(apply=apply).applied(environment) == acting

@@ -1,0 +1,143 @@
+"""Bars replayed a second by the backtester, and what telemetry takes of it and of the live loop.
+
+Without `--bars DIR` (with {SYMBOL}_1m.csv.gz) the bars are those of the demonstration's market.
+Telemetry captures every closed trade here; its share is the processor time of capturing and of the
+writing thread over that of the whole replay. `--emit FILE` writes the bars as one CSV, which
+benchmarks/peers/ replays by other backtesters in environments of their own.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+
+from features.settings import Settings
+from live import backtest, bars
+from live.book import ClosedTrade
+from live.market import Bar
+from live.run import paper_over_bars
+from live.strategies import make
+from live.telemetry import TelemetryWriter, TradeTelemetry
+from pipelines.demo.market import DAY_US, Market
+
+BACKTEST_TARGET_PCT, LIVE_TARGET_PCT = 0.1, 0.05  # US-017
+LIVE_RATE, LIVE_THROTTLE_S = 0.1, 60.0
+_END_US = 1_767_830_400_000_000
+
+
+class Timed(TradeTelemetry):
+    """Telemetry that adds up the processor time of its callers."""
+
+    spent_s = 0.0
+
+    def on_close(self, trade: ClosedTrade) -> None:
+        """Take a closed trade and the time that takes."""
+        before = time.thread_time()
+        super().on_close(trade)
+        self.spent_s += time.thread_time() - before
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure and print; returns the process's exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.replay", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: does it work at all")
+    parser.add_argument("--bars", type=Path, help="folder of {SYMBOL}_1m.csv[.gz]")
+    parser.add_argument("--symbols", nargs="+", default=["BTCUSDT", "ETHUSDT", "SOLUSDT"])
+    parser.add_argument("--minutes", type=int, default=43_200, help="bars a symbol")
+    parser.add_argument("--emit", type=Path, help="write the first symbol's bars there and end")
+    args = parser.parse_args(argv)
+    groups = _groups(args, 600 if args.quick else args.minutes)
+    if args.emit:
+        bars.write(args.emit, [group[0] for group in groups])
+        return 0
+    count = sum(map(len, groups))
+    print(f"{count:,} bars of {len(args.symbols)} symbols; intraday and swing, everything logged")
+    with tempfile.TemporaryDirectory(prefix="execintel-bench-") as folder:
+        _report("backtest without telemetry", count, lambda: _backtest(groups, folder))
+        _share("backtest", groups, Path(folder), BACKTEST_TARGET_PCT, 1.0, 0.0)
+        _share(
+            "live loop on paper", groups, Path(folder), LIVE_TARGET_PCT, LIVE_RATE, LIVE_THROTTLE_S
+        )
+        _report(
+            "  intraday alone, without telemetry",
+            count,
+            lambda: _backtest(groups, folder, "intraday"),
+        )
+    return 0
+
+
+def _groups(args: argparse.Namespace, minutes: int) -> list[list[Bar]]:
+    if args.bars:
+        return list(islice(bars.merged(bars.find(args.bars, args.symbols, "1m")), minutes))
+    start_us = _END_US - (minutes // 1440 + 1) * DAY_US
+    market = Market(tuple(args.symbols), start_us, _END_US, seed=7)
+    paths = [market.minute_bars(symbol)[-minutes:] for symbol in sorted(args.symbols)]
+    return [list(group) for group in zip(*paths, strict=True)]
+
+
+def _backtest(groups: list[list[Bar]], folder: str, strategy: str = "both") -> backtest.Result:
+    with tempfile.TemporaryDirectory(dir=folder) as logs:
+        return backtest.replay(
+            iter(groups), make(strategy, {}), settings=Settings(home=Path(folder, "home")),
+            folder=Path(logs), resumes_daily=True,
+        )  # fmt: skip
+
+
+def _report(what: str, count: int, run: Callable[[], backtest.Result]) -> None:
+    wall_s, cpu_s = time.perf_counter(), time.process_time()
+    result = run()
+    wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
+    print(
+        f"{what}: {count / cpu_s:,.0f} bars a second of processor ({count / wall_s:,.0f} of wall), "
+        f"{result.summaries[-1].trade_n:,} trades"
+    )
+
+
+def _share(
+    what: str,
+    groups: list[list[Bar]],
+    folder: Path,
+    target_pct: float,
+    rate: float,
+    throttle: float,
+) -> None:
+    settings = Settings(home=folder / "home")
+    strategies = make("both", {})
+    with tempfile.TemporaryDirectory(dir=folder) as logs:
+        writer = TelemetryWriter(Path(logs, "traces"), waits_when_full=True)
+        telemetry = Timed(
+            writer, {each.name: each.threshold for each in strategies}, sample_rate=rate,
+            throttle_seconds=throttle,
+        )  # fmt: skip
+        started_s = time.process_time()
+        if what == "backtest":
+            backtest.replay(
+                iter(groups), strategies, settings=settings, folder=Path(logs, "orders"),
+                telemetry=telemetry, resumes_daily=True,
+            )  # fmt: skip
+        else:
+            with ExitStack() as stack:
+                engine = paper_over_bars(
+                    iter(groups), strategies, settings=settings, log_dir=Path(logs, "orders"),
+                    seed=0, telemetry=telemetry, stack=stack,
+                )  # fmt: skip
+                engine.run()
+            telemetry.close()
+        whole_s = time.process_time() - started_s
+    stats = telemetry.stats
+    caller_pct = telemetry.spent_s / whole_s * 100
+    share_pct = (telemetry.spent_s + stats.thread_cpu_s) / whole_s * 100
+    verdict = "met" if share_pct < target_pct else "MISSED"
+    print(
+        f"telemetry of the {what}: {stats.captured:,} of {stats.closed:,} trades captured, "
+        f"{share_pct:.3f} % of its processor time, {caller_pct:.3f} % in the trading thread "
+        f"({telemetry.spent_s / max(1, stats.closed) * 1e6:.0f} µs a closed trade); "
+        f"US-017's {target_pct:g} %: {verdict}"
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,213 @@
+"""The live engine as a program: settings and flags become an engine that trades until stopped.
+
+Put here: putting an engine together. Keep out: trading (engine.py), flags that the backtester
+shares (arguments.py).
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from itertools import chain
+from pathlib import Path
+
+from features import setting_faults
+from features.settings import Settings
+from live import arguments, bars
+from live.backtest import add_bars, within
+from live.clock import RealClock
+from live.controls import Controls
+from live.engine import Engine
+from live.feeds import BarRecorder, QuoteFeed, ReplayClock, ReplayFeed
+from live.market import Bar
+from live.past import PastSnapshots
+from live.reader import SnapshotReader
+from live.strategies import Strategy
+from live.telemetry import TradeTelemetry
+from live.venues import Venue, VenueError
+from live.venues.paper import PaperConfig, PaperVenue
+
+TRACES = Path("analytics", "live")  # below EXECINTEL_HOME, as US-017 has it
+_log = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "python -m live.engine") -> int:
+    """Trade as the flags say; returns the process's exit code."""
+    try:
+        settings = setting_faults.load()
+        args = _parse(argv, prog, settings)
+        arguments.log_to_stderr(args)
+        run(args, settings)
+    except (ValueError, OSError, VenueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(args: argparse.Namespace, settings: Settings) -> None:
+    """Trade until the bars end, or SIGTERM or SIGINT comes."""
+    chosen = arguments.strategies(args, settings)
+    log_dir = args.log_dir or settings.log_dir or settings.home / "logs"
+    if args.bars and (log_dir / "order_metrics.jsonl").exists():
+        raise ValueError(
+            f"{log_dir} holds logs: the same bars again would repeat their order ids. Name an "
+            "empty folder with --log-dir"
+        )
+    with ExitStack() as stack:
+        telemetry = arguments.telemetry(args, chosen, settings.home / TRACES, buffer_size=50)
+        if telemetry is not None:
+            stack.callback(telemetry.close)
+        if args.bars:
+            paths = bars.find(args.bars, args.symbols, args.interval)
+            engine = paper_over_bars(
+                within(bars.merged(paths), args), chosen, settings=settings, log_dir=log_dir,
+                seed=args.seed, telemetry=telemetry, stack=stack,
+            )  # fmt: skip
+        else:
+            data, venue = _exchange(args)
+            engine = at_an_exchange(
+                data, venue, args.symbols, chosen, settings=settings, log_dir=log_dir,
+                seed=args.seed, telemetry=telemetry,
+            )  # fmt: skip
+        engine.stop_at_signals()
+        where = f"bars of {args.bars}" if args.bars else f"{args.orders} of {args.exchange}"
+        _log.info("Trading session started: %s, %s", " ".join(args.symbols), where)
+        engine.run()
+        _log.info("Trading session ended: %s", engine.executor.summary())
+
+
+def at_an_exchange(
+    data: Venue,
+    venue: Venue | None,
+    symbols: Sequence[str],
+    strategies: Sequence[Strategy],
+    *,
+    settings: Settings,
+    log_dir: Path,
+    seed: int = 0,
+    telemetry: TradeTelemetry | None = None,
+    interval_ms: int = 60_000,
+) -> Engine:
+    """Return an engine that trades now, on the quotes of ``data``.
+
+    Its orders go to ``venue``; None is the paper venue, by the rules and fees of ``data``. Bars are
+    made of the quotes and recorded in ``log_dir``/bars. Raises VenueError where ``data`` does not
+    answer or does not trade a symbol.
+    """
+    clock = RealClock()
+    instruments = {symbol: data.instrument(symbol) for symbol in symbols}
+    orders = venue or PaperVenue(
+        clock, seed=seed, equity_usd=settings.trading.paper_equity_usd, instruments=instruments
+    )
+    state_dir = settings.home / "state" / f"{orders.name}-{orders.environment}"
+    reader = SnapshotReader(
+        settings.snapshots_root,
+        environment=settings.environment,
+        max_age_s=settings.snapshot_max_age_s,
+    )
+    return Engine(
+        orders,
+        strategies,
+        reader.read,
+        settings=settings,
+        clock=clock,
+        log_dir=log_dir,
+        state_dir=state_dir if venue else None,  # a paper account is new with every start
+        controls=Controls(settings.controls_root),
+        on_closed=telemetry.on_close if telemetry else None,
+        feed=QuoteFeed(
+            data.quote, symbols, clock, interval_ms=interval_ms,
+            on_bars=BarRecorder(log_dir / "bars"),
+        ),
+    )  # fmt: skip
+
+
+def _exchange(args: argparse.Namespace) -> tuple[Venue, Venue | None]:
+    """Connect: where quotes come from, and where orders go (None is paper)."""
+    from live.venues.ccxt_venue import CcxtVenue  # seconds, which bars of the past need not
+
+    if args.orders == "paper":  # without keys: nothing but public data can be asked for
+        return CcxtVenue(args.exchange, live=True), None
+    venue = CcxtVenue.from_environment(args.exchange, live=args.orders == "live")
+    return venue, venue
+
+
+def paper_over_bars(
+    groups: Iterator[list[Bar]],
+    strategies: Sequence[Strategy],
+    *,
+    settings: Settings,
+    log_dir: Path,
+    seed: int,
+    telemetry: TradeTelemetry | None,
+    stack: ExitStack,
+) -> Engine:
+    """Return an engine whose ``run`` trades the bars on paper; ``stack`` takes what to close.
+
+    Raises ValueError where there is no bar.
+    """
+    first = next(groups, None)
+    if first is None:
+        raise ValueError("there is no bar to trade: look at --start, --end and --session")
+    clock = ReplayClock(min(bar.open_ms for bar in first))
+    trading = settings.trading
+    past = PastSnapshots(settings, clock)
+    stack.callback(past.close)
+    feed = ReplayFeed(past.follow(chain([first], groups)), clock, lambda: engine.stop())
+    engine = Engine(
+        PaperVenue(
+            clock,
+            seed=seed,
+            equity_usd=trading.paper_equity_usd,
+            config=PaperConfig(
+                maker_fee_bps=trading.maker_fee_bps, taker_fee_bps=trading.taker_fee_bps
+            ),
+        ),
+        strategies,
+        past.read,
+        settings=settings,
+        clock=clock,
+        log_dir=log_dir,
+        controls=Controls(settings.controls_root),
+        on_closed=telemetry.on_close if telemetry else None,
+        feed=feed,
+    )
+    return engine
+
+
+def _parse(argv: Sequence[str] | None, prog: str, settings: Settings) -> argparse.Namespace:
+    parser = arguments.parser(
+        prog,
+        "Trade now, on the quotes of an exchange; orders are paper unless --orders says else.\n"
+        "With --bars the same loop trades on paper over bars of the past, at their time.",
+        "example:\n"
+        f"  {prog} --symbols BTCUSDT ETHUSDT --strategy both \\\n"
+        "      --enable-telemetry --telemetry-throttle 120 --telemetry-sample-rate 0.1\n"
+        f"  {prog} --symbols BTCUSDT --bars bars --log-dir paper --enable-telemetry",
+    )
+    parser.add_argument(
+        "--exchange", default="binanceusdm", help="as ccxt names it (default: binanceusdm)"
+    )
+    parser.add_argument(
+        "--orders",
+        choices=["paper", "sandbox", "live"],
+        default="paper",
+        help="where they go; sandbox and live need EXECINTEL_VENUE_KEY and EXECINTEL_VENUE_SECRET, "
+        "live is real money",
+    )
+    add_bars(parser, is_required=False)
+    parser.add_argument("--seed", type=int, default=0, help="of the paper venue (default: 0)")
+    parser.add_argument(
+        "--log-dir",
+        type=Path,
+        metavar="DIR",
+        help="folder of the logs (default: EXECINTEL_LOG_DIR, else $EXECINTEL_HOME/logs)",
+    )
+    arguments.add_telemetry(
+        parser, settings, directory="default: $EXECINTEL_HOME/analytics/live", is_live=True
+    )
+    args = parser.parse_args(argv)
+    if args.bars and args.orders != "paper":
+        parser.error("--bars are of the past: orders on them are paper")
+    return args

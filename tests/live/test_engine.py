@@ -1,0 +1,170 @@
+"""The loop: what a feed brings, how it ends, and that nobody beside it can stop trading."""
+
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from live.book import ClosedTrade
+from live.clock import RealClock
+from live.controls import Controls
+from live.engine import Engine
+from live.market import Bar, Quote, Signal
+from live.venues import RetryError
+from live.venues.paper import PaperConfig, PaperVenue
+from tests.live.trading import SYMBOLS, Desk, Script, bar, reading
+
+P = 100_000.0
+FLAT = [bar("BTCUSDT", n, P) for n in range(12)]
+
+
+class Quotes:
+    """A feed that repeats one quote with the time of now."""
+
+    def __init__(self, clock: RealClock) -> None:
+        self.clock = clock
+
+    def poll(self) -> Sequence[Quote]:
+        return [Quote("BTCUSDT", self.clock.now_ms(), P - 0.05, P + 0.05)]
+
+
+class Live(Desk):
+    """An engine over the machine's clock and a feed."""
+
+    def start(self) -> Engine:
+        clock = RealClock()
+        self.paper = PaperVenue(clock, instruments=SYMBOLS, config=PaperConfig(latency_ms=1))
+        self.engine = Engine(
+            self.paper, self.strategies, reading, settings=self.settings, clock=clock,
+            log_dir=self.root / "logs", state_dir=self.root / "state",
+            controls=Controls(self.root / "control"), feed=Quotes(clock),
+        )  # fmt: skip
+        return self.engine
+
+    def want_maker(self) -> None:
+        now_ms = self.paper.server_ms()
+        self.engine.executor.act(Signal("s", "BTCUSDT", "LONG", now_ms, P, 0.6))
+
+
+def test_stop_ends_the_loop_and_cancels_what_is_open(tmp_path: Path) -> None:
+    desk = Live(tmp_path, loop_ms=5)
+    thread = threading.Thread(target=desk.engine.run)
+    thread.start()
+    time.sleep(0.15)
+    desk.want_maker()
+    time.sleep(0.1)
+    assert len(desk.paper.open_orders()) == 1
+    desk.engine.stop()
+    thread.join(timeout=5)
+    assert not thread.is_alive()
+    assert desk.paper.open_orders() == []
+    assert [(x["result"]["status"], x["reason"]) for x in desk.outcomes()] == [
+        ("CANCELED", "shutdown")
+    ]
+
+
+def test_fault_of_a_strategy_ends_the_loop_with_nothing_open(tmp_path: Path) -> None:
+    desk = Live(tmp_path, loop_ms=5)
+    desk.engine.step()
+    desk.engine.on_quote(Quotes(RealClock()).poll()[0])
+    desk.engine.step()
+    desk.want_maker()
+
+    class Broken:
+        def poll(self) -> Sequence[Quote]:
+            raise ZeroDivisionError("a strategy divides by nothing")
+
+    desk.engine._feed = Broken()
+    with pytest.raises(ZeroDivisionError, match="divides by nothing"):
+        desk.engine.run()
+    assert desk.paper.open_orders() == []
+
+
+def test_second_engine_on_one_state_is_refused(tmp_path: Path) -> None:
+    desk = Live(tmp_path)
+    with (
+        desk.engine.executor.journal.alone(),
+        pytest.raises(RuntimeError, match="another engine runs on"),
+    ):
+        desk.start().run()
+
+
+def test_damaged_state_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "state.json").write_text('{"seq": "x"}')
+    with pytest.raises(ValueError, match=r"state\.json is no state of an engine.*Move it away"):
+        Desk(tmp_path)
+
+
+def test_observer_that_fails_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk = Desk(tmp_path, Script({0: "LONG", 2: "NOOP", 4: "LONG"}, wants_maker=False))
+
+    def fail(trade: ClosedTrade) -> None:
+        raise OSError("no space for traces")
+
+    desk.engine.executor._on_closed = fail
+    desk.play(*FLAT[:6])
+    assert desk.position > 0
+    assert "on_closed failed" in caplog.text
+
+
+def test_venue_that_does_not_answer_opens_nothing_and_ends_nothing(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, Script({2: "LONG", 5: "LONG"}, wants_maker=False))
+
+    class Dead:
+        """A venue that answers nothing but what was known before."""
+
+        def __getattr__(self, name: str) -> object:
+            if name in ("account", "positions", "open_orders", "quote", "server_ms", "create"):
+                return self.fail
+            return getattr(desk.paper, name)
+
+        def fail(self, *args: object) -> None:
+            raise RetryError("no answer")
+
+    alive = desk.engine.executor._venue
+    desk.play(*FLAT[:2])
+    desk.engine.executor._venue = Dead()  # type: ignore[assignment]
+    desk.play(*FLAT[2:5])
+    assert desk.vetoes() == ["unreconciled"]  # nothing could be compared
+    desk.engine.executor._venue = alive
+    desk.play(*FLAT[5:8])
+    assert desk.position > 0
+
+
+def test_bars_of_different_closes_are_refused(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    with pytest.raises(ValueError, match="bars of one close"):
+        desk.engine.on_bars(FLAT[:2])
+
+
+def test_two_strategies_of_one_symbol_are_closed_each_by_itself(tmp_path: Path) -> None:
+    first = Script({0: "LONG", 6: "NOOP"}, name="first", wants_maker=False)
+    second = Script({2: "SHORT", 4: "NOOP"}, name="second", wants_maker=False)
+    desk = Desk(tmp_path, first, second)
+    positions = []
+    for one in FLAT[:9]:
+        desk.play(one)
+        positions.append(round(desk.position, 6))
+    assert positions == [0, 0.01, 0.01, 0, 0, 0.01, 0.01, 0, 0]
+    assert [(trade.strategy, trade.direction) for trade in desk.closed] == [
+        ("second", "SHORT"),
+        ("first", "LONG"),
+    ]
+
+
+def test_daily_bars_trade_at_the_next_open(tmp_path: Path) -> None:
+    day_ms = 86_400_000
+    desk = Desk(tmp_path, Script({0: "LONG"}, wants_maker=True))
+    start_ms = FLAT[0].open_ms
+    prices = [(P, P, P, P), (100_400.0, 101_500.0, 100_000.0, 101_000.0), (P, P, P, P)]
+    for day, (o, h, low, c) in enumerate(prices):
+        desk.play(Bar("BTCUSDT", start_ms + day * day_ms, day_ms, o, h, low, c, 1e6))
+    line = desk.outcomes()[0]
+    assert line["result"]["status"] == "FILLED"
+    assert line["used_fallback"] is True  # nobody met it within its minute
+    assert line["prices"]["avg_fill"] == pytest.approx(100_410.0, rel=2e-4)
