@@ -1,0 +1,176 @@
+"""The executor's side of the mirror: a background thread that publishes what orders are made with.
+
+Put here: when which symbol is due. Keep out: how it is written (firestore_mirror.py). The order
+path meets this only in `submit`, which neither waits nor locks.
+"""
+
+import logging
+import threading
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from live import firestore_link, firestore_mirror
+from live.answers import Read
+from live.mirror_documents import intel_document
+from live.reading import Reading
+
+Publish = Callable[[str, Mapping[str, Any]], bool]
+
+_QUEUED = 1_000  # documents that may wait; the oldest make room
+_TICK_S = 1.0  # how soon a newly active symbol or a submitted document is noticed
+_log = logging.getLogger(__name__)
+
+
+class PublisherCounts(msgspec.Struct, frozen=True):
+    """Documents since the start: written, not written, and dropped because too many waited."""
+
+    published: int = 0
+    failed: int = 0
+    dropped: int = 0
+
+
+class PeriodicPublisher:
+    """Publishes each active symbol once an interval, spread evenly over it.
+
+    What it writes is the field ``executor`` of execution_intel/{symbol}: the values orders are made
+    with. Where no snapshot is mirrored, the symbol's whole document stands beside it.
+    """
+
+    def __init__(
+        self,
+        read: Read,
+        symbols: Callable[[], Iterable[str]],
+        *,
+        interval_s: float = 300.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Prepare; nothing runs before ``start``.
+
+        Args:
+            read: a SnapshotReader's ``read``; nothing is computed beside it.
+            symbols: gives the active symbols, from another thread: hand out a finished tuple.
+            interval_s: EXEC_INTEL_PUBLISH_INTERVAL_S, 30 to 3600.
+            clock: seconds since 1970.
+
+        Raises ValueError for an interval that is not above 0.
+        """
+        if not interval_s > 0:
+            raise ValueError(f"interval_s = {interval_s}: must be above 0")
+        self._read = read
+        self._symbols = symbols
+        self._interval_s = interval_s
+        self._clock = clock
+        self._queue: deque[tuple[Publish, str, Mapping[str, Any]]] = deque(maxlen=_QUEUED)
+        self._done: dict[str, int] = {}  # by symbol, the interval it was last published in
+        self._is_mirrored: tuple[int, bool] | None = None  # as of an interval
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.counts = PublisherCounts()
+
+    def start(self) -> bool:
+        """Start the thread; call it before the loop, for it loads the client library.
+
+        Returns False, and says so once, where mirroring is off.
+        """
+        found = firestore_link.where()
+        if found is None:
+            _log.info("mirroring is off: no Firestore is configured")
+            return False
+        import google.cloud.firestore  # noqa: F401 - here, for a second of imports would stall orders
+
+        _log.info("mirroring active symbols to %s every %.0f s", found, self._interval_s)
+        self._thread = threading.Thread(target=self._run, name="firestore-publisher", daemon=True)
+        self._thread.start()
+        return True
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Stop the thread; a call under way is given some time to end."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    def submit(self, publish: Publish, symbol: str, payload: Mapping[str, Any]) -> None:
+        """Have a document published soon, such as ``publish_symbol_toggle`` with its payload.
+
+        Returns at once. The payload is not to be changed afterwards. When too many wait, the
+        oldest is dropped and counted.
+        """
+        if len(self._queue) == _QUEUED:
+            self._count(dropped=1)
+        self._queue.append((publish, symbol, payload))
+
+    def _run(self) -> None:
+        while not self._stop.wait(min(_TICK_S, self._interval_s / 10)):
+            try:
+                self._publish_submitted()
+                self._publish_due()
+            except Exception:
+                # The executor goes on without a mirror, the mirror after whatever this was.
+                _log.exception("the mirror's thread met a fault")
+
+    def _publish_submitted(self) -> None:
+        while self._queue and not self._stop.is_set():
+            publish, symbol, payload = self._queue.popleft()
+            self._tally(publish(symbol, payload))
+
+    def _publish_due(self) -> None:
+        for symbol in self._symbols():
+            # The symbol's own moment within every interval: they neither meet nor drift.
+            shift = zlib.crc32(symbol.encode("utf-8", "replace")) / 2**32
+            interval = int(self._clock() / self._interval_s - shift)
+            if self._stop.is_set():
+                return
+            if self._done.get(symbol) == interval:
+                continue
+            is_first = symbol not in self._done
+            self._done[symbol] = interval
+            if not is_first:  # a symbol's first moment comes within the first interval
+                self._tally(self._publish(symbol, interval))
+
+    def _publish(self, symbol: str, interval: int) -> bool:
+        reading = self._read(symbol)
+        payload: dict[str, Any] = {"executor": executor_field(reading, self._clock())}
+        if reading.record is not None and not self._mirrored(interval):
+            stamps = {"snapshot_id": reading.snapshot_id, "as_of": reading.record.as_of_ms / 1000}
+            payload |= intel_document(reading.record) | stamps
+        return firestore_mirror.publish_execution_intel(symbol, payload)
+
+    def _mirrored(self, interval: int) -> bool:
+        """Tell whether a generation stands there, whose documents are not ours to write."""
+        if self._is_mirrored is None or self._is_mirrored[0] != interval:
+            self._is_mirrored = interval, firestore_mirror.has_generation()
+        return self._is_mirrored[1]
+
+    def _tally(self, is_published: bool) -> None:
+        self._count(published=is_published, failed=not is_published)
+
+    def _count(self, *, published: int = 0, failed: int = 0, dropped: int = 0) -> None:
+        counts = self.counts
+        self.counts = PublisherCounts(
+            counts.published + published, counts.failed + failed, counts.dropped + dropped
+        )
+
+
+def executor_field(reading: Reading, now_s: float) -> dict[str, Any]:
+    """Return what orders of a symbol are made with now; the offset is that of this UTC hour."""
+    acting = reading.acting
+    return {
+        "status": reading.status,
+        "reduce_only": reading.reduce_only,
+        "snapshot_id": reading.snapshot_id,
+        "as_of": None if reading.as_of_ms is None else reading.as_of_ms / 1000,
+        "size_factor": acting.size_factor,
+        "maker_offset_bps": acting.offsets_bps[int(now_s // 3600 % 24)],
+        "policy": {
+            "quality": acting.quality,
+            "maker_first": acting.maker_first,
+            "taker_bias": acting.taker_bias,
+        },
+        "lost": list(reading.lost),
+        "updated_at": int(now_s),
+    }
