@@ -67,7 +67,7 @@ class Published(msgspec.Struct, frozen=True):
         return self.outcome in ("published", "unchanged")
 
 
-class _Conflict(Exception):  # noqa: N818 - no error: somebody else published meanwhile
+class _Conflict(Exception):
     """Another publisher replaced `current` between our look and our write."""
 
 
@@ -162,11 +162,27 @@ def _publish_one(collection: str, symbol: str, payload: Mapping[str, Any]) -> bo
     except OffError:
         return False
     except Exception as error:  # whatever the network does, the caller goes on
-        _process.breaker.failed(error)
+        _fail(where, error)
         return False
     _process.breaker.succeeded()
     _process.refused.pop(where, None)
     return True
+
+
+def has_generation() -> bool | None:
+    """Tell whether a snapshot is mirrored here; None when that cannot be found out now."""
+    if not _process.breaker.allows():
+        return None
+    try:
+        current = current_of(root_of(get_client()))
+        found = current.get(field_paths=["snapshot_id"], **bounds())
+    except OffError:
+        return None
+    except Exception as error:  # whatever the network does, the caller goes on
+        _process.breaker.failed(error)
+        return None
+    _process.breaker.succeeded()
+    return bool(found.exists)
 
 
 def _field_paths(data: Document) -> list[str]:
@@ -174,6 +190,18 @@ def _field_paths(data: Document) -> list[str]:
     from google.cloud.firestore_v1.field_path import FieldPath
 
     return [FieldPath(name).to_api_repr() for name in data]
+
+
+def _fail(where: str, error: Exception) -> Outcome:
+    """Count a failed call: as Firestore's no to this document, or as Firestore not working."""
+    from google.api_core.exceptions import InvalidArgument
+
+    if isinstance(error, InvalidArgument):
+        _process.breaker.succeeded()  # it answered
+        _refuse(where, error)
+        return "refused"
+    _process.breaker.failed(error)
+    return "failed"
 
 
 def _refuse(where: str, error: Exception) -> None:
@@ -221,9 +249,9 @@ def publish_snapshot(
         run = _Publication(get_client(), documents, started_s + deadline_s)
         published = run.publish(verify)
     except Exception as error:  # a mirror that fails must never stop what it mirrors
-        breaker.failed(error)
+        outcome = _fail("snapshots/current", error)
         detail = f"{type(error).__name__}: {error}"
-        return Published("failed", snapshot_id, detail, seconds=time.monotonic() - started_s)
+        return Published(outcome, snapshot_id, detail, seconds=time.monotonic() - started_s)
     breaker.succeeded()
     _process.refused.pop("snapshots/current", None)
     return msgspec.structs.replace(published, seconds=time.monotonic() - started_s)
@@ -261,7 +289,7 @@ class _Publication:
         self._documents = documents
         self._deadline_s = deadline_s
         self._root = root_of(client)
-        self._current = self._root.collection("snapshots").document("current")
+        self._current = current_of(self._root)
         self._now = int(time.time())
 
     def publish(self, verify: bool | None) -> Published:
@@ -304,7 +332,7 @@ class _Publication:
                 stored[relative(document.reference, self._root)] = content_hash(content)
         return stored
 
-    def _write(self, todo: Difference, found: "DocumentSnapshot") -> int:
+    def _write(self, todo: Difference, found: "DocumentSnapshot[Any]") -> int:
         from google.api_core import exceptions
 
         exists, written_at = found.exists, found.update_time
@@ -361,6 +389,12 @@ class _Publication:
         return bounds(min(CALL_S + documents * _DOCUMENT_S, left_s))
 
 
+def current_of(root: "DocumentReference") -> "DocumentReference":
+    """Return the document that names the generation, and every document of it by its hash."""
+    found: DocumentReference = root.collection("snapshots").document("current")
+    return found
+
+
 def relative(reference: "DocumentReference", root: "DocumentReference") -> str:
     """Return a document's path below its environment, as `current` writes it."""
     return str(reference.path).removeprefix(f"{root.path}/")
@@ -371,7 +405,7 @@ def read_documents(
     root: "DocumentReference",
     paths: Iterable[str],
     call_bounds: Callable[[int], dict[str, Any]],
-) -> Iterator["DocumentSnapshot"]:
+) -> Iterator["DocumentSnapshot[Any]"]:
     """Read documents by their paths below ``root``, some hundred a call; absent ones too."""
     references = [client.document(f"{root.path}/{path}") for path in paths]
     for start in range(0, len(references), _READ_AT_ONCE):

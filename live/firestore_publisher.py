@@ -67,10 +67,11 @@ class PeriodicPublisher:
         self._clock = clock
         self._queue: deque[tuple[Publish, str, Mapping[str, Any]]] = deque(maxlen=_QUEUED)
         self._done: dict[str, int] = {}  # by symbol, the interval it was last published in
-        self._is_mirrored: tuple[int, bool] | None = None  # as of an interval
+        self._is_mirrored = False  # until a generation was seen there
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self.counts = PublisherCounts()
+        self._published = self._failed = 0  # changed by the thread alone
+        self._dropped = 0  # changed by who submits alone
 
     def start(self) -> bool:
         """Start the thread; call it before the loop, for it loads the client library.
@@ -101,8 +102,12 @@ class PeriodicPublisher:
         oldest is dropped and counted.
         """
         if len(self._queue) == _QUEUED:
-            self._count(dropped=1)
+            self._dropped += 1
         self._queue.append((publish, symbol, payload))
+
+    @property
+    def counts(self) -> PublisherCounts:
+        return PublisherCounts(self._published, self._failed, self._dropped)
 
     def _run(self) -> None:
         while not self._stop.wait(min(_TICK_S, self._interval_s / 10)):
@@ -130,30 +135,29 @@ class PeriodicPublisher:
             is_first = symbol not in self._done
             self._done[symbol] = interval
             if not is_first:  # a symbol's first moment comes within the first interval
-                self._tally(self._publish(symbol, interval))
+                self._tally(self._publish(symbol))
 
-    def _publish(self, symbol: str, interval: int) -> bool:
+    def _publish(self, symbol: str) -> bool:
         reading = self._read(symbol)
         payload: dict[str, Any] = {"executor": executor_field(reading, self._clock())}
-        if reading.record is not None and not self._mirrored(interval):
+        if reading.record is not None and not self._mirrored():
             stamps = {"snapshot_id": reading.snapshot_id, "as_of": reading.record.as_of_ms / 1000}
             payload |= intel_document(reading.record) | stamps
         return firestore_mirror.publish_execution_intel(symbol, payload)
 
-    def _mirrored(self, interval: int) -> bool:
+    def _mirrored(self) -> bool:
         """Tell whether a generation stands there, whose documents are not ours to write."""
-        if self._is_mirrored is None or self._is_mirrored[0] != interval:
-            self._is_mirrored = interval, firestore_mirror.has_generation()
-        return self._is_mirrored[1]
+        if not self._is_mirrored:
+            found = firestore_mirror.has_generation()
+            self._is_mirrored = found is True
+            return found is not False
+        return True
 
     def _tally(self, is_published: bool) -> None:
-        self._count(published=is_published, failed=not is_published)
-
-    def _count(self, *, published: int = 0, failed: int = 0, dropped: int = 0) -> None:
-        counts = self.counts
-        self.counts = PublisherCounts(
-            counts.published + published, counts.failed + failed, counts.dropped + dropped
-        )
+        if is_published:
+            self._published += 1
+        else:
+            self._failed += 1
 
 
 def executor_field(reading: Reading, now_s: float) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import msgspec
 from live import intel
 from live.acting import careful
 from live.generation import Generation
-from live.reading import Reading
+from live.reading import Reading, Status
 from live.records import ALL, Record
 
 Document = dict[str, Any]
@@ -226,7 +226,7 @@ def as_published(generation: Generation, symbol: str) -> Reading:
     entry = generation.entry(symbol)
     assert entry is not None  # callers take symbols from its index
     acting = entry.acting if entry.is_enough else careful(entry.acting, None)
-    status = "ok" if entry.is_enough else "insufficient"
+    status: Status = "ok" if entry.is_enough else "insufficient"
     place = (generation.snapshot_id, generation.as_of_ms, 0.0)
     return Reading(symbol, status, False, *place, acting, entry.record)
 
@@ -267,7 +267,7 @@ def record_of(document: Mapping[str, Any], snapshot_id: str, as_of_ms: int) -> R
         "as_of_ms": as_of_ms,
         "score": None if score is None else {**score, "score": document["score"]},
         "size": None if size is None else {**size, "final_size_factor": document["size_factor"]},
-        "offsets_bps": offsets and [offsets[str(hour)] for hour in range(len(offsets))],
+        "offsets_bps": None if offsets is None else [offsets[str(h)] for h in range(len(offsets))],
         "hourly": document["hourly_expectancy"],
     }
     return msgspec.convert(values, Record, str_keys=True)
