@@ -115,6 +115,11 @@ def state() -> dict[str, Any]:
     }
 
 
+def is_failing() -> bool:
+    """Tell whether the last call failed because Firestore did not work."""
+    return _process.breaker.last_error is not None
+
+
 # -- one document -------------------------------------------------------------------------------
 
 

@@ -8,7 +8,6 @@ import logging
 import threading
 import time
 import zlib
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -21,13 +20,13 @@ from live.reading import Reading
 
 Publish = Callable[[str, Mapping[str, Any]], bool]
 
-_QUEUED = 1_000  # documents that may wait; the oldest make room
+_WAITING = 1_000  # documents that may wait, one of each kind and symbol
 _TICK_S = 1.0  # how soon a newly active symbol or a submitted document is noticed
 _log = logging.getLogger(__name__)
 
 
 class PublisherCounts(msgspec.Struct, frozen=True):
-    """Documents since the start: written, not written, and dropped because too many waited."""
+    """Documents since the start: written, not written, dropped because too many waited."""
 
     published: int = 0
     failed: int = 0
@@ -65,7 +64,7 @@ class PeriodicPublisher:
         self._symbols = symbols
         self._interval_s = interval_s
         self._clock = clock
-        self._queue: deque[tuple[Publish, str, Mapping[str, Any]]] = deque(maxlen=_QUEUED)
+        self._waiting: dict[tuple[Publish, str], Mapping[str, Any]] = {}
         self._done: dict[str, int] = {}  # by symbol, the interval it was last published in
         self._is_mirrored = False  # until a generation was seen there
         self._stop = threading.Event()
@@ -98,12 +97,13 @@ class PeriodicPublisher:
     def submit(self, publish: Publish, symbol: str, payload: Mapping[str, Any]) -> None:
         """Have a document published soon, such as ``publish_symbol_toggle`` with its payload.
 
-        Returns at once. The payload is not to be changed afterwards. When too many wait, the
-        oldest is dropped and counted.
+        Returns at once. While Firestore fails it waits, and a newer one of the same kind and
+        symbol takes its place. The payload is not to be changed afterwards.
         """
-        if len(self._queue) == _QUEUED:
+        if len(self._waiting) >= _WAITING and (publish, symbol) not in self._waiting:
             self._dropped += 1
-        self._queue.append((publish, symbol, payload))
+            return
+        self._waiting[publish, symbol] = payload
 
     @property
     def counts(self) -> PublisherCounts:
@@ -119,9 +119,16 @@ class PeriodicPublisher:
                 _log.exception("the mirror's thread met a fault")
 
     def _publish_submitted(self) -> None:
-        while self._queue and not self._stop.is_set():
-            publish, symbol, payload = self._queue.popleft()
-            self._tally(publish(symbol, payload))
+        for publish, symbol in list(self._waiting):
+            if self._stop.is_set():
+                return
+            payload = self._waiting.pop((publish, symbol))
+            is_published = publish(symbol, payload)
+            if is_published or not firestore_mirror.is_failing():  # refused ones do not come back
+                self._tally(is_published)
+            else:
+                self._waiting.setdefault((publish, symbol), payload)  # unless there is a newer one
+                return
 
     def _publish_due(self) -> None:
         for symbol in self._symbols():

@@ -79,7 +79,7 @@ class FirestoreSource(SnapshotReader):
         self._hashes: Mapping[str, Any] = {}  # by path, of the generation that is served
         self._found: tuple[Generation | None, str | None] = (None, None)  # with what is wrong
         self._wanted = environment
-        self.look()
+        self._receive()
         super().__init__(
             Path("firestore"),
             environment=environment,
@@ -113,7 +113,11 @@ class FirestoreSource(SnapshotReader):
         self._disconnect()
 
     def look(self) -> None:
-        """Read what is new, bounded; what cannot be read now stands in ``problem``."""
+        """Read what is new, for up to 10 s; what cannot be read now stands in ``problem``."""
+        self._receive()
+        self._check()
+
+    def _receive(self) -> None:
         with self._looking:
             served, _ = self._found
             try:

@@ -81,7 +81,7 @@ def publish_for_ever(root: Path, batch_writes: int, pause_s: float) -> None:
 
     after_each_batch(pause)
     for number in itertools.count(1 + max((int(p.name[9:15]) for p in root.glob("2*")), default=0)):
-        done = firestore_mirror.publish_snapshot(generation(root, number, numbered(number, 12)))
+        done = firestore_mirror.publish_snapshot(generation(root, number, numbered(number, 6)))
         print(done.outcome, number, done.detail, flush=True)
 
 

@@ -195,7 +195,7 @@ def test_what_a_crash_left_half_is_made_good_though_its_content_is_the_old_again
     with monkeypatch.context() as patched:
         patched.setattr(WriteBatch, "commit", WriteBatch.commit)
         mirrors.after_each_batch(kill)
-        with pytest.raises(_KilledError, match="^$"):
+        with pytest.raises(_KilledError, match=r"^$"):
             publish_snapshot(generation(tmp_path, 2, mirrors.numbered(2, 8)))
     # `current` still vouches for the first generation, whose documents are overwritten in part
     assert stored()["snapshots/current"]["unfinished"] == mirrors.name(2)
