@@ -100,6 +100,7 @@ class Settings(BaseSettings):
         frozen=True,
         extra="forbid",
         validate_default=True,
+        validate_by_name=True,  # beside the names that US-017 fixed, which have no prefix
     )
 
     home: StorablePath = Field(Path("data"), description="root of lake and snapshots")
@@ -121,6 +122,13 @@ class Settings(BaseSettings):
         365, ge=1, le=3650, description="days that published rows stay in the history"
     )
     refresh_cron: Cron = Field("*/5 * * * *", description="when the schedule refreshes, UTC")
+    exec_intel_publish_interval_s: float = Field(
+        300,
+        ge=30,
+        le=3600,
+        validation_alias="EXEC_INTEL_PUBLISH_INTERVAL_S",
+        description="seconds between two mirrored documents of an active symbol",
+    )
     memory_limit_mb: int = Field(1024, ge=256, description="memory of the engine")
     symbol_key: Literal["symbol", "venue_symbol"] = Field(
         "symbol", description="venue_symbol keeps one symbol on two venues apart"
@@ -209,6 +217,12 @@ class Settings(BaseSettings):
     @property
     def snapshots_root(self) -> Path:
         return self.home / "snapshots"
+
+
+def variable(name: str) -> str:
+    """Return the environment variable of a setting."""
+    alias = Settings.model_fields[name].validation_alias
+    return alias if isinstance(alias, str) else f"EXECINTEL_{name.upper()}"
 
 
 def config_path() -> Path | None:
