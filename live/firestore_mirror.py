@@ -281,6 +281,13 @@ def difference(
     return Difference(changed, gone, is_same and "unfinished" not in old)
 
 
+def compare(documents: Documents) -> Difference:
+    """Return what a generation would write now; raises what the client does."""
+    found = current_of(root_of(get_client())).get(**bounds())
+    old = found.to_dict() or {}
+    return difference(documents, old, {} if "unfinished" in old else _hashes_in(old))
+
+
 def _hashes_in(current: Mapping[str, Any]) -> dict[str, str]:
     found = current.get("docs")
     return found if isinstance(found, dict) else {}

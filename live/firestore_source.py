@@ -17,7 +17,7 @@ from live.acting import entry_of
 from live.firestore_link import CALL_S, bounds, hedge_env, root_of
 from live.firestore_mirror import current_of, read_documents, relative
 from live.generation import Generation
-from live.mirror_documents import INTEL, content_hash, name_of, record_of
+from live.mirror_documents import INTEL, as_of_ms, content_hash, name_of, record_of
 from live.reader import SnapshotReader, State
 from live.reading import ReaderEvent
 from live.records import ALL, FORMAT, Header, Place, Record
@@ -230,20 +230,15 @@ class FirestoreSource(SnapshotReader):
         )
 
     def _generation(self, current: Mapping[str, Any]) -> Generation:
-        snapshot_id, as_of_ms = current["snapshot_id"], _as_of_ms(current)
         records: dict[str, Record] = {}
         if current["all"] is not None:
-            records[ALL] = record_of(current["all"], snapshot_id, as_of_ms)
+            records[ALL] = record_of(current["all"], current)
         for path, (_, content) in self._contents.items():
             symbol = name_of(path.removeprefix(f"{INTEL}/"))
-            records[symbol] = record_of(content, snapshot_id, as_of_ms)
+            records[symbol] = record_of(content, current)
         generation = Generation(_header(current, dict.fromkeys(records, _NOWHERE)), b"", None)
         generation.entries = {symbol: entry_of(record) for symbol, record in records.items()}
         return generation
-
-
-def _as_of_ms(current: Mapping[str, Any]) -> int:
-    return round(float(current["as_of"]) * 1000)
 
 
 def _header(current: Mapping[str, Any], index: dict[str, Place]) -> Header:
@@ -251,7 +246,7 @@ def _header(current: Mapping[str, Any], index: dict[str, Place]) -> Header:
     return Header(
         FORMAT,
         current["snapshot_id"],
-        _as_of_ms(current),
+        as_of_ms(current),
         current["window_days"],
         current["environment"],
         current["account"],

@@ -185,6 +185,7 @@ def documents_of(generation: Generation, env: str) -> Documents:
         DamagedError: a line is not the one that was published.
     """
     documents: dict[str, Document] = {}
+    equity_usd = _common_equity_usd(generation)
     stamps = {"snapshot_id": generation.snapshot_id, "as_of": generation.as_of_ms / 1000}
     every: Document | None = None
     for symbol in generation.header.index:
@@ -193,10 +194,10 @@ def documents_of(generation: Generation, env: str) -> Documents:
         if symbol == ALL:
             every = intel_document(reading.record)
             continue
-        for collection, made in (
-            (INTEL, intel_document(reading.record)),
-            (HEALTH, health_document(reading)),
-        ):
+        intelligence = intel_document(reading.record)
+        if equity_usd is not None and intelligence["risk"] is not None:
+            del intelligence["risk"]["equity_usd"]
+        for collection, made in ((INTEL, intelligence), (HEALTH, health_document(reading))):
             path = path_of(collection, symbol)
             documents[path] = clean({**made, "env": env, **stamps}, path)
     hashes = {path: content_hash(document) for path, document in documents.items()}
@@ -209,6 +210,7 @@ def documents_of(generation: Generation, env: str) -> Documents:
             "window_days": header.window_days,
             "symbol_key": header.symbol_key,
             "env": env,
+            "equity_usd": equity_usd,
             "all": every,
             "docs": hashes,
         },
@@ -219,6 +221,17 @@ def documents_of(generation: Generation, env: str) -> Documents:
         for path, document in [*documents.items(), ("snapshots/current", current)]
     ]
     return Documents(documents, hashes, current, sum(sizes))
+
+
+def _common_equity_usd(generation: Generation) -> float | None:
+    """Return the account's equity where all symbols share it: then it stands once, in `current`.
+
+    It moves with every trade, and would have every document of the account written again.
+    """
+    entries = [generation.entry(symbol) for symbol in generation.header.index]
+    risks = [entry.record.risk for entry in entries if entry is not None and entry.record.risk]
+    values = {risk.equity_usd for risk in risks}
+    return values.pop() if len(values) == 1 else None
 
 
 def as_published(generation: Generation, symbol: str) -> Reading:
@@ -252,25 +265,31 @@ def intel_document(record: Record) -> Document:
     }
 
 
-def record_of(document: Mapping[str, Any], snapshot_id: str, as_of_ms: int) -> Record:
+def record_of(document: Mapping[str, Any], current: Mapping[str, Any]) -> Record:
     """Return the record that a document execution_intel was made of.
 
     An unchanged document keeps the stamps of an older snapshot: those of ``current`` count.
-    Raises msgspec.ValidationError for a document of another shape.
+    Raises msgspec.ValidationError or KeyError for a document of another shape.
     """
-    score, size = document["components"], document["size"]
+    score, size, risk = document["components"], document["size"], document["risk"]
     offsets = document["maker_offset_bps"]
     values = {
         **{name: document[name] for name in ("symbol", "n", "status")},
-        **{name: document[name] for name in ("policy", "regime", "router", "risk")},
-        "snapshot_id": snapshot_id,
-        "as_of_ms": as_of_ms,
+        **{name: document[name] for name in ("policy", "regime", "router")},
+        "risk": None if risk is None else {"equity_usd": current["equity_usd"], **risk},
+        "snapshot_id": current["snapshot_id"],
+        "as_of_ms": as_of_ms(current),
         "score": None if score is None else {**score, "score": document["score"]},
         "size": None if size is None else {**size, "final_size_factor": document["size_factor"]},
         "offsets_bps": None if offsets is None else [offsets[str(h)] for h in range(len(offsets))],
         "hourly": document["hourly_expectancy"],
     }
     return msgspec.convert(values, Record, str_keys=True)
+
+
+def as_of_ms(current: Mapping[str, Any]) -> int:
+    """Return the as-of of a `current` in epoch ms; it stands there in seconds."""
+    return round(float(current["as_of"]) * 1000)
 
 
 def health_document(reading: Reading) -> Document:

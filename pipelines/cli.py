@@ -9,6 +9,7 @@ from pipelines.commands import common, params, snapshots
 from pipelines.commands.demo import demo
 from pipelines.commands.doctor import doctor
 from pipelines.commands.explain import explain
+from pipelines.commands.mirror import mirror
 from pipelines.commands.operate import up, upkeep
 from pipelines.commands.quarantine import quarantine
 from pipelines.commands.refresh import refresh
@@ -34,6 +35,7 @@ app.command()(doctor)
 app.command()(quarantine)
 app.add_typer(snapshots.app, name="snapshots")
 app.add_typer(params.app, name="params")
+app.command()(mirror)
 app.command()(upkeep)
 app.command()(up)
 

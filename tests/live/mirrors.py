@@ -15,6 +15,7 @@ from typing import Any
 from google.cloud.firestore_v1 import WriteBatch
 
 from live import firestore_mirror
+from live.firestore_link import root_of
 from live.generation import Generation, load
 from live.mirror_documents import content_hash, documents_of
 from tests.live import files
@@ -42,7 +43,7 @@ def numbered(number: int, symbols: int) -> list[Line]:
 
 def stored(env: str = "dev") -> dict[str, dict[str, Any]]:
     """Return every document of an environment that stands in Firestore, by path."""
-    root = firestore_mirror.root_of(firestore_mirror.get_client(), env)
+    root = root_of(firestore_mirror.get_client(), env)
     return {
         f"{collection.id}/{document.id}": document.to_dict() or {}
         for collection in root.collections(timeout=10)

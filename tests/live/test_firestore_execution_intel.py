@@ -9,9 +9,9 @@ from live.firestore_mirror import publish_execution_intel
 
 class DummyDoc:
     def __init__(self) -> None:
-        self.set_calls: list[tuple[Any, bool]] = []
+        self.set_calls: list[tuple[Any, Any]] = []
 
-    def set(self, data: Any, merge: bool = False) -> None:
+    def set(self, data: Any, merge: Any = False) -> None:
         self.set_calls.append((data, merge))
 
 
@@ -84,4 +84,4 @@ def test_the_document_has_the_layout_of_v5_10_1(monkeypatch: pytest.MonkeyPatch)
     ((data, merge),) = written.docs["BTCUSDC"].set_calls
     assert data.pop("updated_at") > 1_700_000_000
     assert data == {"symbol": "BTCUSDC", "env": "test", "score": 1.0, "components": {"dummy": 1}}
-    assert set(merge) == {"symbol", "env", "updated_at", "score", "components"}
+    assert sorted(merge) == ["components", "env", "score", "symbol", "updated_at"]

@@ -81,6 +81,7 @@ def test_where_no_snapshot_is_mirrored_the_whole_document_is_the_executors(
     found = stored()["execution_intel/BTCUSDT"]
     assert found.pop("executor")["status"] == "ok"
     assert found.pop("updated_at") > T
+    assert found["risk"].pop("equity_usd") == 2500.0  # beside a generation it stands in `current`
     assert found == documents_of(whole, "dev").documents["execution_intel/BTCUSDT"]
     assert publisher._publish("NEVER")  # not in the snapshot -> the safe values it trades with
     assert stored()["execution_intel/NEVER"]["executor"]["size_factor"] == 0.5

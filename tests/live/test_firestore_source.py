@@ -31,7 +31,8 @@ def open_source(firestore: str, clock: Clock) -> Iterator[Callable[..., Firestor
     opened: list[FirestoreSource] = []
 
     def source(**options: Any) -> FirestoreSource:
-        opened.append(FirestoreSource(**{"environment": "paper", "clock": clock} | options))
+        usual: dict[str, Any] = {"environment": "paper", "clock": clock}
+        opened.append(FirestoreSource(**usual | options))
         return opened[-1]
 
     yield source

@@ -187,7 +187,10 @@ def test_a_document_gives_back_the_very_record(tmp_path: Path, values: files.Lin
     stored = made.current["all"] if symbol == "*" else made.documents[f"execution_intel/{symbol}"]
     entry = whole.entry(symbol)
     assert entry is not None
-    assert record_of(json.loads(json.dumps(stored)), ID, files.T_MS) == entry.record
+    assert (
+        record_of(json.loads(json.dumps(stored)), json.loads(json.dumps(made.current)))
+        == entry.record
+    )
 
 
 def test_health_is_that_of_the_new_snapshot_at_any_hour(tmp_path: Path) -> None:
@@ -227,8 +230,26 @@ def test_equal_content_has_one_hash_whatever_snapshot_it_came_with(tmp_path: Pat
     assert content_hash({**stamped, "n": 400.0}) != first.hashes[same]  # another type
 
 
+def test_equity_that_all_symbols_share_stands_once_in_current(tmp_path: Path) -> None:
+    def made(number: int, *equities_usd: float | None) -> Any:
+        lines = [line(f"S{i}", risk={"equity_usd": e}) for i, e in enumerate(equities_usd)]
+        whole = generation(tmp_path, line("*", **ALL_LINE), *lines, snapshot_id=f"{ID}{number}")
+        return whole, documents_of(whole, "dev")
+
+    (_, before), (whole, after) = made(1, 2500.0, 2500.0), made(2, 2600.0, 2600.0)
+    assert after.current["equity_usd"] == 2600.0
+    assert before.hashes == after.hashes  # a trade of one symbol leaves the others' as they are
+    found = record_of(after.documents["execution_intel/S1"], after.current)
+    assert found == whole.entry("S1").record
+    whole, apart = made(3, 2500.0, None)
+    assert apart.current["equity_usd"] is None
+    for symbol in ("S0", "S1"):
+        found = record_of(apart.documents[f"execution_intel/{symbol}"], apart.current)
+        assert found == whole.entry(symbol).record
+
+
 def test_more_symbols_than_one_current_can_name_are_refused(tmp_path: Path) -> None:
-    few = {"hourly": {}, "offsets_bps": None}
+    few: dict[str, Any] = {"hourly": {}, "offsets_bps": None}
     names = [f"{'X' * 600}{number}" for number in range(1000)]
     whole = generation(tmp_path, *(line(name, **few) for name in names))
     with pytest.raises(
