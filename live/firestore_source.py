@@ -233,7 +233,7 @@ class FirestoreSource(SnapshotReader):
         records: dict[str, Record] = {}
         if current["all"] is not None:
             records[ALL] = record_of(current["all"], current)
-        for path, (_, content) in self._contents.items():
+        for path, (_, content) in sorted(self._contents.items()):
             symbol = name_of(path.removeprefix(f"{INTEL}/"))
             records[symbol] = record_of(content, current)
         generation = Generation(_header(current, dict.fromkeys(records, _NOWHERE)), b"", None)

@@ -275,6 +275,8 @@ def test_every_package_stands_under_a_contract() -> None:
         ("live.reader", "features"),
         ("live.reader", "duckdb"),
         ("live.records", "pyarrow"),
+        ("live.intel", "google.cloud.firestore"),
+        ("live.answers", "live.firestore_mirror"),
     ],
 )
 def test_import_against_the_arrows_is_caught(tmp_path: Path, importer: str, imported: str) -> None:
