@@ -5,6 +5,7 @@ is imported when a client is made: whoever does not mirror does not pay for it.
 """
 
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 from live.mirror_documents import document_id
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from google.cloud.firestore import Client, DocumentReference
 
 CALL_S = 2.0
+_DOCUMENT_S = 0.01
 PROJECT_VARIABLE = "GOOGLE_CLOUD_PROJECT"
 EMULATOR_VARIABLE = "FIRESTORE_EMULATOR_HOST"
 ENV_VARIABLE = "HEDGE_ENV"
@@ -67,14 +69,21 @@ def root_of(client: "Client", env: str | None = None) -> "DocumentReference":
     return client.collection(ROOT).document(document_id(env or hedge_env()))
 
 
-def bounds(timeout_s: float = CALL_S) -> dict[str, Any]:
+def bounds(until_s: float | None = None, documents: int = 0) -> dict[str, Any]:
     """Return the arguments that bound a call, its retries included.
 
-    Without ``retry`` the library goes on for a minute after ``timeout`` has passed.
+    A call has 2 s, 10 ms more for each document it carries, and ends at ``until_s`` of
+    ``time.monotonic`` at the latest. Without ``retry`` the library would go on for a minute after
+    ``timeout`` has passed. Raises TimeoutError when no time is left.
     """
     from google.api_core import exceptions
     from google.api_core.retry import Retry, if_exception_type
 
     passing = if_exception_type(exceptions.ServiceUnavailable, exceptions.Aborted)
+    timeout_s = CALL_S + documents * _DOCUMENT_S
+    if until_s is not None:
+        timeout_s = min(timeout_s, until_s - time.monotonic())
+        if timeout_s <= 0:
+            raise TimeoutError("the time for all calls of one snapshot has passed")
     retry = Retry(predicate=passing, initial=0.1, maximum=0.5, timeout=timeout_s)
     return {"timeout": timeout_s, "retry": retry}

@@ -6,14 +6,14 @@ Put here: what is written and in which order. Keep out: what stands in the docum
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from live import firestore_link
 from live.breaker import Breaker
-from live.firestore_link import CALL_S, OffError, bounds, hedge_env, root_of
+from live.firestore_link import OffError, bounds, hedge_env, root_of
 from live.generation import DamagedError, Generation
 from live.mirror_documents import (
     HEALTH,
@@ -38,7 +38,6 @@ SNAPSHOT_S = 10.0  # for all calls of one snapshot
 BATCH_WRITES = 500  # the service takes no more; the emulator does
 _BATCH_BYTES = 4_000_000  # as Firestore counts; on the wire up to twice that, allowed are 10 MiB
 _READ_AT_ONCE = 300  # documents
-_DOCUMENT_S = 0.01  # more time for a call with each document in it
 _DAY_S = 86_400
 _TRIES = 3  # when another publisher was faster
 
@@ -221,7 +220,7 @@ def _refuse(where: str, error: Exception) -> None:
 
 
 def publish_snapshot(
-    generation: Generation, *, verify: bool | None = None, deadline_s: float = SNAPSHOT_S
+    generation: Generation, *, verify: bool | None = None, deadline_s: float | None = None
 ) -> Published:
     """Write all documents of a generation that differ from what stands there, `current` last.
 
@@ -233,7 +232,8 @@ def publish_snapshot(
         verify: read every document back first and mend those that differ; by default with the
             first publication of a UTC day. Otherwise the hashes in `current` are believed, unless
             the last publication did not come to its end.
-        deadline_s: for all calls together; one call has 2 s, and 10 ms more for each document.
+        deadline_s: for all calls together, 10 by default; one call has 2 s, and 10 ms more for
+            each document.
 
     Never raises; the result says what happened.
     """
@@ -251,7 +251,7 @@ def publish_snapshot(
     if not breaker.allows():
         return Published("waiting", snapshot_id, f"not tried again yet: {breaker.last_error}")
     try:
-        run = _Publication(get_client(), documents, started_s + deadline_s)
+        run = _Publication(get_client(), documents, started_s + (deadline_s or SNAPSHOT_S))
         published = run.publish(verify)
     except Exception as error:  # a mirror that fails must never stop what it mirrors
         outcome = _fail("snapshots/current", error)
@@ -296,17 +296,17 @@ def _hashes_in(current: Mapping[str, Any]) -> dict[str, str]:
 class _Publication:
     """One generation on its way to Firestore."""
 
-    def __init__(self, client: "Client", documents: Documents, deadline_s: float) -> None:
+    def __init__(self, client: "Client", documents: Documents, until_s: float) -> None:
         self._client = client
         self._documents = documents
-        self._deadline_s = deadline_s
+        self._until_s = until_s
         self._root = root_of(client)
         self._current = current_of(self._root)
         self._now = int(time.time())
 
     def publish(self, verify: bool | None) -> Published:
         for _ in range(_TRIES):
-            found = self._current.get(**self._bounds())
+            found = self._current.get(**bounds(self._until_s))
             old = found.to_dict() or {}
             known = _hashes_in(old)
             if "unfinished" in old or (self._is_due(old) if verify is None else verify):
@@ -338,7 +338,7 @@ class _Publication:
         """Read the documents back and return the hashes of what really stands there."""
         stored: dict[str, str] = {}
         paths = self._documents.hashes
-        for document in read_documents(self._client, self._root, paths, self._bounds):
+        for document in read_documents(self._client, self._root, paths, self._until_s):
             content = document.to_dict()
             if content is not None:
                 stored[relative(document.reference, self._root)] = content_hash(content)
@@ -362,7 +362,7 @@ class _Publication:
             mark = {"unfinished": final["snapshot_id"]}
             self._put_current(batch, final if number == len(batches) else mark, exists, written_at)
             try:
-                results = batch.commit(**self._bounds(len(paths)))
+                results = batch.commit(**bounds(self._until_s, len(paths)))
             except (exceptions.FailedPrecondition, exceptions.AlreadyExists) as error:
                 raise _Conflict from error
             exists, written_at = True, results[-1].update_time
@@ -394,12 +394,6 @@ class _Publication:
             batch_bytes += added
         yield batch
 
-    def _bounds(self, documents: int = 1) -> dict[str, Any]:
-        left_s = self._deadline_s - time.monotonic()
-        if left_s <= 0:
-            raise TimeoutError("the time for one snapshot has passed")
-        return bounds(min(CALL_S + documents * _DOCUMENT_S, left_s))
-
 
 def current_of(root: "DocumentReference") -> "DocumentReference":
     """Return the document that names the generation, and every document of it by its hash."""
@@ -413,13 +407,10 @@ def relative(reference: "DocumentReference", root: "DocumentReference") -> str:
 
 
 def read_documents(
-    client: "Client",
-    root: "DocumentReference",
-    paths: Iterable[str],
-    call_bounds: Callable[[int], dict[str, Any]],
+    client: "Client", root: "DocumentReference", paths: Iterable[str], until_s: float
 ) -> Iterator["DocumentSnapshot[Any]"]:
     """Read documents by their paths below ``root``, some hundred a call; absent ones too."""
     references = [client.document(f"{root.path}/{path}") for path in paths]
     for start in range(0, len(references), _READ_AT_ONCE):
         some = references[start : start + _READ_AT_ONCE]
-        yield from client.get_all(some, **call_bounds(len(some)))
+        yield from client.get_all(some, **bounds(until_s, len(some)))

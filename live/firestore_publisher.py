@@ -22,6 +22,7 @@ Publish = Callable[[str, Mapping[str, Any]], bool]
 
 _WAITING = 1_000  # documents that may wait, one of each kind and symbol
 _TICK_S = 1.0  # how soon a newly active symbol or a submitted document is noticed
+_GAP_S = 0.02  # between two documents, so that encoding them does not hold the interpreter in a row
 _log = logging.getLogger(__name__)
 
 
@@ -143,6 +144,7 @@ class PeriodicPublisher:
             self._done[symbol] = interval
             if not is_first:  # a symbol's first moment comes within the first interval
                 self._tally(self._publish(symbol))
+                self._stop.wait(_GAP_S)
 
     def _publish(self, symbol: str) -> bool:
         reading = self._read(symbol)

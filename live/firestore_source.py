@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from live import firestore_link
 from live.acting import entry_of
-from live.firestore_link import CALL_S, bounds, hedge_env, root_of
+from live.firestore_link import bounds, hedge_env, root_of
 from live.firestore_mirror import current_of, read_documents, relative
 from live.generation import Generation
 from live.mirror_documents import INTEL, as_of_ms, content_hash, name_of, record_of
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 POLL_S = 60.0
 _LOOK_S = 10.0  # for all calls of one look
 _TRIES = 3  # when a generation was published while we read the one before
-_DOCUMENT_S = 0.01  # more time for a call with each document in it
 _NOWHERE = Place(0, 0, "")
 _log = logging.getLogger(__name__)
 
@@ -188,7 +187,7 @@ class FirestoreSource(SnapshotReader):
         if self._client is None:
             self._client = firestore_link.open_client()
         reference = current_of(root_of(self._client, self._env))
-        current = reference.get(**_left(until_s)).to_dict()
+        current = reference.get(**bounds(until_s)).to_dict()
         if current is None:
             raise _NotWhole(
                 f"{self._where}: {reference.path} is not there, so nothing is mirrored yet;"
@@ -210,7 +209,7 @@ class FirestoreSource(SnapshotReader):
         missing = [p for p, digest in wanted.items() if self._kept(p) != digest]
         assert self._client is not None  # `_read_current` opened it
         root = root_of(self._client, self._env)
-        for found in read_documents(self._client, root, missing, lambda n: _left(until_s, n)):
+        for found in read_documents(self._client, root, missing, until_s):
             content = found.to_dict()
             path = relative(found.reference, root)
             if content is not None and content_hash(content) == wanted[path]:
@@ -254,10 +253,3 @@ def _header(current: Mapping[str, Any], index: dict[str, Place]) -> Header:
         index,
         "",
     )
-
-
-def _left(until_s: float, documents: int = 1) -> dict[str, Any]:
-    left_s = until_s - time.monotonic()
-    if left_s <= 0:
-        raise TimeoutError(f"not read within {_LOOK_S:.0f} s")
-    return bounds(min(CALL_S + documents * _DOCUMENT_S, left_s))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from features.snapshot import SnapshotError, Store
 from live import firestore_link
-from live.firestore_mirror import SNAPSHOT_S, Published, publish_snapshot
+from live.firestore_mirror import Published, publish_snapshot
 from live.generation import DamagedError, Generation, load
 from live.mirror_documents import Documents, documents_of
 
@@ -43,7 +43,7 @@ def generation_of(store: Store, snapshot_id: str | None) -> Generation:
 
 
 def mirror_current(
-    store: Store, *, verify: bool | None = None, deadline_s: float = SNAPSHOT_S
+    store: Store, *, verify: bool | None = None, deadline_s: float | None = None
 ) -> Published:
     """Mirror CURRENT; never raises, as ``publish_snapshot`` does not."""
     current = store.current()

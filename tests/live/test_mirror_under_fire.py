@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from live import firestore_mirror
+from live import firestore_link, firestore_mirror
 from live.breaker import Breaker
 from live.firestore_mirror import publish_execution_intel, publish_snapshot, state
 from live.firestore_publisher import PeriodicPublisher
@@ -143,8 +143,10 @@ def server(monkeypatch: pytest.MonkeyPatch, firestore: str) -> Iterator[Emulator
     started = Emulator()
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", started.host)
     process = firestore_mirror._process
+    monkeypatch.setattr(firestore_link, "CALL_S", 30.0)
     assert publish_execution_intel("WARM", {})  # its first call loads half of it
     firestore_mirror.get_client().document("hedge/dev/execution_intel/WARM").delete()
+    monkeypatch.setattr(firestore_link, "CALL_S", 1.0)
     process.breaker = Breaker(
         "the mirror",
         failures_to_open=2,
@@ -168,7 +170,7 @@ def fails_until_open(again: Callable[[], object]) -> None:
     for _ in range(2):
         started_s = time.monotonic()
         again()
-        assert time.monotonic() - started_s < 3  # a call has 2
+        assert time.monotonic() - started_s < 2.5  # a call has 1
     assert state()["is_open"]
     skipped, started_s = state()["skipped"], time.monotonic()
     again()
