@@ -100,7 +100,7 @@ def _quantiles(values: list[float]) -> list[float]:
 
 
 def _block(seconds: float) -> list[float]:
-    """Return the time that each tick took; the thread's wake-up is the machine's, not the loop's."""
+    """Return what each tick took, without the wake-up before it, which is the machine's."""
     times: list[float] = []
     due = time.perf_counter()
     end = due + seconds
