@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from live import firestore_link
 from live.acting import entry_of
 from live.firestore_link import bounds, hedge_env, root_of
-from live.firestore_mirror import current_of, read_documents, relative
+from live.firestore_publication import current_of, read_documents, relative
 from live.generation import Generation
 from live.mirror_documents import INTEL, as_of_ms, content_hash, name_of, record_of
 from live.reader import SnapshotReader, State

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from features.snapshot import SnapshotError, Store
 from live import firestore_link
-from live.firestore_mirror import Published, publish_snapshot
+from live.firestore_mirror import publish_snapshot
+from live.firestore_publication import Published
 from live.generation import DamagedError, Generation, load
 from live.mirror_documents import Documents, documents_of
 

@@ -152,7 +152,8 @@ def _day(settings: "Settings", store: "Store", documents: "Documents", refreshes
     from live.firestore_link import hedge_env
     from pipelines import mirror as day
 
-    measured = day.measure(store, hedge_env())
+    with common.counting("comparing the last snapshots"):
+        measured = day.measure(store, hedge_env())
     loads = day.writes_a_day(
         documents,
         measured,

@@ -14,7 +14,7 @@ from typing import Any
 
 from google.cloud.firestore_v1 import WriteBatch
 
-from live import firestore_mirror
+from live import firestore_mirror, firestore_publication
 from live.firestore_link import root_of
 from live.generation import Generation, load
 from live.mirror_documents import content_hash, documents_of
@@ -74,7 +74,7 @@ def after_each_batch(do: Callable[[int], None]) -> None:
 
 def publish_for_ever(root: Path, batch_writes: int, pause_s: float) -> None:
     """Publish until killed; the numbers run on after a kill."""
-    firestore_mirror.BATCH_WRITES = batch_writes
+    firestore_publication.BATCH_WRITES = batch_writes
 
     def pause(_: int) -> None:
         print("batch", flush=True)

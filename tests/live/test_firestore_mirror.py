@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from live import firestore_mirror
+from live import firestore_mirror, firestore_publication
 from live.firestore_mirror import (
-    Published,
     get_client,
     has_generation,
     publish_execution_health,
@@ -19,6 +18,7 @@ from live.firestore_mirror import (
     publish_symbol_toggle,
     state,
 )
+from live.firestore_publication import Published
 from live.mirror_documents import LARGEST_BYTES, document_id
 from tests.live import mirrors
 from tests.live.files import hour_line, line
@@ -155,7 +155,7 @@ def test_symbols_that_are_gone_are_deleted(firestore: str, tmp_path: Path) -> No
 def test_many_batches_are_one_generation(
     firestore: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(firestore_mirror, "BATCH_WRITES", 6)
+    monkeypatch.setattr(firestore_publication, "BATCH_WRITES", 6)
     publish_snapshot(generation(tmp_path, 1, mirrors.numbered(1, 4)))
     last = generation(tmp_path, 2, mirrors.numbered(2, 9))
     done = publish_snapshot(last)
@@ -183,7 +183,7 @@ def test_what_a_crash_left_half_is_made_good_though_its_content_is_the_old_again
 ) -> None:
     from google.cloud.firestore_v1 import WriteBatch
 
-    monkeypatch.setattr(firestore_mirror, "BATCH_WRITES", 4)
+    monkeypatch.setattr(firestore_publication, "BATCH_WRITES", 4)
     monkeypatch.setattr(WriteBatch, "commit", WriteBatch.commit)  # put back afterwards
     first = generation(tmp_path, 1, mirrors.numbered(1, 6))
     publish_snapshot(first)

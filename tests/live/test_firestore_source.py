@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from live import firestore_mirror, intel
+from live import firestore_publication, intel
 from live.acting import SAFE
 from live.firestore_link import OffError
 from live.firestore_mirror import get_client, publish_snapshot
@@ -117,7 +117,7 @@ def half_publish(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(firestore_mirror, "BATCH_WRITES", 4)
+        patched.setattr(firestore_publication, "BATCH_WRITES", 4)
         patched.setattr(WriteBatch, "commit", WriteBatch.commit)
         mirrors.after_each_batch(stop)
         with pytest.raises(KeyboardInterrupt, match=r"^$"):
