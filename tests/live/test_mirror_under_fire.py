@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,7 +24,7 @@ from tests.live import mirrors
 from tests.live.mirrors import assert_mirrors, generation, name
 
 GENERATIONS = 50
-KILLS = 3
+KILLS = 2
 SYMBOLS = ["*", *(f"S{i}/USDT" for i in range(6))]
 
 
@@ -68,7 +69,7 @@ class Watcher:
         if served is None:
             assert problem is not None
             assert all(reading.record is None for reading in readings)
-            self.torn += 1
+            self.torn += "documents are not those of" in problem
             return
         number = int(served[9:15])
         for reading in readings:
@@ -85,8 +86,6 @@ class Watcher:
 def test_no_reader_ever_sees_two_generations_mixed_though_the_publisher_is_killed(
     firestore: str, tmp_path: Path
 ) -> None:
-    import threading
-
     chance = random.Random(7)
     following, starting = Watcher(), Watcher()
     failures: list[BaseException] = []
@@ -101,7 +100,7 @@ def test_no_reader_ever_sees_two_generations_mixed_though_the_publisher_is_kille
                 else:
                     opened.look()
                     watcher.check(opened)
-                time.sleep(0.01)
+                time.sleep(0.03)
         except BaseException as error:
             failures.append(error)
 
@@ -127,7 +126,7 @@ def test_no_reader_ever_sees_two_generations_mixed_though_the_publisher_is_kille
         numbers = [int(path.name[9:15]) for path in tmp_path.glob("2*")]
         assert len(numbers) >= GENERATIONS
         last = load(tmp_path, name(max(numbers)), "paper")
-        assert publish_snapshot(last).outcome == "published"  # what the last kill left
+        assert publish_snapshot(last).is_good  # whatever the last kill left
         assert_mirrors(last)
         polling.look()
         following.check(polling)
@@ -137,11 +136,18 @@ def test_no_reader_ever_sees_two_generations_mixed_though_the_publisher_is_kille
 # -- a server that fails --------------------------------------------------------------------------
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, firestore: str) -> Iterator[Emulator]:
-    """Start an emulator of this test alone, with a breaker that does not wait for minutes."""
+@pytest.fixture(scope="module")
+def own_server(emulator: Emulator) -> Iterator[Emulator]:
+    """Start an emulator beside the one that other tests rely on."""
     started = Emulator()
-    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", started.host)
+    yield started
+    started.kill()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, firestore: str, own_server: Emulator) -> Emulator:
+    """Mirror to a server that may be hurt, with a breaker that does not wait for minutes."""
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", own_server.host)
     process = firestore_mirror._process
     monkeypatch.setattr(firestore_link, "CALL_S", 30.0)
     assert publish_execution_intel("WARM", {})  # its first call loads half of it
@@ -154,8 +160,7 @@ def server(monkeypatch: pytest.MonkeyPatch, firestore: str) -> Iterator[Emulator
         longest_pause_s=0.6,
         on_open=process.forget_client,
     )
-    yield started
-    started.kill()
+    return own_server
 
 
 def eventually(holds: Callable[[], bool], within_s: float = 20.0) -> None:
