@@ -486,9 +486,7 @@ def write_lake_views(con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan) -> 
         comment(con, target, "VIEW", table.metadata().description or name, comments)
 
 
-def live_jsonl(
-    con: duckdb.DuckDBPyConnection, plan: Plan, snapshot_id: str, account: str
-) -> bytes:
+def live_jsonl(con: duckdb.DuckDBPyConnection, plan: Plan, snapshot_id: str, account: str) -> bytes:
     """Return what engines read of the tables that stand on this connection."""
     header = {
         "snapshot_id": snapshot_id,
