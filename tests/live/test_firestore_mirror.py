@@ -1,6 +1,8 @@
 """Publishing to the real emulator: what is written, what is skipped, what survives what."""
 
 import logging
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +110,15 @@ def test_a_missing_login_is_a_failure_that_is_counted_and_not_raised(
     assert not publish_execution_intel("BTCUSDT", {"score": 1.0})
     assert state()["failed"] == 1
     assert "no-such-file.json" in caplog.text
+
+
+def test_importing_the_mirror_loads_no_client_library() -> None:
+    modules = "live.firestore_mirror, live.firestore_publisher, live.firestore_source"
+    program = f"import sys, {modules}; print({{'google.cloud', 'grpc'}} & set(sys.modules))"
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert found.stdout.strip() == "set()"
 
 
 # -- a generation ---------------------------------------------------------------------------------
