@@ -70,7 +70,8 @@ def difference(
     if known is None:
         known = {} if "unfinished" in old else _hashes_in(old)
     changed = [path for path, digest in documents.hashes.items() if known.get(path) != digest]
-    gone = [path for path in _hashes_in(old) if path not in documents.hashes]
+    listed = [*_hashes_in(old), *_adding_in(old)]
+    gone = [path for path in dict.fromkeys(listed) if path not in documents.hashes]
     is_same = not changed and not gone
     is_same = is_same and all(old.get(k) == v for k, v in documents.current.items())
     return Difference(changed, gone, is_same and "unfinished" not in old)
@@ -79,6 +80,12 @@ def difference(
 def _hashes_in(current: Mapping[str, Any]) -> dict[str, str]:
     found = current.get("docs")
     return found if isinstance(found, dict) else {}
+
+
+def _adding_in(current: Mapping[str, Any]) -> list[str]:
+    """Return what publications that did not come to their end may have added."""
+    found = current.get("adding")
+    return found if isinstance(found, list) else []
 
 
 class Publication:
@@ -104,8 +111,10 @@ class Publication:
             snapshot_id = self._documents.current["snapshot_id"]
             if todo.is_same:
                 return Published("unchanged", snapshot_id, skipped=skipped)
+            adding = {path for path in todo.changed if path not in _hashes_in(old)}
+            mark = {"unfinished": snapshot_id, "adding": sorted({*_adding_in(old), *adding})}
             try:
-                batches = self._write(todo, found)
+                batches = self._write(todo, mark, found)
             except _Conflict:
                 continue
             return Published(
@@ -132,7 +141,7 @@ class Publication:
                 stored[relative(document.reference, self._root)] = content_hash(content)
         return stored
 
-    def _write(self, todo: Difference, found: "DocumentSnapshot[Any]") -> int:
+    def _write(self, todo: Difference, mark: Document, found: "DocumentSnapshot[Any]") -> int:
         from google.api_core import exceptions
 
         exists, written_at = found.exists, found.update_time
@@ -147,7 +156,6 @@ class Publication:
                     batch.delete(reference)
                 else:
                     batch.set(reference, {**document, "updated_at": self._now})
-            mark = {"unfinished": final["snapshot_id"]}
             self._put_current(batch, final if number == len(batches) else mark, exists, written_at)
             try:
                 results = batch.commit(**bounds(self._until_s, len(paths)))
@@ -164,7 +172,7 @@ class Publication:
             batch.create(self._current, fields)
             return
         if "docs" in fields:
-            fields = {**fields, "unfinished": DELETE_FIELD}
+            fields = {**fields, "unfinished": DELETE_FIELD, "adding": DELETE_FIELD}
         option = self._client.write_option(last_update_time=written_at)
         batch.update(self._current, fields, option=option)
 

@@ -1,6 +1,7 @@
 """Publishing to the real emulator: what is written, what is skipped, what survives what."""
 
 import logging
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -213,6 +214,45 @@ def test_what_a_crash_left_half_is_made_good_though_its_content_is_the_old_again
     done = publish_snapshot(third)
     assert done.outcome == "published"
     assert_mirrors(third)
+
+
+def test_whatever_crashes_came_before_a_publication_leaves_exactly_its_generation(
+    firestore: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from google.cloud.firestore_v1 import WriteBatch
+
+    monkeypatch.setattr(firestore_publication, "BATCH_WRITES", 3)
+    chance = random.Random(11)
+    commit, batches, kill_at = WriteBatch.commit, 0, 0
+
+    def committed(self: WriteBatch, *words: Any, **named: Any) -> list[Any]:
+        nonlocal batches
+        batches += 1
+        if batches == kill_at and chance.random() < 0.3:
+            raise _KilledError  # before it was sent
+        results = commit(self, *words, **named)
+        if batches == kill_at:
+            raise _KilledError
+        return results
+
+    monkeypatch.setattr(WriteBatch, "commit", committed)
+    killed = whole = 0
+    for number in range(1, 61):
+        # few symbols of few values: content comes back that a crash has overwritten meanwhile
+        symbols = chance.sample("ABCDEF", chance.randrange(7))
+        lines = [line(each, n=chance.randrange(3), hourly={}) for each in symbols]
+        made = generation(tmp_path, number, lines)
+        batches, kill_at = 0, chance.choice((0, 1, 2, 3))
+        try:
+            done = publish_snapshot(made)
+        except _KilledError:
+            killed += 1
+            continue
+        assert done.is_good, done
+        assert_mirrors(made)
+        whole += 1
+    assert killed > 20
+    assert whole > 15
 
 
 def test_two_publishers_do_not_overwrite_each_other(
