@@ -176,6 +176,13 @@ class Settings(BaseSettings):
         365, ge=1, le=3650, description="days that published rows stay in the history"
     )
     refresh_cron: Cron = Field("*/5 * * * *", description="when the schedule refreshes, UTC")
+    exec_intel_publish_interval_s: float = Field(
+        300,
+        ge=30,
+        le=3600,
+        validation_alias="EXEC_INTEL_PUBLISH_INTERVAL_S",
+        description="seconds between two mirrored documents of an active symbol",
+    )
     memory_limit_mb: int = Field(1024, ge=256, description="memory of the engine")
     symbol_key: Literal["symbol", "venue_symbol"] = Field(
         "symbol", description="venue_symbol keeps one symbol on two venues apart"

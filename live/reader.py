@@ -24,7 +24,7 @@ _NEVER: _Mark = ()  # the mark of no file
 _log = logging.getLogger(__name__)
 
 
-class _State(msgspec.Struct, frozen=True):
+class State(msgspec.Struct, frozen=True):
     """What one look at CURRENT gave; replaced as a whole, never changed."""
 
     generation: Generation
@@ -84,7 +84,7 @@ class SnapshotReader:
         self._memory = Memory(memory_s)
         self._clock = clock
         self._on_event = on_event or _logged
-        self._state = _State(_nothing(), _NEVER)
+        self._state = State(_nothing(), _NEVER)
         self._check_s = clock()
         self._check()
 
@@ -233,7 +233,8 @@ class SnapshotReader:
             older.retire()
         self._tell(before, after)
 
-    def _look(self, before: _State) -> _State:
+    def _look(self, before: State) -> State:
+        """Return what is to be served now; a reader of another store replaces this alone."""
         seen, named, file_seen = _NEVER, "", _NEVER
         problem: str | None = None
         generation = before.generation
@@ -256,12 +257,12 @@ class SnapshotReader:
             problem = f"{type(error).__name__}: {error}"
             if not isinstance(error, FileNotFoundError):
                 seen = _NEVER  # it may pass by itself: try again at the next look
-        return _State(generation, seen, named, file_seen, problem)
+        return State(generation, seen, named, file_seen, problem)
 
     def _file(self, snapshot_id: str) -> str:
         return os.path.join(self._root, snapshot_id, FILE)
 
-    def _tell(self, before: _State, after: _State) -> None:
+    def _tell(self, before: State, after: State) -> None:
         now = after.generation.snapshot_id or None
         if after.problem is not None:
             if after.problem != before.problem:

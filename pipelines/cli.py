@@ -10,6 +10,7 @@ from pipelines.commands.asof import asof
 from pipelines.commands.demo import demo
 from pipelines.commands.doctor import doctor
 from pipelines.commands.explain import explain
+from pipelines.commands.mirror import mirror
 from pipelines.commands.operate import up, upkeep
 from pipelines.commands.quarantine import quarantine
 from pipelines.commands.refresh import refresh
@@ -44,6 +45,7 @@ app.command()(controls.reduce_only)
 app.command()(controls.resume)
 app.command()(controls.disable)
 app.command()(controls.enable)
+app.command()(mirror)
 app.command()(upkeep)
 app.command()(up)
 

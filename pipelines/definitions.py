@@ -8,6 +8,7 @@ import dagster as dg
 from pipelines.assets.checks import table_checks
 from pipelines.assets.core import core_tables
 from pipelines.assets.feat import feature_tables
+from pipelines.assets.mirror import firestore_mirror
 from pipelines.assets.publish import snapshot
 from pipelines.assets.raw import raw_tables
 from pipelines.assets.run import RefreshRun
@@ -20,7 +21,7 @@ from pipelines.triggers import (
 )
 
 defs = dg.Definitions(
-    assets=[raw_tables, core_tables, feature_tables, snapshot],
+    assets=[raw_tables, core_tables, feature_tables, snapshot, firestore_mirror],
     asset_checks=[table_checks],
     jobs=[refresh_job, upkeep_job],
     schedules=[refresh_schedule, upkeep_schedule],

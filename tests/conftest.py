@@ -3,17 +3,23 @@
 Put here: paths and process-wide settings. Keep out: data itself, and helpers of one test file.
 """
 
+import itertools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.emulator import Emulator, NoEmulatorError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TEST_DATA_VARIABLE = "EXECINTEL_TEST_DATA"
 
 # Settings of the person who runs the tests must neither change a result nor be written to.
+_THEIRS = ("EXECINTEL_", "DAGSTER_", "EXEC_INTEL_", "HEDGE_", "FIRESTORE_EMULATOR_HOST")
 for _name in list(os.environ):
-    if _name.startswith(("EXECINTEL_", "DAGSTER_")) and _name != TEST_DATA_VARIABLE:
+    is_theirs = _name.startswith((*_THEIRS, "GOOGLE_"))  # a test must not reach a real Firestore
+    if is_theirs and _name != TEST_DATA_VARIABLE:
         del os.environ[_name]
 os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
 
@@ -67,3 +73,33 @@ def bars_equity_1m() -> Path:
 def quotes_btc() -> Path:
     """Folder of BTCUSDT perpetual best bid/offer and trades, 2024-08-08. Never written to."""
     return _shared_data("quotes_btc")
+
+
+# ---------------------------------------------------------------------------------------- Firestore
+
+_projects = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def emulator() -> Iterator[Emulator]:
+    """Start the Firestore emulator, one for each process that runs tests."""
+    try:
+        started = Emulator()
+    except NoEmulatorError as error:
+        pytest.skip(str(error))  # .ci/run allows this reason only where there is none
+    yield started
+    started.kill()
+
+
+@pytest.fixture
+def firestore(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Switch mirroring on, to an empty project of the emulator; returns the project."""
+    from live import firestore_link, firestore_mirror
+
+    project = f"test-{next(_projects)}"
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", emulator.host)
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", project)
+    monkeypatch.setattr(firestore_mirror, "_process", firestore_mirror._Process())
+    monkeypatch.setattr(firestore_link, "CALL_S", 30.0)  # a busy machine is no fault of the mirror
+    monkeypatch.setattr(firestore_mirror, "SNAPSHOT_S", 60.0)
+    return project

@@ -16,6 +16,7 @@ from features.build import CheckResult
 from features.catalog import Check, Table
 from features.lake import Lake, data_files
 from features.snapshot import Store
+from live.firestore_publication import Published
 from pipelines.intake import decode
 from pipelines.intake.intake import TableIntake
 from pipelines.intake.kinds import KINDS, RAW_TABLES
@@ -163,6 +164,20 @@ def published(store: Store, report: RefreshReport) -> Metadata:
         "SHA-256": {table: entry["sha256"] for table, entry in manifest["tables"].items()},
         "checks": {c["name"]: f"{c['severity']}: {c['rows']} rows" for c in manifest["checks"]},
         "seconds": {step: round(spent, 3) for step, spent in report.seconds.items()},
+    }
+
+
+def mirrored(done: Published) -> Metadata:
+    """Tell what became of the mirror and what it took."""
+    return {
+        "outcome": done.outcome,
+        "snapshot": done.snapshot_id or "none",
+        "documents written": done.written,
+        "documents deleted": done.deleted,
+        "documents that stood there": done.skipped,
+        "batches": done.batches,
+        "seconds": round(done.seconds, 3),
+        **({"why": done.detail} if done.detail else {}),
     }
 
 

@@ -55,6 +55,7 @@ def doctor() -> None:
     _snapshot(settings, store, found)
     _last_failed(store, found)
     _history(settings, found)
+    _mirror()
     _disk(settings, found)
     _verdict(found)
     if found.broken:
@@ -311,6 +312,16 @@ def _history(settings: "Settings", found: Findings) -> None:
             f"{kept.without_rows_n} publications stand in the history without rows: their "
             "snapshots were damaged before they were kept"
         )
+
+
+def _mirror() -> None:
+    from live.firestore_link import hedge_env, where
+
+    found = where()
+    if found is None:
+        common.say("mirror: off, neither GOOGLE_CLOUD_PROJECT nor FIRESTORE_EMULATOR_HOST is set")
+    else:
+        common.say(f"mirror: {found}, hedge/{hedge_env()}; execintel mirror says what stands there")
 
 
 def _disk(settings: "Settings", found: Findings) -> None:

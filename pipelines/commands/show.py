@@ -64,6 +64,11 @@ ORDER BY h.hour_utc
 """
 
 
+class Source(StrEnum):
+    LOCAL = "local"
+    FIRESTORE = "firestore"
+
+
 class Output(StrEnum):
     TABLE = "table"
     JSON = "json"
@@ -77,6 +82,13 @@ def show(
         ),
     ] = None,
     snapshot: SnapshotOption = None,
+    source: Annotated[
+        Source,
+        typer.Option(
+            help="local reads the snapshots on this machine; firestore what is mirrored, from "
+            "anywhere that GOOGLE_CLOUD_PROJECT names it, such as --source firestore."
+        ),
+    ] = Source.LOCAL,
     output: Annotated[
         Output,
         typer.Option(
@@ -94,6 +106,15 @@ def show(
     is what an engine gets now, of an older snapshot what it got when that was new.
     """
     settings = common.load_settings()
+    if source is Source.FIRESTORE:
+        from pipelines.commands import mirrored
+
+        if snapshot is not None:
+            raise common.CommandError(
+                f"--snapshot {snapshot}: the mirror holds the newest snapshot only"
+            )
+        mirrored.show(settings, symbol, is_json=output is Output.JSON)
+        return
     store = common.open_store(settings)
     if output is Output.JSON:
         _print_json(settings, store, symbol, snapshot)

@@ -36,6 +36,18 @@ def test_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
     assert settings.symbol_key == "symbol"
 
 
+def test_interval_of_the_executors_publisher_keeps_its_name_of_v5_10(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert Settings().exec_intel_publish_interval_s == 300
+    write("exec_intel_publish_interval_s = 120\n")
+    assert Settings().exec_intel_publish_interval_s == 120
+    monkeypatch.setenv("EXEC_INTEL_PUBLISH_INTERVAL_S", "60")
+    assert Settings().exec_intel_publish_interval_s == 60
+    with pytest.raises(ValidationError, match="less than or equal to 3600"):
+        Settings(exec_intel_publish_interval_s=3601)
+
+
 def test_file_in_the_current_folder_is_read() -> None:
     write('environment = "testnet"\nwindow_days = 3\n[params]\nwinsor_bps = 80\n')
     settings = Settings()

@@ -32,6 +32,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         ("EXECINTEL_NAIVE_ZONE", "Mars", "'Mars' is no time zone"),
         ("EXECINTEL_CONFIG", "nowhere.toml", "EXECINTEL_CONFIG names .*which does not exist"),
         ("EXECINTEL_LOGS", "{", "logs"),
+        (
+            "EXEC_INTEL_PUBLISH_INTERVAL_S",
+            "5",
+            r"= '5': .*allowed: 30 to 3600\)\. Set it by EXEC_INTEL_PUBLISH_INTERVAL_S",
+        ),
     ],
 )
 def test_a_bad_setting_is_named_with_its_value_and_range(

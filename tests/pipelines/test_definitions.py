@@ -3,6 +3,7 @@
 import itertools
 import multiprocessing
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -80,24 +81,25 @@ def metadata_of(result: dg.ExecuteInProcessResult, name: str) -> dict[str, objec
 # -- definitions --------------------------------------------------------------------------------
 
 
-def test_every_stored_table_and_the_snapshot_are_assets_in_their_groups() -> None:
+def test_every_stored_table_the_snapshot_and_its_mirror_are_assets_in_their_groups() -> None:
     specs = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
-    assert set(specs) == {*STORED, *describe.FEATURE_TABLES, "snapshot"}
+    outward = {"snapshot", "firestore_mirror"}
+    assert set(specs) == {*STORED, *describe.FEATURE_TABLES, *outward}
     for name, spec in specs.items():
-        assert spec.group_name == ("publish" if name == "snapshot" else name.partition("_")[0])
+        assert spec.group_name == ("publish" if name in outward else name.partition("_")[0])
         assert spec.description, f"{name} has no description"
 
 
-def test_lineage_leads_from_every_raw_table_to_the_snapshot() -> None:
+def test_lineage_leads_from_every_raw_table_to_the_mirror() -> None:
     above = {
         spec.key.to_user_string(): {dep.asset_key.to_user_string() for dep in spec.deps}
         for spec in defs.resolve_all_asset_specs()
     }
-    reached, frontier = set(), {"snapshot"}
+    reached, frontier = set(), {"firestore_mirror"}
     while frontier:
         reached |= frontier
         frontier = {dep for name in frontier for dep in above[name]} - reached
-    assert reached == {*STORED, *describe.FEATURE_TABLES, "snapshot"}
+    assert reached == {*STORED, *describe.FEATURE_TABLES, "snapshot", "firestore_mirror"}
 
 
 def test_every_check_file_is_a_check_on_a_table() -> None:
@@ -261,6 +263,40 @@ def test_the_snapshot_alone_is_built_on_core_tables_that_are_up_to_date(
     alone = loads.feature_digests(home)
     run_refresh(instance)
     assert loads.feature_digests(home) == alone
+
+
+def test_the_mirror_is_off_until_configured_and_its_failure_fails_nothing(
+    home: Path,
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
+    mirror = dg.AssetKey("firestore_mirror")
+    result = run_refresh(instance)
+    assert result.success
+    assert mirror not in {e.asset_key for e in result.get_asset_materialization_events()}
+    said = [entry.message for entry in instance.all_logs(result.run_id)]
+    assert any("mirroring is off: no Firestore is configured" in line for line in said)
+
+    request.getfixturevalue("firestore")
+    result = run_refresh(instance, ["firestore_mirror"])
+    found = metadata_of(result, "firestore_mirror")
+    assert (found["outcome"], found["batches"]) == ("published", 1)
+    assert found["snapshot"] == Store(home / "snapshots").current()
+
+    with socket.socket() as unused:  # nobody listens here: refused
+        unused.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", f"127.0.0.1:{unused.getsockname()[1]}")
+        result = run_refresh(instance, ["snapshot", "firestore_mirror"])
+    assert result.success
+    (observation,) = [
+        entry.dagster_event
+        for entry in instance.all_logs(result.run_id)
+        if entry.dagster_event and entry.dagster_event.is_asset_observation
+    ]
+    assert (
+        observation.asset_observation_data.asset_observation.metadata["outcome"].value == "failed"
+    )
 
 
 def test_a_failed_check_fails_the_run_and_leaves_current(

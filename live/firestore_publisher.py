@@ -1,0 +1,189 @@
+"""The executor's side of the mirror: a background thread that publishes what orders are made with.
+
+Put here: when which symbol is due. Keep out: how it is written (firestore_mirror.py). The order
+path meets this only in `submit`, which neither waits nor locks.
+"""
+
+import logging
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from live import firestore_link, firestore_mirror
+from live.answers import Read
+from live.mirror_documents import intel_document
+from live.reading import Reading
+
+Publish = Callable[[str, Mapping[str, Any]], bool]
+
+_WAITING = 1_000  # documents that may wait, one of each kind and symbol
+_TICK_S = 1.0  # how soon a newly active symbol or a submitted document is noticed
+_GAP_S = 0.02  # between two documents, so that encoding them does not hold the interpreter in a row
+_log = logging.getLogger(__name__)
+
+
+class PublisherCounts(msgspec.Struct, frozen=True):
+    """Documents since the start: written, not written, dropped because too many waited."""
+
+    published: int = 0
+    failed: int = 0
+    dropped: int = 0
+
+
+class PeriodicPublisher:
+    """Publishes each active symbol once an interval, spread evenly over it.
+
+    What it writes is the field ``executor`` of execution_intel/{symbol}: the values orders are made
+    with. Where no snapshot is mirrored, the symbol's whole document stands beside it.
+    """
+
+    def __init__(
+        self,
+        read: Read,
+        symbols: Callable[[], Iterable[str]],
+        *,
+        interval_s: float = 300.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Prepare; nothing runs before ``start``.
+
+        Args:
+            read: a SnapshotReader's ``read``; nothing is computed beside it.
+            symbols: gives the active symbols, from another thread: hand out a finished tuple.
+            interval_s: EXEC_INTEL_PUBLISH_INTERVAL_S, 30 to 3600.
+            clock: seconds since 1970.
+
+        Raises ValueError for an interval that is not above 0.
+        """
+        if not interval_s > 0:
+            raise ValueError(f"interval_s = {interval_s}: must be above 0")
+        self._read = read
+        self._symbols = symbols
+        self._interval_s = interval_s
+        self._clock = clock
+        self._waiting: dict[tuple[Publish, str], Mapping[str, Any]] = {}
+        self._done: dict[str, int] = {}  # by symbol, the interval it was last published in
+        self._is_mirrored = False  # until a generation was seen there
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._published = self._failed = 0  # changed by the thread alone
+        self._dropped = 0  # changed by who submits alone
+
+    def start(self) -> bool:
+        """Start the thread; call it before the loop, for it loads the client library.
+
+        Returns False, and says so once, where mirroring is off.
+        """
+        found = firestore_link.where()
+        if found is None:
+            _log.info("mirroring is off: no Firestore is configured")
+            return False
+        import google.cloud.firestore  # noqa: F401 - here, for a second of imports would stall orders
+
+        _log.info("mirroring active symbols to %s every %.0f s", found, self._interval_s)
+        self._thread = threading.Thread(target=self._run, name="firestore-publisher", daemon=True)
+        self._thread.start()
+        return True
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Stop the thread; a call under way is given some time to end."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    def submit(self, publish: Publish, symbol: str, payload: Mapping[str, Any]) -> None:
+        """Have a document published soon, such as ``publish_symbol_toggle`` with its payload.
+
+        Returns at once. While Firestore fails it waits, and a newer one of the same kind and
+        symbol takes its place. The payload is not to be changed afterwards.
+        """
+        if len(self._waiting) >= _WAITING and (publish, symbol) not in self._waiting:
+            self._dropped += 1
+            return
+        self._waiting[publish, symbol] = payload
+
+    @property
+    def counts(self) -> PublisherCounts:
+        return PublisherCounts(self._published, self._failed, self._dropped)
+
+    def _run(self) -> None:
+        while not self._stop.wait(min(_TICK_S, self._interval_s / 10)):
+            try:
+                self._publish_submitted()
+                self._publish_due()
+            except Exception:
+                # The executor goes on without a mirror, the mirror after whatever this was.
+                _log.exception("the mirror's thread met a fault")
+
+    def _publish_submitted(self) -> None:
+        for publish, symbol in list(self._waiting):
+            if self._stop.is_set():
+                return
+            payload = self._waiting.pop((publish, symbol))
+            is_published = publish(symbol, payload)
+            if is_published or not firestore_mirror.is_failing():  # refused ones do not come back
+                self._tally(is_published)
+            else:
+                self._waiting.setdefault((publish, symbol), payload)  # unless there is a newer one
+                return
+
+    def _publish_due(self) -> None:
+        for symbol in self._symbols():
+            # The symbol's own moment within every interval: they neither meet nor drift.
+            shift = zlib.crc32(symbol.encode("utf-8", "replace")) / 2**32
+            interval = int(self._clock() / self._interval_s - shift)
+            if self._stop.is_set():
+                return
+            if self._done.get(symbol) == interval:
+                continue
+            is_first = symbol not in self._done
+            self._done[symbol] = interval
+            if not is_first:  # a symbol's first moment comes within the first interval
+                self._tally(self._publish(symbol))
+                self._stop.wait(_GAP_S)
+
+    def _publish(self, symbol: str) -> bool:
+        reading = self._read(symbol)
+        payload: dict[str, Any] = {"executor": executor_field(reading, self._clock())}
+        if reading.record is not None and not self._mirrored():
+            stamps = {"snapshot_id": reading.snapshot_id, "as_of": reading.record.as_of_ms / 1000}
+            payload |= intel_document(reading.record) | stamps
+        return firestore_mirror.publish_execution_intel(symbol, payload)
+
+    def _mirrored(self) -> bool:
+        """Tell whether a generation stands there, whose documents are not ours to write."""
+        if not self._is_mirrored:
+            found = firestore_mirror.has_generation()
+            self._is_mirrored = found is True
+            return found is not False
+        return True
+
+    def _tally(self, is_published: bool) -> None:
+        if is_published:
+            self._published += 1
+        else:
+            self._failed += 1
+
+
+def executor_field(reading: Reading, now_s: float) -> dict[str, Any]:
+    """Return what orders of a symbol are made with now; the offset is that of this UTC hour."""
+    acting = reading.acting
+    return {
+        "status": reading.status,
+        "reduce_only": reading.reduce_only,
+        "snapshot_id": reading.snapshot_id,
+        "as_of": None if reading.as_of_ms is None else reading.as_of_ms / 1000,
+        "size_factor": acting.size_factor,
+        "maker_offset_bps": acting.offsets_bps[int(now_s // 3600 % 24)],
+        "policy": {
+            "quality": acting.quality,
+            "maker_first": acting.maker_first,
+            "taker_bias": acting.taker_bias,
+        },
+        "lost": list(reading.lost),
+        "updated_at": int(now_s),
+    }

@@ -1,0 +1,143 @@
+"""`execintel show --source firestore`: what is mirrored, as tables a person can read.
+
+Put here: choosing and formatting what a reading holds. Keep out: reading it (live/).
+"""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from pipelines.commands import common, health
+from pipelines.commands.common import interval, number, with_n
+
+if TYPE_CHECKING:
+    from features.settings import Settings
+    from live.firestore_source import FirestoreSource
+    from live.reading import Reading
+    from live.records import Header
+
+
+def open_source(settings: "Settings") -> "FirestoreSource":
+    """Open the mirror of this environment; raises CommandError where none is configured."""
+    from live.firestore_link import OffError
+    from live.firestore_source import FirestoreSource
+
+    try:
+        return FirestoreSource(
+            environment=settings.environment,
+            max_age_s=settings.snapshot_max_age_s,
+            on_event=lambda event: None,  # what it would log stands on the screen
+        )
+    except OffError as error:
+        raise common.CommandError(f"{error}; docs/mirror.md says what they mean") from error
+
+
+def show(settings: "Settings", symbol: str | None, *, is_json: bool) -> None:
+    """Print what is mirrored, or one symbol of it with its health and hours."""
+    with open_source(settings) as source:
+        header = source.header
+        if header is None:
+            raise common.CommandError(f"nothing whole is mirrored: {source.problem}")
+        named = None if symbol is None else _known(source, symbol)
+        if is_json:
+            found = health.document(source.read, named)
+            common.say(json.dumps(found, indent=1, allow_nan=False))
+            return
+        head(settings, source, header)
+        if named is None:
+            _all(source)
+        else:
+            health.print_health(*health.documents(source.read, named))
+            _hours(source.read(named))
+
+
+def head(settings: "Settings", source: "FirestoreSource", header: "Header") -> None:
+    """Say which snapshot is mirrored, how old it is, and what keeps a newer one from being read."""
+    from live.firestore_link import hedge_env, where
+
+    served = source.health()
+    common.say(f"mirror       {where()}, hedge/{hedge_env()}")
+    common.say(f"snapshot     {header.snapshot_id}")
+    common.say(f"as of        {common.when(header.as_of_ms)}, {common.span(served.age_s)} ago")
+    common.say(f"environment  {header.environment}, window of {header.window_days} days")
+    if served.problem is not None:
+        common.say(f"problem      {served.problem}", style="yellow")
+    if served.is_stale:
+        common.say(
+            f"stale: older than {common.span(settings.snapshot_max_age_s)}; does the pipeline"
+            " publish, and mirror? execintel doctor there",
+            style="yellow",
+        )
+
+
+def _known(source: "FirestoreSource", symbol: str) -> str:
+    known = {name.upper(): name for name in source.symbols}
+    if symbol.upper() not in known:
+        there = ", ".join(known.values()) or "none"
+        raise common.CommandError(f"{symbol} is not mirrored; there are: {there}")
+    return known[symbol.upper()]
+
+
+def _all(source: "FirestoreSource") -> None:
+    from live import own
+    from live.records import Policy
+    from pipelines.commands.show import MAKER_FIRST
+
+    rows: list[tuple[Any, ...]] = []
+    for symbol in sorted(source.symbols):
+        reading = source.read(symbol)
+        record, acting = reading.record, reading.acting
+        if record is None:
+            continue
+        score, policy = own.score(reading), record.policy or Policy()
+        low, high = min(acting.offsets_bps), max(acting.offsets_bps)
+        rows.append(
+            (
+                symbol,
+                record.n,
+                number(None if score is None else score.score),
+                with_n(acting.size_factor, own.size(reading).n),
+                number(low) if low == high else interval(low, high),
+                f"{acting.quality} ({policy.n})",
+                MAKER_FIRST[acting.maker_first],
+                acting.taker_bias,
+                reading.status,
+            )
+        )
+    common.show_table(
+        "Acting. size: factor of the target, n round trips; offset: bps from mid over the hours",
+        ("symbol", "attempts", "score", "size (n)", "offset", "router (n)", "maker first", "leans",
+         "status"),
+        rows,
+        has_words=True,
+    )  # fmt: skip
+
+
+def _hours(reading: "Reading") -> None:
+    from live.records import Hour
+
+    record = reading.record
+    hours = (record and record.hourly) or {}
+    rows = []
+    for hour in range(24):
+        row = hours.get(hour, Hour())
+        rows.append(
+            (
+                f"{hour:02d}",
+                row.count,
+                row.fill_n,
+                with_n(_bps(row.exp_per_notional) if row.close_n else None, row.close_n, 1),
+                interval(_bps(row.exp_lo95), _bps(row.exp_hi95), 1),
+                number(_bps(row.exp_shrunk), 1),
+                with_n(row.slip_bps_avg, row.slip_n),
+                number(reading.acting.offsets_bps[hour]),
+            )
+        )
+    common.show_table(
+        f"{reading.symbol} by UTC hour. exp: expectancy, PnL per notional, bps; n closes",
+        ("hour", "attempts", "fills", "exp (n)", "95 % bounds", "shrunk", "slippage (n)", "offset"),
+        rows,
+    )
+
+
+def _bps(fraction: float | None) -> float | None:
+    return None if fraction is None else fraction * 1e4

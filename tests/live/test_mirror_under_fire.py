@@ -1,0 +1,259 @@
+"""The mirror while its publisher is killed and its server hangs, dies, refuses and comes back."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from live import firestore_link, firestore_mirror
+from live.breaker import Breaker
+from live.firestore_mirror import publish_execution_intel, publish_snapshot, state
+from live.firestore_publisher import PeriodicPublisher
+from live.firestore_source import FirestoreSource
+from live.generation import load
+from live.reader import SnapshotReader
+from tests.emulator import Emulator
+from tests.live import mirrors
+from tests.live.mirrors import assert_mirrors, generation, name
+
+GENERATIONS = 50
+KILLS = 2
+SYMBOLS = ["*", *(f"S{i}/USDT" for i in range(6))]
+
+
+# -- a publisher that is killed -------------------------------------------------------------------
+
+
+class Publisher:
+    """A process that publishes generation after generation, three documents a batch."""
+
+    def __init__(self, root: Path) -> None:
+        words = ["-m", "tests.live.mirrors", str(root), "4", "0.01"]
+        self.process = subprocess.Popen(
+            [sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert self.process.stdout is not None
+        self.output = self.process.stdout
+
+    def wait_for(self, word: str, times: int) -> None:
+        while times:
+            line = self.output.readline()
+            assert line, f"the publisher ended: {self.process.wait(10)}"
+            assert line.startswith(("batch", "published", "unchanged")), line
+            times -= line.startswith(word)
+
+    def kill(self) -> None:
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.wait(30)
+        self.output.close()
+
+
+class Watcher:
+    """Polls, and holds every symbol against the one generation that is served."""
+
+    def __init__(self) -> None:
+        self.seen: set[int] = set()
+        self.torn = 0
+
+    def check(self, source: FirestoreSource) -> None:
+        readings = [source.read(symbol) for symbol in SYMBOLS]
+        problem = source.problem
+        served = readings[0].snapshot_id
+        if served is None:
+            assert problem is not None
+            assert all(reading.record is None for reading in readings)
+            self.torn += "documents are not those of" in problem
+            return
+        number = int(served[9:15])
+        for reading in readings:
+            record = reading.record
+            assert record is not None
+            assert (record.snapshot_id, record.n) == (served, number), reading
+            if reading.symbol != "*":
+                assert record.risk is not None
+                assert record.risk.sharpe_7d == number, reading
+        assert number >= max(self.seen, default=0)
+        self.seen.add(number)
+
+
+def test_no_reader_ever_sees_two_generations_mixed_though_the_publisher_is_killed(
+    firestore: str, tmp_path: Path
+) -> None:
+    chance = random.Random(7)
+    following, starting = Watcher(), Watcher()
+    failures: list[BaseException] = []
+    over = threading.Event()
+
+    def watch(watcher: Watcher, opened: FirestoreSource | None) -> None:
+        try:
+            while not over.is_set():
+                if opened is None:  # one that starts now, without a last whole generation
+                    with FirestoreSource(environment="paper") as source:
+                        watcher.check(source)
+                else:
+                    opened.look()
+                    watcher.check(opened)
+                time.sleep(0.03)
+        except BaseException as error:
+            failures.append(error)
+
+    with FirestoreSource(environment="paper") as polling:
+        threads = [
+            threading.Thread(target=watch, args=(following, polling)),
+            threading.Thread(target=watch, args=(starting, None)),
+        ]
+        for thread in threads:
+            thread.start()
+        for _ in range(KILLS + 1):
+            publisher = Publisher(tmp_path)
+            publisher.wait_for("published", GENERATIONS // (KILLS + 1) + 1)
+            publisher.wait_for("batch", chance.randrange(1, 4))  # of four: within a generation
+            publisher.kill()
+            time.sleep(0.1)  # readers meet what it left
+        over.set()
+        for thread in threads:
+            thread.join()
+        assert failures == []
+        assert len(following.seen) > GENERATIONS / 4  # it looks when it can, not at each
+        assert starting.torn > 0, "nobody started at a half-written generation: nothing was tried"
+        numbers = [int(path.name[9:15]) for path in tmp_path.glob("2*")]
+        assert len(numbers) >= GENERATIONS
+        last = load(tmp_path, name(max(numbers)), "paper")
+        assert publish_snapshot(last).is_good  # whatever the last kill left
+        assert_mirrors(last)
+        polling.look()
+        following.check(polling)
+        assert max(following.seen) == max(numbers)
+
+
+# -- a server that fails --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def own_server(emulator: Emulator) -> Iterator[Emulator]:
+    """Start an emulator beside the one that other tests rely on."""
+    started = Emulator()
+    yield started
+    started.kill()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, firestore: str, own_server: Emulator) -> Emulator:
+    """Mirror to a server that may be hurt, with a breaker that does not wait for minutes."""
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", own_server.host)
+    process = firestore_mirror._process
+    monkeypatch.setattr(firestore_link, "CALL_S", 30.0)
+    assert publish_execution_intel("WARM", {})  # its first call loads half of it
+    firestore_mirror.get_client().document("hedge/dev/execution_intel/WARM").delete()
+    monkeypatch.setattr(firestore_link, "CALL_S", 1.0)
+    process.breaker = Breaker(
+        "the mirror",
+        failures_to_open=2,
+        pause_s=0.3,
+        longest_pause_s=0.6,
+        on_open=process.forget_client,
+    )
+    return own_server
+
+
+def eventually(holds: Callable[[], bool], within_s: float = 20.0) -> None:
+    until_s = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < until_s, "it did not come true in time"
+        time.sleep(0.05)
+
+
+def fails_until_open(again: Callable[[], object]) -> None:
+    """Call until the breaker opens; then a call returns at once, without having been tried."""
+    for _ in range(2):
+        started_s = time.monotonic()
+        again()
+        assert time.monotonic() - started_s < 2.5  # a call has 1
+    assert state()["is_open"]
+    skipped, started_s = state()["skipped"], time.monotonic()
+    again()
+    assert time.monotonic() - started_s < 0.25
+    assert state()["skipped"] == skipped + 1
+
+
+def test_a_server_that_hangs_dies_and_returns_empty_leaves_the_mirror_equal_to_the_snapshot(
+    server: Emulator, tmp_path: Path
+) -> None:
+    def publish(number: int) -> str:
+        done = publish_snapshot(generation(tmp_path, number, mirrors.numbered(number, 3)))
+        return done.outcome
+
+    assert publish(1) == "published"
+    reader = SnapshotReader(tmp_path, environment="paper")
+    with FirestoreSource(environment="paper", poll_s=0.5) as source:
+        source.follow()
+
+        server.freeze()
+        fails_until_open(lambda: publish(2))
+        assert publish(2) in ("waiting", "failed")
+        eventually(lambda: source.health().problem is not None)
+        assert "DeadlineExceeded" in str(source.problem)
+        assert source.read("S1/USDT").snapshot_id == name(1)  # the last whole generation stays
+        server.thaw()
+        eventually(lambda: publish(3) in ("published", "unchanged"))
+        assert not state()["is_open"]
+        assert_mirrors(load(tmp_path, name(3), "paper"))
+        eventually(lambda: source.health().snapshot_id == name(3))
+
+        server.kill()
+        fails_until_open(lambda: publish_execution_intel("S1/USDT", {"executor": {}}))
+        eventually(
+            lambda: (
+                "ServiceUnavailable" in str(source.health().problem) or "503" in str(source.problem)
+            )
+        )
+        server.start()  # all it knew is gone
+        eventually(lambda: "is not there" in str(source.health().problem))
+        assert source.read("S1/USDT").snapshot_id == name(3)
+        eventually(lambda: publish(4) in ("published", "unchanged"))
+        assert_mirrors(load(tmp_path, name(4), "paper"))
+        eventually(lambda: source.health().snapshot_id == name(4))
+        assert source.health().problem is None
+        assert source.read("S1/USDT").record == reader.read("S1/USDT").record
+
+
+def test_the_executors_publisher_goes_on_by_itself_after_a_server_that_hung(
+    server: Emulator, tmp_path: Path
+) -> None:
+    publish_snapshot(generation(tmp_path, 1, mirrors.numbered(1, 3)))
+    reader = SnapshotReader(tmp_path, environment="paper")
+    publisher = PeriodicPublisher(reader.read, lambda: ("S0/USDT", "S1/USDT"), interval_s=0.4)
+    assert publisher.start()
+    try:
+        eventually(lambda: publisher.counts.published >= 4)
+        server.freeze()
+        eventually(lambda: state()["is_open"])
+        slowest_s = 0.0
+        for number in range(3000):
+            started_s = time.perf_counter()
+            reader.read("S0/USDT")
+            publisher.submit(firestore_mirror.publish_symbol_toggle, "S0/USDT", {"n": number})
+            slowest_s = max(slowest_s, time.perf_counter() - started_s)
+        assert slowest_s < 0.5  # a call that waited for the server would take at least this
+        assert publisher.counts.dropped == 0  # only the newest of a symbol waits
+        server.thaw()
+        eventually(lambda: not state()["is_open"])
+        before = publisher.counts.published
+        eventually(lambda: publisher.counts.published > before + 2)
+        eventually(lambda: mirrors.stored().get("symbol_toggles/S0%2FUSDT", {}).get("n") == 2999)
+        assert_mirrors_but_for_toggles(tmp_path)
+    finally:
+        publisher.stop()
+
+
+def assert_mirrors_but_for_toggles(root: Path) -> None:
+    toggles = firestore_mirror.get_client().document("hedge/dev/symbol_toggles/S0%2FUSDT")
+    toggles.delete(timeout=5, retry=None)
+    assert_mirrors(load(root, name(1), "paper"))
