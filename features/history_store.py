@@ -67,7 +67,8 @@ def tables_of(database: Path) -> dict[str, pa.Table]:
     """
     with open_snapshot(database) as con:
         names = con.sql(
-            "SELECT table_name FROM duckdb_tables() WHERE NOT internal ORDER BY table_name"
+            "SELECT table_name FROM duckdb_tables()"
+            " WHERE NOT internal AND table_name LIKE 'feat%' ORDER BY table_name"
         ).fetchall()
         return {name: con.table(name).to_arrow_table() for (name,) in names}
 
