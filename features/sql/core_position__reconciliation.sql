@@ -110,6 +110,13 @@ sightings AS (
     UNION ALL
     SELECT account, symbol, 'GROSS', $as_of_ms + 1, NULL, NULL, NULL, TRUE
     FROM exposures GROUP BY account, symbol
+    UNION ALL
+    -- From the first state on, states tell: the exposure before it is not held against later ones.
+    SELECT e.account, e.symbol, 'GROSS', s.first_ms, NULL, NULL, NULL, TRUE
+    FROM exposures AS e
+    INNER JOIN spans AS s USING (account, symbol)
+    GROUP BY e.account, e.symbol, s.first_ms
+    HAVING NOT BOOL_OR(e.at_ms = s.first_ms)
 ),
 
 -- Numbers for the keys: joining ten million outcomes by three texts takes twice as long.
@@ -260,7 +267,7 @@ judged AS (
     LEFT JOIN sums AS s
         ON s.key_n = i.key_n
        AND s.to_ms = i.to_ms
-    WHERE i.from_ms IS NOT NULL
+    WHERE i.qty_before IS NOT NULL
       AND (i.qty_after IS DISTINCT FROM i.qty_before OR s.key_n IS NOT NULL)
 ),
 
@@ -344,6 +351,8 @@ SELECT
     CASE WHEN NOT v.is_end THEN v.to_ms END AS to_ms, -- and was seen again, epoch ms; NULL = not yet
     v.qty_before AS qty_before, -- signed position first seen, base units; GROSS: exposure over price
     v.qty_after AS qty_after, -- signed position seen again, base units
+    CASE WHEN NOT v.is_gross THEN v.px_before END AS entry_px_before, -- entry price first seen, quote per unit
+    CASE WHEN NOT v.is_gross THEN v.px_after END AS entry_px_after, -- entry price seen again, quote per unit
     v.change_qty AS change_qty, -- how far it moved, base units
     CAST(v.fill_n AS BIGINT) AS fill_n, -- fills and lone closes logged between
     v.explained_qty AS explained_qty, -- signed quantity of those, base units
