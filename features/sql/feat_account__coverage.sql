@@ -494,7 +494,7 @@ SELECT
         WHEN position_unexplained_usd > 0 THEN 'positions_changed_outside_fills'
         WHEN pnl_missing_n > 0 THEN 'close_lines_missing'
         WHEN abs(unexplained_usd) > 1e-2 THEN 'funding_or_transfer'
-        WHEN unexplained_lo_usd > 0 OR unexplained_hi_usd < 0 THEN 'nav_moved_without_closes'
+        WHEN unexplained_lo_usd > 1e-2 OR unexplained_hi_usd < -1e-2 THEN 'nav_moved_without_closes'
     END AS likely_cause, -- what is probably missing; NULL = nothing or not known
 FROM bounded
 ORDER BY account, day
