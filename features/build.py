@@ -215,7 +215,8 @@ def run_tables(
     set_up(con, lake, plan)
     built.left_out = _left_out(con, plan)
     values = bound_values(plan)
-    wanted = [t for t in catalog.computed() if names is None or t.name in catalog.with_inputs(names)]
+    chosen = None if names is None else catalog.with_inputs(names)
+    wanted = [t for t in catalog.computed() if chosen is None or t.name in chosen]
     listen(Event("build.started", total=len(wanted)))
     for table in wanted:
         listen(Event("build.table", table=table.name))

@@ -183,8 +183,9 @@ def _lineage(name: str, raw: tuple[tuple[str, tuple[str, ...]], ...]) -> Lineage
     known = dict(raw)
     columns: dict[str, Collection[str]] = {**known, **_BUILD_COLUMNS}
     for core in layer("core"):
-        behind = core.name.replace("core_window__", "core_execution__")
-        columns[core.name] = tables()[behind].columns
+        columns[core.name] = tables()[
+            core.name.replace("core_window__", "core_execution__")
+        ].columns
     columns |= {feat.name: tuple(feat.columns) for feat in layer("feat")}
     columns["edge_hours"] = columns["core_execution__hourly"]
     tree = qualify(

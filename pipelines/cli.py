@@ -11,6 +11,7 @@ from pipelines.commands.doctor import doctor
 from pipelines.commands.explain import explain
 from pipelines.commands.operate import up, upkeep
 from pipelines.commands.quarantine import quarantine
+from pipelines.commands.reconcile import reconcile
 from pipelines.commands.refresh import refresh
 from pipelines.commands.show import show
 from pipelines.commands.sql import sql
@@ -30,6 +31,7 @@ app.command()(refresh)
 app.command()(show)
 app.command()(explain)
 app.command()(sql)
+app.command()(reconcile)
 app.command()(doctor)
 app.command()(quarantine)
 app.add_typer(snapshots.app, name="snapshots")
