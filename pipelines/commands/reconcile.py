@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from pipelines.exports.matching import Comparison, LogItem
-    from pipelines.exports.reading import Entry, Export
+    from pipelines.exports.reading import Export
 
 _SHOWN = 200
 _COLUMNS = ("what", "kind", "symbol", "UTC", "venue", "logs", "order", "where")
@@ -258,7 +258,7 @@ def _coverage(con: "duckdb.DuckDBPyConnection", account: str | None) -> None:
             (
                 name, day, status, number(nav, 2), number(pnl, 2), number(fees, 2),
                 number(unreal, 2), number(unexplained, 2) if unexplained is not None
-                else f"{number(unlogged, 2)} or less", _range(low, high), _share(moves),
+                else f"{number(unlogged, 2)} with unrealised", _range(low, high), _share(moves),
                 (cause or "").replace("_", " "),
             )
             for name, day, status, nav, pnl, fees, unreal, unexplained, unlogged, low, high, moves,

@@ -11,9 +11,7 @@ from pipelines.demo.shapes import Run
 
 SECOND_US = 1_000_000
 MIN_GAP_US = 20_000  # two decisions of one executor are never nearer
-CLEAN_GAP_US = (
-    1_000_000  # without faults: each order is over, and its position seen, before the next
-)
+CLEAN_GAP_US = 1_000_000  # without faults each order is over before the next is decided
 HOUR_WEIGHTS = (3, 3, 2, 2, 2, 3, 4, 6, 7, 6, 5, 5, 6, 9, 11, 11, 9, 7, 6, 5, 5, 4, 4, 3)
 OLD_ACKS_UNTIL, NEWER_FROM = 0.15, 0.5  # share of the span: executor versions change here
 PLANTS = ("nav_zero", "nav_doubled", "unconfirmed_fill", "crossed_book")

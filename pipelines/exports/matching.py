@@ -3,6 +3,7 @@
 Put here: which entry is which log item. Keep out: files and tables.
 """
 
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -99,19 +100,18 @@ def is_equal(one: float, other: float) -> bool:
 def _compare_one(found: Comparison, kind: str, entries: list[Entry], items: list[LogItem]) -> None:
     entries, items = _by_order(found, kind, entries, items)
     left = sorted(entries, key=lambda each: (each.at_ms, each.line))
+    used: set[int] = set()
     unmatched: list[LogItem] = []
     for item in sorted(items, key=lambda each: each.at_ms):
-        taken = _taken(left, item)
-        if taken:
-            found.sums[kind].matched_n += len(taken)
-            left = [each for place, each in enumerate(left) if place not in taken]
-        else:
+        taken = _taken(left, used, item)
+        used |= taken
+        if not taken:
             unmatched.append(item)
-    for entry in left:
-        if entry.amount:
-            found.differences.append(_missing(entry))
-        else:
+    for place, entry in enumerate(left):
+        if place in used or not entry.amount:
             found.sums[kind].matched_n += 1
+        else:
+            found.differences.append(_missing(entry))
     found.differences += [_only_in_logs(item) for item in unmatched]
 
 
@@ -144,7 +144,7 @@ def _by_order(
                 log_amount,
                 f"{last.file}:{last.line}",
                 order_id,
-            )  # fmt: skip
+            )
         )
     return (
         [each for each in entries if each.order_id not in theirs],
@@ -152,19 +152,17 @@ def _by_order(
     )
 
 
-def _taken(left: list[Entry], item: LogItem) -> set[int]:
+def _taken(left: list[Entry], used: set[int], item: LogItem) -> set[int]:
     """Return the places of the entries that make up an item: one of its amount, else a run."""
-    near = [
-        place
-        for place, each in enumerate(left)
-        if item.at_ms - REACH_MS <= each.at_ms <= item.at_ms + SLACK_MS
-    ]
-    for place in reversed(near):
+    first = bisect_left(left, item.at_ms - REACH_MS, key=lambda each: each.at_ms)
+    end = bisect_right(left, item.at_ms + SLACK_MS, key=lambda each: each.at_ms)
+    near = [place for place in range(end - 1, first - 1, -1) if place not in used]
+    for place in near:
         if is_equal(left[place].amount, item.amount):
             return {place}
     taken: set[int] = set()
     total = 0.0
-    for place in reversed(near):
+    for place in near:
         taken.add(place)
         total += left[place].amount
         if is_equal(total, item.amount):
