@@ -217,7 +217,7 @@ def run_in_order(con: duckdb.DuckDBPyConnection, name: str, wanted: build.Plan) 
     """Run a feature table after those that it reads, each of which then stands as a table."""
     build.param_knots(con, wanted)
     values = build.bound_values(wanted)
-    for upstream in catalog.layer("feat"):
+    for upstream in catalog.computed():
         if upstream.name != name and upstream.name in catalog.with_inputs({name}):
             rows = run(con, upstream.name, **values)
             create(con, upstream.name, rows.schema, rows.to_pylist())
