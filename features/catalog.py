@@ -28,6 +28,7 @@ _SET_UP: dict[str, Callable[[Collection[str]], tuple[str, ...]]] = {
     "rebuild_hours": lambda raw: (),
     "source_rules": lambda raw: (),
     "param_knots": lambda raw: (),
+    "previous_memory": lambda raw: (),  # of another snapshot
 }
 _BUILD_COLUMNS: dict[str, tuple[str, ...]] = {
     "raw_sources": (
@@ -188,6 +189,7 @@ def _lineage(name: str, raw: tuple[tuple[str, tuple[str, ...]], ...]) -> Lineage
         ].columns
     columns |= {feat.name: tuple(feat.columns) for feat in layer("feat")}
     columns["edge_hours"] = columns["core_execution__hourly"]
+    columns["previous_memory"] = columns["feat_symbol__memory"]
     tree = qualify(
         sqlglot.parse_one(tables()[name].sql, dialect="duckdb"),
         dialect="duckdb",
@@ -225,6 +227,8 @@ def _origins(
     seen[key] = frozenset()  # ends a recursive CTE
     pairs: set[Column] = set()
     query = scope.expression
+    if isinstance(query, exp.Values):  # literal rows come from no column
+        return seen[key]
     assert isinstance(query, exp.Query)
     if scope.set_operation_scopes:
         position = query.named_selects.index(column)

@@ -12,8 +12,7 @@ QUALIFY COUNT(*) OVER (PARTITION BY account, day) > 1
     OR (unrealized_change_usd IS NULL AND unexplained_usd IS NOT NULL)
     OR abs(unlogged_usd - unexplained_usd - unrealized_change_usd) > 1e-6
     OR (day = '*' AND inferred_fill_n > unknown_n)
-    OR (status = 'complete') <> (
-        COALESCE(pnl_explained_lo >= $coverage_min, FALSE)
-        AND COALESCE(position_explained_ratio >= $coverage_min, trade_n + unknown_n + position_change_n = 0)
-    )
+    OR (status = 'complete') <> COALESCE(coverage >= $min_pnl_coverage, FALSE)
+    OR coverage > pnl_explained_lo
+    OR coverage > position_explained_ratio
 ORDER BY account, day

@@ -2,7 +2,7 @@
 -- Grain: account, day
 -- Units: _usd US dollars, _ratio shares 0 to 1, _n counts
 -- Source: core_position__reconciliation, core_window__outcomes, raw_orders__attempts, raw_orders__events
--- Params: as_of_ms, window_ms, environment, symbol_key, equity_tolerance, mark_tolerance, coverage_min; day * = the window
+-- Params: as_of_ms, window_ms, environment, symbol_key, equity_tolerance, mark_tolerance, min_pnl_coverage; day * = the window
 WITH days AS (
     SELECT DISTINCT account, at_ms // 86400000 AS day_n
     FROM (
@@ -443,6 +443,16 @@ bounded AS (
         -- Nothing traded and nothing moved: there is nothing to explain.
         CASE WHEN trade_n + unknown_n + change_n = 0 THEN 1e0 ELSE position_ratio END AS moves_ratio,
     FROM rated
+),
+
+judged AS (
+    SELECT
+        *,
+        CASE
+            WHEN pnl_ratio_lo IS NOT NULL AND moves_ratio IS NOT NULL
+            THEN LEAST(pnl_ratio_lo, moves_ratio)
+        END AS coverage,
+    FROM bounded
 )
 
 SELECT
@@ -484,10 +494,10 @@ SELECT
     inferred_fill_n AS inferred_fill_n, -- of those, filled as the position shows
     pnl_missing_n AS pnl_missing_n, -- position changes whose realised PnL is not logged
     pnl_missing_usd AS pnl_missing_usd, -- realised PnL of those, USD; NULL = none
+    coverage AS coverage, -- the smaller share, of PnL at its lower bound or of positions; NULL = unknown
     CASE
-        WHEN pnl_ratio < $coverage_min OR pnl_ratio_hi < $coverage_min OR moves_ratio < $coverage_min
-            THEN 'incomplete'
-        WHEN pnl_ratio_lo >= $coverage_min AND moves_ratio >= $coverage_min THEN 'complete'
+        WHEN coverage >= $min_pnl_coverage THEN 'complete'
+        WHEN pnl_ratio_hi < $min_pnl_coverage OR moves_ratio < $min_pnl_coverage THEN 'incomplete'
         ELSE 'unknowable'
     END AS status, -- complete, incomplete (the logs explain too little) or unknowable
     CASE
@@ -496,5 +506,5 @@ SELECT
         WHEN abs(unexplained_usd) > 1e-2 THEN 'funding_or_transfer'
         WHEN unexplained_lo_usd > 1e-2 OR unexplained_hi_usd < -1e-2 THEN 'nav_moved_without_closes'
     END AS likely_cause, -- what is probably missing; NULL = nothing or not known
-FROM bounded
+FROM judged
 ORDER BY account, day

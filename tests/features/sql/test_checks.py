@@ -173,6 +173,7 @@ COVERAGE = {
     "pnl_explained_lo": 0.99,
     "pnl_explained_hi": 0.99,
     "position_explained_ratio": 1.0,
+    "coverage": 0.99,
     "status": "complete",
 }
 
@@ -305,8 +306,9 @@ SOUND: dict[str, tuple[str, Row, list[Row]]] = {
             {"inferred_fill_n": 2},
             {"status": "incomplete"},  # a status that does not follow
             {"status": "unknowable"},
-            {"position_explained_ratio": 0.9},
-            {"position_explained_ratio": None},
+            {"position_explained_ratio": 0.98},  # and yet a coverage above it
+            {"coverage": 0.991},
+            {"coverage": None},
         ],
     ),
     "feat_account__coverage_low": (
@@ -614,7 +616,14 @@ def test_every_check_is_tried_here() -> None:
         "core_window__one_account_and_venue",
     }
     pairs = {"feat_symbol__scores_sound"}
-    assert {*SOUND, *core, *pairs} == set(catalog.checks())
+    deciding = {  # test_checks_intel.py
+        "feat_symbol__sizing_sound",
+        "feat_symbol__sizing_jump",
+        "feat_router__maker_offsets_sound",
+        "feat_router__policies_sound",
+        "feat_symbol__memory_sound",
+    }
+    assert {*SOUND, *core, *pairs, *deciding} == set(catalog.checks())
 
 
 def test_tables_of_literal_lines_pass_every_check(con: Con) -> None:

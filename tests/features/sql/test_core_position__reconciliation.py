@@ -15,7 +15,12 @@ TABLE = "core_position__reconciliation"
 
 def state(at: int, qty: float, px: float = 100.0, side: str = "LONG", **values: Any) -> Line:
     """Return a line of position_state: so much of a side is held, bought at ``px``."""
-    row = {"position_side": side, "position_qty": qty, "entry_px": px if qty else 0.0, "run_id": "r1"}
+    row = {
+        "position_side": side,
+        "position_qty": qty,
+        "entry_px": px if qty else 0.0,
+        "run_id": "r1",
+    }
     return raw("raw_positions__states", at, **{**row, **values})
 
 
@@ -162,7 +167,9 @@ def test_a_restart_over_which_fills_explain_all_is_no_cause(con: Con) -> None:
     assert (row["is_restart"], row["cause"]) == (True, None)
 
 
-@pytest.mark.parametrize(("gap", "expected"), [(45 * M, "silent_log"), (44 * M, "trade_outside_log")])
+@pytest.mark.parametrize(
+    ("gap", "expected"), [(45 * M, "silent_log"), (44 * M, "trade_outside_log")]
+)
 def test_a_jump_over_silent_logs_is_the_silences(con: Con, gap: int, expected: str) -> None:
     assert cause(con, state(T, 1.0), state(T + gap, 2.0))[0] == expected
 

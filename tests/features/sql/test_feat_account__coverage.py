@@ -112,7 +112,10 @@ def test_unrealised_pnl_of_a_position_in_doubt_is_unknown(con: Con, doubt: list[
 
 def test_without_unrealised_pnl_there_are_bounds(con: Con) -> None:
     # nothing says what is held; prices reached 10 % -> at most 20 of 200 either way
-    lines = [outcome("unfilled", T + S, mark_px=100.0), outcome("unfilled", T + 2 * S, mark_px=110.0)]
+    lines = [
+        outcome("unfilled", T + S, mark_px=100.0),
+        outcome("unfilled", T + 2 * S, mark_px=110.0),
+    ]
     row = window(con, nav(T, 1000.0), *lines, nav(T + M, 900.0, 200.0))
     assert (row["unlogged_usd"], row["unexplained_usd"]) == (-100.0, None)
     assert row["unexplained_lo_usd"] == pytest.approx(-120.0, abs=1e-9)
@@ -125,7 +128,10 @@ def test_without_unrealised_pnl_there_are_bounds(con: Con) -> None:
 
 
 def test_bounds_that_allow_anything_decide_nothing(con: Con) -> None:
-    lines = [outcome("unfilled", T + S, mark_px=100.0), outcome("unfilled", T + 2 * S, mark_px=200.0)]
+    lines = [
+        outcome("unfilled", T + S, mark_px=100.0),
+        outcome("unfilled", T + 2 * S, mark_px=200.0),
+    ]
     row = window(con, nav(T, 1000.0), *lines, nav(T + M, 990.0, 200.0))
     assert (row["pnl_explained_lo"], row["pnl_explained_hi"]) == (0.0, 1.0)
     assert row["status"] == "unknowable"
@@ -191,7 +197,11 @@ def test_navs_far_from_the_days_median_are_rejected_and_counted(con: Con) -> Non
 def test_what_falls_outside_the_navs_is_not_held_against_them(con: Con) -> None:
     early, late = closed(T, 5.0), closed(T + 2 * H, 7.0)
     row = window(con, *early, nav(T + H, 1000.0), nav(T + H + M, 1000.0), *late)
-    assert (row["realized_pnl_usd"], row["outside_usd"], row["unexplained_usd"]) == (12.0, 12.0, 0.0)
+    assert (row["realized_pnl_usd"], row["outside_usd"], row["unexplained_usd"]) == (
+        12.0,
+        12.0,
+        0.0,
+    )
 
 
 def test_days_stand_beside_the_window(con: Con) -> None:
