@@ -90,6 +90,16 @@ exposures AS (
     GROUP BY e.account, e.symbol, e.at_ms
 ),
 
+-- An exposure of nothing just before the first state says that every side was flat.
+flats AS (
+    SELECT e.account, e.symbol, MAX(e.at_ms) AS at_ms
+    FROM exposures AS e
+    INNER JOIN spans AS s USING (account, symbol)
+    WHERE e.at_ms < s.first_ms
+    GROUP BY e.account, e.symbol
+    HAVING arg_max(e.qty, e.at_ms) = 0
+),
+
 sightings AS (
     SELECT
         account,
@@ -101,6 +111,11 @@ sightings AS (
         run_id,
         FALSE AS is_end,
     FROM states
+    UNION ALL
+    SELECT f.account, f.symbol, s.position_side, f.at_ms, 0e0, 0e0, NULL, FALSE
+    FROM flats AS f
+    INNER JOIN (SELECT DISTINCT account, symbol, position_side FROM states) AS s
+        USING (account, symbol)
     UNION ALL
     SELECT account, symbol, 'GROSS', at_ms, qty, px, '', FALSE FROM exposures
     UNION ALL

@@ -13,6 +13,7 @@ from pipelines.exports.reading import Entry
 
 REACH_MS = 300_000  # the trades of one order lie at most so far before its last
 SLACK_MS = 2_000  # exports name whole seconds, and clocks differ
+LONGEST_RUN = 50  # trades of one order that are looked for without its id
 
 Verdict = Literal["missing", "differs", "only_in_logs"]
 
@@ -160,13 +161,12 @@ def _taken(left: list[Entry], used: set[int], item: LogItem) -> set[int]:
     for place in near:
         if is_equal(left[place].amount, item.amount):
             return {place}
-    taken: set[int] = set()
-    total = 0.0
-    for place in near:
-        taken.add(place)
-        total += left[place].amount
-        if is_equal(total, item.amount):
-            return taken
+    for start in range(min(len(near), LONGEST_RUN)):
+        total = 0.0
+        for end, place in enumerate(near[start : start + LONGEST_RUN], start + 1):
+            total += left[place].amount
+            if is_equal(total, item.amount):
+                return set(near[start:end])
     return set()
 
 

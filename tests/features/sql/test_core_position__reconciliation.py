@@ -313,6 +313,13 @@ def test_where_states_are_written_exposure_says_nothing(con: Con) -> None:
     assert (row["position_side"], row["inferred_fill_n"]) == ("LONG", 1)
 
 
+def test_no_exposure_before_the_first_state_is_a_flat_position(con: Con) -> None:
+    lines = [exposure(T, 0.0), fill(T + S), state(T + M, 1.0), state(T + M, 0.0, side="SHORT")]
+    (row,) = rows(con, *lines)
+    assert (row["position_side"], row["from_ms"], row["is_explained"]) == ("LONG", T, True)
+    assert row["is_restart"] is False
+
+
 def test_symbols_of_two_venues_are_kept_apart_where_asked(con: Con) -> None:
     lines = [
         state(T, 0.0, venue="a"),
