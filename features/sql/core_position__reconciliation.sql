@@ -171,9 +171,11 @@ sides AS (
         MAX(k.key_n) FILTER (k.position_side = 'SHORT') AS short_n,
         MAX(k.key_n) FILTER (k.position_side = 'BOTH') AS both_n,
         MAX(k.key_n) FILTER (k.position_side = 'GROSS') AS gross_n,
+        s.first_ms,
+        s.last_ms,
     FROM keys AS k
     LEFT JOIN spans AS s USING (account, symbol)
-    GROUP BY k.account, k.symbol, s.is_hedged
+    GROUP BY k.account, k.symbol, s.is_hedged, s.first_ms, s.last_ms
 ),
 
 orders AS (
@@ -183,10 +185,11 @@ orders AS (
         s.short_n,
         s.both_n,
         s.gross_n,
+        s.first_ms,
+        s.last_ms,
         o.outcome = 'unknown' AS is_unknown,
         COALESCE(o.fill_at_ms, o.event_ms) AS at_ms,
         o.fill_px,
-        o.fees_usd,
         o.realized_pnl_usd,
         CASE
             WHEN o.side = 'BUY' THEN 1
@@ -227,6 +230,7 @@ moves AS (
         realized_pnl_usd,
     FROM orders
     WHERE gross_n IS NOT NULL
+      AND (first_ms IS NULL OR at_ms <= first_ms OR at_ms > last_ms)
 ),
 
 -- An order belongs to the first sighting at or after it. The nearest of many is what ASOF is for: a

@@ -230,77 +230,106 @@ point_values AS (
     GROUP BY l.account, l.at_ms, l.gross_usd
 ),
 
--- Every amount that changes NAV, at the moment it does.
-amounts AS (
+-- Every amount that changes NAV at the moment it does: PnL at its close, fees at their fill.
+dated AS (
     SELECT
         account,
-        COALESCE(fill_at_ms, event_ms) AS at_ms,
-        outcome IN ('filled', 'partial') AS is_fill,
-        outcome = 'unknown' AS is_unknown,
-        outcome IN ('filled', 'partial', 'close_only') AS is_traded,
+        close_ms AS at_ms,
+        0 AS trade_n,
+        0 AS unknown_n,
         close_n,
-        close_ms,
-        realized_pnl_usd,
-        CASE WHEN outcome IN ('filled', 'partial', 'close_only') THEN fees_usd END AS fees_usd,
-        CAST(NULL AS DOUBLE) AS funding_usd,
+        CASE WHEN realized_pnl_usd IS NOT NULL THEN 1 ELSE 0 END AS pnl_n,
+        0 AS fee_n,
+        0 AS funding_n,
+        CAST(realized_pnl_usd AS DECIMAL(38, 15)) AS realized_pnl_usd,
+        CAST(NULL AS DECIMAL(38, 15)) AS fees_usd,
+        CAST(NULL AS DECIMAL(38, 15)) AS funding_usd,
+        CAST(realized_pnl_usd AS DECIMAL(38, 15)) AS net_usd,
     FROM core_window__outcomes
+    WHERE close_n > 0
     UNION ALL
     SELECT
-        account, event_ms, FALSE, FALSE, FALSE, 0, NULL, NULL, NULL, funding_usd
+        account,
+        COALESCE(fill_at_ms, event_ms),
+        CASE WHEN outcome <> 'unknown' THEN 1 ELSE 0 END,
+        CASE WHEN outcome = 'unknown' THEN 1 ELSE 0 END,
+        0,
+        0,
+        CASE WHEN outcome <> 'unknown' AND fees_usd IS NOT NULL THEN 1 ELSE 0 END,
+        0,
+        NULL,
+        CASE WHEN outcome <> 'unknown' THEN CAST(fees_usd AS DECIMAL(38, 15)) END,
+        NULL,
+        CASE WHEN outcome <> 'unknown' THEN -CAST(fees_usd AS DECIMAL(38, 15)) END,
+    FROM core_window__outcomes
+    WHERE outcome IN ('filled', 'partial', 'close_only', 'unknown')
+    UNION ALL
+    SELECT
+        account,
+        event_ms,
+        0,
+        0,
+        0,
+        0,
+        0,
+        1,
+        NULL,
+        NULL,
+        CAST(funding_usd AS DECIMAL(38, 15)),
+        CAST(funding_usd AS DECIMAL(38, 15)),
     FROM raw_orders__events
     WHERE reject_reason IS NULL
       AND environment = $environment
       AND funding_usd IS NOT NULL
-      AND event_ms > $as_of_ms - $window_ms
-      AND event_ms <= $as_of_ms
 ),
 
--- PnL is dated by its close, fees by their fill.
-dated AS (
-    SELECT account, COALESCE(close_ms, at_ms) AS at_ms, 0 AS trade_n, 0 AS unknown_n, close_n,
-        CASE WHEN realized_pnl_usd IS NOT NULL THEN 1 ELSE 0 END AS pnl_n,
-        0 AS fee_n, 0 AS funding_n, realized_pnl_usd, NULL AS fees_usd, NULL AS funding_usd
-    FROM amounts WHERE close_n > 0
-    UNION ALL
-    SELECT account, at_ms, CASE WHEN is_traded THEN 1 ELSE 0 END,
-        CASE WHEN is_unknown THEN 1 ELSE 0 END, 0, 0,
-        CASE WHEN fees_usd IS NOT NULL THEN 1 ELSE 0 END,
-        CASE WHEN funding_usd IS NOT NULL THEN 1 ELSE 0 END, NULL, fees_usd, funding_usd
-    FROM amounts WHERE is_traded OR is_unknown OR funding_usd IS NOT NULL
+-- What falls outside the first and the last NAV does not show in their difference.
+day_sums AS (
+    SELECT
+        d.account,
+        d.at_ms // 86400000 AS day_n,
+        SUM(d.trade_n) AS trade_n,
+        SUM(d.unknown_n) AS unknown_n,
+        SUM(d.close_n) AS close_n,
+        SUM(d.pnl_n) AS pnl_known_n,
+        SUM(d.fee_n) AS fees_known_n,
+        SUM(d.funding_n) AS funding_n,
+        SUM(d.realized_pnl_usd) AS realized_pnl_usd,
+        SUM(d.fees_usd) AS fees_usd,
+        SUM(d.funding_usd) AS funding_usd,
+        SUM(d.net_usd) FILTER (d.at_ms <= n.first_ms OR d.at_ms > n.last_ms) AS outside_usd,
+        SUM(d.net_usd) FILTER (d.at_ms <= w.first_ms OR d.at_ms > w.last_ms) AS window_outside_usd,
+    FROM dated AS d
+    LEFT JOIN nav_ends AS n
+        ON n.account = d.account
+       AND n.day_n = d.at_ms // 86400000
+    LEFT JOIN nav_ends AS w
+        ON w.account = d.account
+       AND w.day_n = -1
+    WHERE d.at_ms > $as_of_ms - $window_ms
+      AND d.at_ms <= $as_of_ms
+    GROUP BY d.account, d.at_ms // 86400000
 ),
 
 sums AS (
     SELECT
-        p.account,
-        p.day_n,
-        CAST(SUM(d.trade_n) AS BIGINT) AS trade_n,
-        CAST(SUM(d.unknown_n) AS BIGINT) AS unknown_n,
-        CAST(SUM(d.close_n) AS BIGINT) AS close_n,
-        CAST(SUM(d.pnl_n) AS BIGINT) AS pnl_known_n,
-        CAST(SUM(d.fee_n) AS BIGINT) AS fees_known_n,
-        CAST(SUM(d.funding_n) AS BIGINT) AS funding_n,
-        CAST(SUM(CAST(d.realized_pnl_usd AS DECIMAL(38, 15))) AS DOUBLE) AS realized_pnl_usd,
-        CAST(SUM(CAST(d.fees_usd AS DECIMAL(38, 15))) AS DOUBLE) AS fees_usd,
-        CAST(SUM(CAST(d.funding_usd AS DECIMAL(38, 15))) AS DOUBLE) AS funding_usd,
-        -- What falls outside the first and the last NAV does not show in their difference.
+        account,
+        COALESCE(day_n, -1) AS day_n,
+        CAST(SUM(trade_n) AS BIGINT) AS trade_n,
+        CAST(SUM(unknown_n) AS BIGINT) AS unknown_n,
+        CAST(SUM(close_n) AS BIGINT) AS close_n,
+        CAST(SUM(pnl_known_n) AS BIGINT) AS pnl_known_n,
+        CAST(SUM(fees_known_n) AS BIGINT) AS fees_known_n,
+        CAST(SUM(funding_n) AS BIGINT) AS funding_n,
+        CAST(SUM(realized_pnl_usd) AS DOUBLE) AS realized_pnl_usd,
+        CAST(SUM(fees_usd) AS DOUBLE) AS fees_usd,
+        CAST(SUM(funding_usd) AS DOUBLE) AS funding_usd,
         CAST(
-            SUM(
-                CAST(
-                    COALESCE(d.realized_pnl_usd, 0e0) - COALESCE(d.fees_usd, 0e0)
-                    + COALESCE(d.funding_usd, 0e0) AS DECIMAL(38, 15)
-                )
-            ) FILTER (d.at_ms <= n.first_ms OR d.at_ms > n.last_ms) AS DOUBLE
+            CASE WHEN GROUPING(day_n) = 1 THEN SUM(window_outside_usd) ELSE SUM(outside_usd) END
+            AS DOUBLE
         ) AS outside_usd,
-    FROM periods AS p
-    INNER JOIN dated AS d
-        ON d.account = p.account
-       AND (d.at_ms // 86400000 = p.day_n OR p.day_n = -1)
-       AND d.at_ms > p.after_ms
-       AND d.at_ms <= p.until_ms
-    LEFT JOIN nav_ends AS n
-        ON n.account = p.account
-       AND n.day_n = p.day_n
-    GROUP BY p.account, p.day_n
+    FROM day_sums
+    GROUP BY GROUPING SETS ((account, day_n), (account))
 ),
 
 -- A change belongs to the day in which it was seen.
