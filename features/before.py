@@ -71,4 +71,3 @@ def _newest_first(store: Store) -> Iterator[str]:
     yield current
     for entry in reversed(publications.in_force(store.root)):
         yield entry.snapshot_id
-

@@ -1,5 +1,6 @@
 """How large to trade: feat_symbol__sizing on literal rows of the tables it reads."""
 
+import itertools
 import math
 import statistics
 from typing import Any
@@ -17,10 +18,10 @@ TABLE = "feat_symbol__sizing"
 AS_OF = T + D
 WEEK = 7 * D
 # Where each named input stands; before_* are columns of previous_memory.
-SCORES = ("round_trip_n", "size_factor", "sharpe", "atr_ratio", "maker_fill_ratio")
-SCORES += ("fallback_ratio", "slip_bps_q50", "dd_pct", "fee_bps", "model")
-BEFORE = ("size_factor", "sharpe_at_ms", "atr_at_ms", "maker_at_ms", "fallback_at_ms")
-BEFORE += ("slip_at_ms", "dd_at_ms", "fee_at_ms", "vol_at_ms", "decided_ms")
+SCORES = (
+    "round_trip_n", "size_factor", "sharpe", "atr_ratio", "maker_fill_ratio", "fallback_ratio",
+    "slip_bps_q50", "dd_pct", "fee_bps", "model",
+)  # fmt: skip
 # Enough evidence, every factor 1 but the score's: the product is what a test says.
 NEUTRAL_SHARPE = -1 + 4 * 0.75 / 1.75  # its multiplier is 1
 EVIDENT: Row = {"round_trip_n": 30, "sharpe_lo90": 0.5, "sharpe": NEUTRAL_SHARPE}
@@ -153,7 +154,9 @@ def test_the_hard_clamp_holds_from_a_quarter(con: Con) -> None:
 def test_the_hard_clamp_holds_up_to_two(con: Con) -> None:
     # incomplete bounds at 1 before: the clamp is seen with a bound of its own below that
     overrides = {"size_factor_max": 1.0, "size_factor_min": 0.25}
-    row = size(con, {"sharpe": 3.0, "size_factor": 0.6, "before_size_factor": 1.0}, overrides=overrides)
+    row = size(
+        con, {"sharpe": 3.0, "size_factor": 0.6, "before_size_factor": 1.0}, overrides=overrides
+    )
     assert row["product_v510"] == pytest.approx(1.2)
     assert row["final_size_factor"] == 1.0
 
@@ -233,7 +236,9 @@ def test_a_lost_input_lets_no_size_rise(con: Con, name: str, known_at: str) -> N
 
 def test_fees_are_an_input_of_v511_alone(con: Con) -> None:
     lost = {**KNOWN, "sharpe": 1.0, "fee_bps": None, "before_fee_at_ms": AS_OF - H}
-    rows = sizes(con, [{**lost, "model": model, "before_size_factor": 0.6} for model in ("v5.10", "v5.11")])
+    rows = sizes(
+        con, [{**lost, "model": model, "before_size_factor": 0.6} for model in ("v5.10", "v5.11")]
+    )
     assert [row["is_input_lost"] for row in rows] == [False, True]
 
 
@@ -258,11 +263,13 @@ def bars_of(symbol: str, closes: list[float], interval: str = "1h", end: int = A
 
 
 def wave(count: int) -> list[float]:
-    return [100 * math.exp(0.004 * math.sin(k * 1.7) + 0.003 * math.cos(k * 0.9)) for k in range(count)]
+    return [
+        100 * math.exp(0.004 * math.sin(k * 1.7) + 0.003 * math.cos(k * 0.9)) for k in range(count)
+    ]
 
 
 def expected_vol(closes: list[float], in_a_day: float = 24) -> float:
-    returns = [math.log(b / a) for a, b in zip(closes, closes[1:], strict=False)]
+    returns = [math.log(b / a) for a, b in itertools.pairwise(closes)]
     return statistics.stdev(returns) * math.sqrt(in_a_day)
 
 
@@ -352,7 +359,7 @@ INPUTS = ("size_factor", "sharpe", "sharpe_lo90", "regime_scale", "dd_pct", "atr
 CASE = st.fixed_dictionaries(
     {
         **dict.fromkeys((*INPUTS, "before_size_factor"), ANY),
-        **{name: TIME for name in ("before_sharpe_at_ms", "before_dd_at_ms")},
+        **dict.fromkeys(("before_sharpe_at_ms", "before_dd_at_ms"), TIME),
         "before_decided_ms": st.integers(AS_OF - 2 * WEEK, AS_OF - 1),
         "round_trip_n": st.integers(0, 60),
     }
