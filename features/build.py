@@ -21,12 +21,14 @@ from features import catalog, params
 from features.digest import table_digest
 from features.engines import duckdb as engine
 from features.events import Event, Listener
+from features.file_facts import FileFacts
 from features.lake import DataFile, Lake, data_files, overlapping
 from features.live_lines import live_lines
 from features.memory import MEMORY, NOTHING, PREVIOUS, Before
 from features.proofs import AHEAD_MS, DATED_BY, Proofs, Scope, narrow
-from features.rebuild import DAY_MS, HOUR_MS, merged
+from features.rebuild import DAY_MS, HOUR_MS, holding_ids, merged
 from features.settings import Freshness, Settings
+from features.source_lines import source_tables
 
 SNAPSHOT = "snapshot"  # the attached database that becomes features.duckdb
 BAR_MS = {"1m": 60_000, "5m": 300_000, "15m": 900_000, "1h": 3_600_000}
@@ -229,10 +231,11 @@ def run_tables(
     plan: Plan,
     names: set[str] | None = None,
     listen: Listener = lambda event: None,
+    facts: FileFacts | None = None,
 ) -> Built:
     """Compute the feature tables, or those in ``names`` and what they read, and their digests."""
     built = Built()
-    set_up(con, lake, plan)
+    set_up(con, lake, plan, facts)
     _keep_before(con, plan)
     built.left_out = _left_out(con, plan)
     values = bound_values(plan)
@@ -319,16 +322,27 @@ def bound_values(plan: Plan) -> dict[str, Any]:
     }
 
 
-def set_up(con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan) -> None:
+def set_up(
+    con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan, facts: FileFacts | None = None
+) -> None:
     """Create everything that feature tables and checks read beside each other."""
     _window_views(con, lake, plan)
-    _source_views(con, plan)
+    raw = {name: i.files for name, i in plan.inputs.items() if name.startswith("raw_")}
+    source_tables(
+        con,
+        plan.freshness,
+        raw,
+        plan.as_of_ms,
+        plan.as_of_ms - plan.window_ms,
+        lake=lake,
+        facts=facts,
+    )
     param_knots(con, plan)
     previous_memory(con, plan)
     values = bound_values(plan)
     view = catalog.tables()["core_window__outcomes"]
     con.execute(f"CREATE OR REPLACE TEMP VIEW {view.name} AS {engine.inline(view.sql, values)}")
-    _cut_views(con, lake, plan, _cut_hours(con, plan))
+    _cut_views(con, lake, plan, _cut_hours(con, plan), facts)
     _edge_hours(con, plan, values)
     _window_views(con, lake, plan)
     text = engine.inline(catalog.tables()["core_window__hourly"].sql, values)
@@ -361,15 +375,33 @@ def _window_views(con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan) -> Non
 
 
 def _cut_views(
-    con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan, hours: Iterable[int]
+    con: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    plan: Plan,
+    hours: Iterable[int],
+    facts: FileFacts | None,
 ) -> None:
     """Narrow the views to what sums of these hours read: a day around, of outcomes themselves."""
-    for name, source in plan.inputs.items():
-        reach_ms = 0 if name == "core_execution__outcomes" else DAY_MS
-        ranges = merged([(hour - reach_ms, hour + HOUR_MS + reach_ms) for hour in hours])
-        if name in catalog.tables()["core_execution__hourly"].inputs:
-            table = lake.open(name, source.version)
-            engine.create_view(con, name, table, files=source.files, ranges=ranges, cut=True)
+    own_ms = merged([(hour, hour + HOUR_MS) for hour in hours])
+    day_ms = merged([(hour - DAY_MS, hour + HOUR_MS + DAY_MS) for hour in hours])
+    read = set(catalog.tables()["core_execution__hourly"].inputs) & set(plan.inputs)
+    tables = {name: lake.open(name, plan.inputs[name].version) for name in read}
+    files = {name: plan.inputs[name].files for name in read if name.startswith("raw_")}
+    own = {name: overlapping(files[name], "event_ms", own_ms) for name in files}
+    near = {name: overlapping(files[name], "event_ms", day_ms) for name in files}
+    kin = holding_ids(con, facts, tables, own, near)
+    for name, table in tables.items():
+        ranges = day_ms if name in files else own_ms
+        # Lines without an id count too, in their own hour.
+        chosen = {file.path: file for file in (*kin[name], *own[name])} if name in files else None
+        engine.create_view(
+            con,
+            name,
+            table,
+            files=plan.inputs[name].files if chosen is None else chosen.values(),
+            ranges=ranges,
+            cut=True,
+        )
 
 
 def _cut_hours(con: duckdb.DuckDBPyConnection, plan: Plan) -> list[int]:
@@ -400,33 +432,6 @@ def _edge_hours(con: duckdb.DuckDBPyConnection, plan: Plan, values: Mapping[str,
     con.register("edge_rows", rows.to_arrow_table())
     con.execute("CREATE OR REPLACE TEMP TABLE edge_hours AS FROM edge_rows")
     con.unregister("edge_rows")
-
-
-def _source_views(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
-    """Create raw_sources (lines of every source in the window) and source_rules."""
-    since = plan.as_of_ms - plan.window_ms
-    parts = [
-        f"SELECT {engine.literal(name)} AS source, symbol, event_ms, ingested_ms, reject_reason,"
-        " source_id, line_offset"
-        # Up to as-of: files may hold later rows or not, and that must not show.
-        f" FROM {name} WHERE (event_ms > {since} AND event_ms <= {plan.as_of_ms})"
-        " OR event_ms IS NULL"
-        for name in plan.inputs
-        if name.startswith("raw_")
-    ]
-    con.execute("CREATE OR REPLACE TEMP VIEW raw_sources AS " + " UNION ALL ".join(parts))
-    rules = pa.table(
-        {
-            "source": pa.array(list(plan.freshness), pa.string()),
-            "required": pa.array([r.required for r in plan.freshness.values()], pa.bool_()),
-            "max_silence_s": pa.array(
-                [r.max_silence_s for r in plan.freshness.values()], pa.int64()
-            ),
-        }
-    )
-    con.register("rules_rows", rules)
-    con.execute("CREATE OR REPLACE TEMP TABLE source_rules AS FROM rules_rows")
-    con.unregister("rules_rows")
 
 
 def param_knots(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:

@@ -33,17 +33,26 @@ _SET_UP: dict[str, Callable[[Collection[str]], tuple[str, ...]]] = {
 _BUILD_COLUMNS: dict[str, tuple[str, ...]] = {
     "raw_sources": (
         "source",
+        "source_id",
         "symbol",
+        "is_recent",
+        "n",
+        "rejected_n",
+        "first_ms",
         "event_ms",
         "ingested_ms",
-        "reject_reason",
-        "source_id",
         "line_offset",
     ),
     "spoken_hours": ("environment", "account", "hour_n"),
     "rebuild_hours": ("hour_ms", "part"),
     "source_rules": ("source", "required", "max_silence_s"),
     "param_knots": ("param", "x", "y"),
+}
+# Columns that a build sums: the raw columns they are made of.
+_MADE_OF = {
+    ("raw_sources", "is_recent"): "event_ms",
+    ("raw_sources", "first_ms"): "event_ms",
+    ("raw_sources", "rejected_n"): "reject_reason",
 }
 _PARAM = re.compile(r"\$([a-z_0-9]+)")
 # Parsing every file takes longer than a refresh with nothing to do; a test holds the two together.
@@ -207,6 +216,7 @@ def _lineage(name: str, raw: tuple[tuple[str, tuple[str, ...]], ...]) -> Lineage
         for table, origin in _origins(scope, column, seen):
             if table in _SET_UP:
                 behind = _SET_UP[table](known)
+                origin = _MADE_OF.get((table, origin), origin)
                 pairs.update((t, origin) for t in behind if origin in columns[t])
             elif table.startswith("core_window__"):
                 pairs.update(_lineage(table, raw).get(origin, ()))
@@ -227,8 +237,8 @@ def _origins(
     seen[key] = frozenset()  # ends a recursive CTE
     pairs: set[Column] = set()
     query = scope.expression
-    if isinstance(query, exp.Values):  # literal rows come from no column
-        return seen[key]
+    if isinstance(query, exp.Values):
+        return seen[key]  # literals come from no column
     assert isinstance(query, exp.Query)
     if scope.set_operation_scopes:
         position = query.named_selects.index(column)

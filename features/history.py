@@ -3,8 +3,10 @@
 Put here: reading history. Keep out: writing it (history_store.py).
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,7 @@ from features.lake import Lake, LakeTable, overlapping
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["HistoryError", "append", "get_historical_features"]
+__all__ = ["HistoryError", "append", "get_historical_features", "symbols"]
 
 _ANSWER = ("snapshot_id", "as_of_ms", "available_ms", "age_ms", "availability", "status")
 _HEAD = ("publication_n", "availability", "snapshot_id", "as_of_ms", "available_ms")
@@ -139,6 +141,28 @@ def get_historical_features(
     return polars.DataFrame(rows)
 
 
+def symbols(lake_root: Path, *, snapshot_id: str, available_ms: int) -> list[str]:
+    """Return the symbols with a row in any feature table of one publication, sorted."""
+    lake = Lake(lake_root)
+    if not lake.exists(TABLE):
+        return []
+    table = lake.open(TABLE)
+    span = (available_ms, available_ms + 1)
+    columns = ["snapshot_id", "available_ms", "symbol"]
+    scans = [
+        _scan(table, feat.name, columns, span)
+        for feat in catalog.layer("feat")
+        if "symbol" in feat.grain
+    ]
+    with _database(os.getpid()).cursor() as con:
+        rows = con.sql(
+            f"SELECT DISTINCT symbol FROM ({' UNION ALL '.join(scans)})"
+            " WHERE snapshot_id = $snapshot_id AND available_ms = $available_ms ORDER BY symbol",
+            params={"snapshot_id": snapshot_id, "available_ms": available_ms},
+        ).fetchall()
+    return [symbol for (symbol,) in rows]
+
+
 def _plan(
     features: Sequence[str], columns: Sequence[str], keys: Mapping[str, str | int]
 ) -> list[_Wanted]:
@@ -217,10 +241,10 @@ def _join(
     """Return features and answer columns in the entities' order."""
     table = lake.open(TABLE) if lake.exists(TABLE) else None
     limit = _FOREVER_MS if max_age_ms is None else max_age_ms
-    with duckdb.connect(":memory:") as con:
+    with _database(os.getpid()).cursor() as con:
         con.execute("SET TimeZone = 'UTC'")
         con.register("entities", entities)
-        con.execute(f"CREATE TEMP VIEW publications AS {_scan(table, PUBLICATIONS, _HEAD)}")
+        con.execute(f"CREATE TEMP TABLE publications AS {_scan(table, PUBLICATIONS, _HEAD)}")
         con.execute(_KNOWN, {"simulated": simulated, "max_age_ms": limit})
         span = con.sql(
             "SELECT MIN(available_ms), MAX(available_ms) + 1 FROM known WHERE is_fresh"
@@ -247,6 +271,15 @@ def _join(
             f"SELECT {', '.join([*values, *told, status])} FROM known AS e {' '.join(joins)}"
             " ORDER BY e.entity_n"
         ).to_arrow_table()
+
+
+@cache
+def _database(process: int) -> duckdb.DuckDBPyConnection:
+    """Return the database of this process: making one takes a quarter of a usual join.
+
+    Each question has a cursor, whose temporary tables go with it. A forked child makes its own.
+    """
+    return duckdb.connect(":memory:")
 
 
 def _scan(

@@ -97,7 +97,7 @@ def catch_up(lake: Lake, store: Store, listen: Listener = lambda event: None) ->
     entries = publications.in_force(store.root, after=done)
     for first in range(0, len(entries), _BATCH):
         batch = [_recorded(store, entry) for entry in entries[first : first + _BATCH]]
-        _commit(lake, batch, app, listen)
+        commit(lake, batch, app, listen)
     return len(entries)
 
 
@@ -121,7 +121,7 @@ def append(
         last = lake.open(TABLE).transaction_version(app) or 0
         if _stands(lake, snapshot_id, at_ms):
             return False
-    _commit(lake, [Known(last + 1, SIMULATED, snapshot_id, as_of_ms, at_ms, tables)], app)
+    commit(lake, [Known(last + 1, SIMULATED, snapshot_id, as_of_ms, at_ms, tables)], app)
     return True
 
 
@@ -187,10 +187,13 @@ def _recorded(store: Store, entry: publications.Publication) -> Known:
     return Known(entry.n, RECORDED, entry.snapshot_id, as_of_ms, entry.published_ms, tables)
 
 
-def _commit(
+def commit(
     lake: Lake, batch: Sequence[Known], app: str, listen: Listener = lambda event: None
 ) -> None:
-    """Write the batch's rows and make them part of the history in one commit."""
+    """Write the batch's rows and make them part of the history in one commit.
+
+    ``app`` names the sequence that its last publication_n continues. Needs the writer lock.
+    """
     pieces: dict[tuple[str, str], list[pa.Table]] = {}
     for known in batch:
         for name, rows in _with_head(known):

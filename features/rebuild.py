@@ -15,13 +15,14 @@ from deltalake import DeltaTable
 from features import catalog
 from features.engines import duckdb as engine
 from features.events import Event, Listener
-from features.lake import DataFile, Lake, data_files, utc_day
+from features.file_facts import Fact, FileFacts, union
+from features.lake import DataFile, Lake, data_files, overlapping, utc_day
 from features.params import Value
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 REACH_MS = 72 * HOUR_MS  # how far an outcome looks around itself: three joins of one day each
-DAY_ROWS_LIMIT = 200_000  # a fuller day is kept in partitions of an hour
+DAY_ROWS_LIMIT = 50_000  # a fuller day is kept in partitions of an hour: 24 times less to rewrite
 BATCH_ROWS = 150_000  # rebuilt in one commit: bounds memory
 MANY_BATCHES = 3  # with more, the hours that ids reach over are found for all of them at once
 FOREVER_MS = 1 << 53
@@ -50,6 +51,7 @@ class _Raw:
 
     tables: Mapping[str, DeltaTable]
     newest: Mapping[str, int]  # ingest_seq by table
+    facts: FileFacts | None = None
     touched: dict[tuple[int, ...], set[int]] = field(default_factory=dict)
     related: dict[frozenset[int], dict[str, set[int]]] = field(default_factory=dict)
     spans: list[tuple[int, int]] = field(default_factory=list)  # first and last hour of ids
@@ -75,16 +77,19 @@ def rebuild(
     *,
     window_ms: tuple[int, int],
     window_only: bool = False,
+    facts: FileFacts | None = None,
     listen: Listener = lambda event: None,
 ) -> CoreReport:
     """Bring every core table up to the raw tables; the caller holds the writer lock.
 
     Partitions inside ``window_ms`` (half-open) that another definition built are rebuilt too.
-    ``window_only`` leaves out hours outside it: for a lake that nothing else reads.
+    ``window_only`` leaves out hours outside it: for a lake that nothing else reads. ``facts``
+    remembers what large raw files hold; without it they are read again.
     """
     report = CoreReport()
     tables = {name: lake.open(name) for name in INPUTS}
-    raw = _Raw(tables, {name: _newest_seq(data_files(table)) for name, table in tables.items()})
+    newest = {name: _newest_seq(data_files(table)) for name, table in tables.items()}
+    raw = _Raw(tables, newest, facts)
     for table in catalog.stored():
         if not lake.exists(table.name):
             _ensure(lake, con, table, raw)
@@ -181,7 +186,8 @@ def _rebuild_table(
         named = ", ".join(engine.literal(part) for part in sorted(batch.replaced)) or "''"
         listen(Event("core.before_commit", table=table.name))
         schema = pa.schema(target.schema().to_arrow())
-        lake.replace(target, rows.cast(schema).to_reader(), f"part IN ({named})", marks)
+        rows = rows.select(schema.names).cast(schema)  # newer columns stand last in the table
+        lake.replace(target, rows.to_reader(), f"part IN ({named})", marks)
         target.update_incremental()
         listen(Event("core.committed", table=table.name, done=1))
         written = len(set(batch.hours.values()))
@@ -205,25 +211,98 @@ def _touched_hours(
     known = tuple(consumed[name] for name in INPUTS)
     if known in raw.touched:
         return set(raw.touched[known])
-    spans = []
+    new: dict[str, list[DataFile]] = {}
     for name, table in raw.tables.items():
         files = data_files(table)
-        new = [f for f in files if (f.maximum.get("ingest_seq") or 0) > consumed[name]]
-        engine.create_view(con, f"new_{name}", table, files=new)
-        spans += [
-            (f.minimum["event_ms"] - REACH_MS, f.maximum["event_ms"] + REACH_MS + 1)
-            for f in new
-            if f.minimum.get("event_ms") is not None
-        ]
-    for name, table in raw.tables.items():
-        engine.create_view(con, name, table, ranges=spans)
+        new[name] = [f for f in files if (f.maximum.get("ingest_seq") or 0) > consumed[name]]
+        engine.create_view(con, f"new_{name}", table, files=new[name])
+    reach = _around([file for files in new.values() for file in files], REACH_MS)
     if not any(consumed.values()):  # everything is new
+        for name, table in raw.tables.items():
+            engine.create_view(con, name, table, ranges=reach)
         rows = con.sql(_ALL_HOURS).fetchall()
         raw.touched[known] = {hour for (hour,) in rows}
         return set(raw.touched[known])
+    _views_of_kin(con, raw, new, reach)
+    near = _around(new["raw_orders__events"], DAY_MS + HOUR_MS)
+    for name in ("raw_orders__events", "raw_router__events"):
+        engine.create_view(con, f"near_{name}", raw.tables[name], ranges=near)
     rows = con.sql(_TOUCHED, params={f"{name}_seq": consumed[name] for name in INPUTS}).fetchall()
     raw.touched[known] = {hour for (hour,) in rows}
     return set(raw.touched[known])
+
+
+def _around(files: Iterable[DataFile], reach_ms: int) -> list[tuple[int, int]]:
+    """Return the half-open ranges of event_ms within ``reach_ms`` of rows of these files."""
+    return merged(
+        (file.minimum["event_ms"] - reach_ms, file.maximum["event_ms"] + reach_ms + 1)
+        for file in files
+        if file.minimum.get("event_ms") is not None
+    )
+
+
+# What the lines of a raw file may be joined by, as hashes: two ids that share one only make a file
+# be read in vain.
+_IDS = Fact(
+    "ids",
+    "SELECT DISTINCT CAST(hash(attempt_id) >> 1 AS BIGINT) AS id FROM file_rows"
+    " WHERE reject_reason IS NULL AND attempt_id <> ''",
+)
+_ORDER_IDS = Fact(
+    "order_ids",
+    "SELECT DISTINCT CAST(hash(COALESCE(NULLIF(attempt_id, ''), 'order:' || order_id)) >> 1"
+    " AS BIGINT) AS id FROM file_rows WHERE reject_reason IS NULL",
+)
+
+
+def _views_of_kin(
+    con: duckdb.DuckDBPyConnection,
+    raw: _Raw,
+    own: Mapping[str, list[DataFile]],
+    ranges: list[tuple[int, int]],
+) -> None:
+    """Create views over the raw files in ``ranges`` that hold an id of the files ``own``, or more.
+
+    Most ids of a refresh are new: of the many files that may hold one, few do.
+    """
+    among = {
+        name: overlapping(data_files(table), "event_ms", ranges)
+        for name, table in raw.tables.items()
+    }
+    kin = holding_ids(con, raw.facts, raw.tables, own, among)
+    for name, table in raw.tables.items():
+        engine.create_view(con, name, table, files=kin[name])
+
+
+def holding_ids(
+    con: duckdb.DuckDBPyConnection,
+    facts: FileFacts | None,
+    tables: Mapping[str, DeltaTable],
+    own: Mapping[str, list[DataFile]],
+    among: Mapping[str, list[DataFile]],
+) -> dict[str, list[DataFile]]:
+    """Return the raw files of ``among`` that hold an id of the files ``own``, or more of them."""
+    if facts is None or not facts.is_worth(file for files in among.values() for file in files):
+        return dict(among)
+    by_fact: dict[str, tuple[str, DataFile]] = {}
+    wanted = []
+    for name in among:
+        schema = pa.schema(tables[name].schema().to_arrow())
+        fact = _ORDER_IDS if name == "raw_orders__events" else _IDS
+        wanted += facts.of(con, fact, schema, own[name])
+        paths = facts.of(con, fact, schema, among[name])
+        by_fact |= {path: (name, f) for path, f in zip(paths, among[name], strict=True)}
+    if not wanted or not by_fact:
+        return {name: [] for name in among}
+    rows = con.sql(
+        f"SELECT DISTINCT filename FROM ({union(list(by_fact), 'id, filename')})"
+        f" WHERE id IN ({union(wanted, 'id')})"
+    ).fetchall()
+    found: dict[str, list[DataFile]] = {name: [] for name in among}
+    for (path,) in rows:
+        name, file = by_fact[path]
+        found[name].append(file)
+    return found
 
 
 _ALL_HOURS = " UNION ".join(
@@ -265,7 +344,7 @@ kin AS (
 spoken AS (
     SELECT account, environment, event_ms // 3600000 AS hour_n,
         MIN(ingest_seq) > $raw_orders__events_seq AS is_new,
-    FROM raw_orders__events WHERE reject_reason IS NULL GROUP BY ALL
+    FROM near_raw_orders__events WHERE reject_reason IS NULL GROUP BY ALL
 ),
 neighbours AS (
     SELECT hour_n, is_new,
@@ -292,7 +371,7 @@ INNER JOIN fresh_keys AS f
    AND k.event_ms BETWEEN f.first_ms - 259200000 AND f.last_ms + 259200000
 UNION
 SELECT DISTINCT r.event_ms // 3600000 * 3600000
-FROM raw_router__events AS r
+FROM near_raw_router__events AS r
 INNER JOIN uncovered AS u ON u.hour_n = r.event_ms // 3600000
 WHERE r.reject_reason IS NULL
 """
@@ -418,7 +497,7 @@ def _related_hours(
         return raw.related[chosen]
     found: dict[str, set[int]] = {name: set(chosen) for name in raw.tables}
     if not chosen <= raw.spanned:
-        _reach_views(con, raw, chosen)
+        _views_of_kin(con, raw, _files_of(raw, chosen), _reach(chosen))
         span = {"first_ms": min(chosen, default=0), "end_ms": max(chosen, default=0) + HOUR_MS}
         for source, hour in con.sql(_RELATED, params=span).fetchall():
             found[source].add(hour)
@@ -433,14 +512,21 @@ def _related_hours(
 def _find_spans(con: duckdb.DuckDBPyConnection, raw: _Raw, hours: frozenset[int]) -> None:
     """Find the spans of hours that ids reach over, in one reading for many pieces of work."""
     if not hours <= raw.spanned:
-        _reach_views(con, raw, hours)
+        for name, delta in raw.tables.items():
+            engine.create_view(con, name, delta, ranges=_reach(hours))
         raw.spans, raw.spanned = con.sql(_SPANS).fetchall(), hours
 
 
-def _reach_views(con: duckdb.DuckDBPyConnection, raw: _Raw, hours: Iterable[int]) -> None:
-    ranges = merged([(hour - REACH_MS, hour + HOUR_MS + REACH_MS) for hour in hours])
-    for name, delta in raw.tables.items():
-        engine.create_view(con, name, delta, ranges=ranges)
+def _reach(hours: Iterable[int]) -> list[tuple[int, int]]:
+    return merged([(hour - REACH_MS, hour + HOUR_MS + REACH_MS) for hour in hours])
+
+
+def _files_of(raw: _Raw, hours: Iterable[int]) -> dict[str, list[DataFile]]:
+    ranges = merged([(hour, hour + HOUR_MS) for hour in hours])
+    return {
+        name: overlapping(data_files(table), "event_ms", ranges)
+        for name, table in raw.tables.items()
+    }
 
 
 # Hours in which orders_executed spoke.

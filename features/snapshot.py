@@ -344,6 +344,22 @@ class Store:
                 (target / f"{name}.gz").write_bytes(gzip.compress(source.read_bytes(), mtime=0))
         (target / "created_ms").write_text(str(self.manifest(snapshot_id)["created_ms"]))
 
+    def reopen(self, snapshot_id: str, into: Path) -> Path:
+        """Return the root below which a published snapshot's manifest and live.jsonl can be read.
+
+        Of one that was collected they are unpacked from the archive into the folder ``into``.
+        Raises SnapshotError when nothing of it is kept.
+        """
+        if (self.path(snapshot_id) / MANIFEST).exists():
+            return self.root
+        for packed in (self.root / "archive" / snapshot_id).glob("*.gz"):
+            folder = into / snapshot_id
+            folder.mkdir(exist_ok=True)
+            (folder / packed.stem).write_bytes(gzip.decompress(packed.read_bytes()))
+        if not (into / snapshot_id / MANIFEST).exists():
+            raise SnapshotError(f"nothing of snapshot {snapshot_id} is kept under {self.root}")
+        return into
+
     # -- trust -----------------------------------------------------------------------------------
 
     def verify(self, snapshot_id: str) -> list[str]:

@@ -104,16 +104,23 @@ def _known(record: Record) -> frozenset[str]:
 
     An hour's own evidence is none: it fades with every day and moves the offset by 0.2 bps.
     """
-    score, router = record.score, record.router
-    regime = record.regime.regime if record.regime else None
+    size, score, router, bars = record.size, record.score, record.router, record.regime
+    regime = bars.regime if bars else None
     values: dict[str, object] = {
-        "size_factor": record.size and record.size.final_size_factor,
+        "size_factor": size and size.final_size_factor,
+        "intel_size_factor": size and size.intel_size_factor,
+        "sharpe_mult": size and size.sharpe_mult,
+        "regime_scale": size and size.regime_scale,
+        "inverse_vol": size and size.inverse_vol,
         "offsets_bps": record.offsets_bps,
         "policy": record.policy and record.policy.quality,
         "sharpe": score and score.sharpe,
         "atr_ratio": score and score.atr_ratio,
         "dd_pct": score and score.dd_pct,
+        "fee_bps": score and score.fee_bps,
         "regime": None if regime == "unknown" else regime,
+        # Of few bars the usual range is that of the last hours: what is wild looks normal.
+        "bars": True if bars and bars.atr_source == "bars" else None,
         "maker_fill_ratio": router and router.maker_fill_ratio,
         "fallback_ratio": router and router.fallback_ratio,
         "slip_q50": router and router.slip_q50,

@@ -79,16 +79,29 @@ def hours(reading: Reading) -> dict[int, dict[str, Any]]:
 
 
 def stack(reading: Reading) -> Stack:
-    """Return the size factors; whoever multiplies them while data is lost stays below what acts."""
-    found = size(reading)
-    inverse_vol = _or(found.inverse_vol, 1.0)
-    regime_scale = _or(found.regime_scale, 1.0)
-    sharpe_mult = _or(found.sharpe_mult, _SHARPE_MULT_UNKNOWN)
-    intel_size_factor = _or(found.intel_size_factor, UNKNOWN_SIZE_FACTOR)
-    others = inverse_vol * regime_scale * sharpe_mult
-    if reading.status != "ok" and others > 0:
-        intel_size_factor = min(intel_size_factor, reading.acting.size_factor / others)
-    return Stack(inverse_vol, regime_scale, sharpe_mult, intel_size_factor)
+    """Return the size factors; while data is lost none is above what it was before.
+
+    Whoever multiplies them then stays below what acts.
+    """
+    factors = _factors(size(reading))
+    if reading.status == "ok":
+        return factors
+    if reading.held is not None:
+        factors = Stack(*map(min, factors, _factors(reading.held.size or Size())))
+    others = factors.inverse_vol * factors.regime_scale * factors.sharpe_mult
+    if others > 0:
+        acting = min(factors.intel_size_factor, reading.acting.size_factor / others)
+        factors = factors._replace(intel_size_factor=acting)
+    return factors
+
+
+def _factors(found: Size) -> Stack:
+    return Stack(
+        _or(found.inverse_vol, 1.0),
+        _or(found.regime_scale, 1.0),
+        _or(found.sharpe_mult, _SHARPE_MULT_UNKNOWN),
+        _or(found.intel_size_factor, UNKNOWN_SIZE_FACTOR),
+    )
 
 
 def _or(value: float | None, unknown: float) -> float:

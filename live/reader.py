@@ -14,6 +14,7 @@ import msgspec
 
 from live.acting import SAFE, Acting, Entry, careful, lost
 from live.generation import FILE, DamagedError, Generation, load, read_current
+from live.memory import Memory
 from live.reading import EventName, Health, ReaderEvent, Reading, Status
 from live.records import Header
 
@@ -63,8 +64,8 @@ class SnapshotReader:
             environment: whose snapshots to serve; all others are refused.
             max_age_s: seconds after its as-of from which on a snapshot is stale.
             check_interval_s: the shortest time between two looks at CURRENT.
-            memory_s: for how long after its as-of a last good record holds later ones back; for
-                ever would keep a symbol out of the market whose evidence only trading renews.
+            memory_s: how much newer a snapshot must be to forget what held a symbol back; to hold
+                for ever would keep maker orders off a router whose evidence only they renew.
             clock: seconds since 1970, as of the trading venue.
             on_event: called with every change; by default it is logged.
 
@@ -80,10 +81,9 @@ class SnapshotReader:
         self._environment = environment
         self._max_age_s = max_age_s
         self._check_interval_s = check_interval_s
-        self._memory_s = memory_s
+        self._memory = Memory(memory_s)
         self._clock = clock
         self._on_event = on_event or _logged
-        self._good: dict[str, Entry] = {}  # by symbol, the last that was served as ok
         self._state = _State(_nothing(), _NEVER)
         self._check_s = clock()
         self._check()
@@ -136,8 +136,8 @@ class SnapshotReader:
             generation.snapshot_id,
             generation.as_of_ms,
             age_s,
-            not 0.0 <= age_s <= self._max_age_s,
-            self._is_reduce_only(age_s),
+            not self._is_fresh(age_s),
+            is_reduce_only(age_s, self._max_age_s),
             self.problem,
         )
 
@@ -145,56 +145,63 @@ class SnapshotReader:
 
     def _read_with_care(self, generation: Generation, symbol: str, now_s: float) -> Reading:
         entry = self._entry(generation, symbol)
-        good = self._good.get(symbol)
-        if good is not None and now_s - good.record.as_of_ms * 1e-3 > self._memory_s:
-            good = None
+        is_alive = self._is_fresh(now_s - generation.as_of_ms * 1e-3)
+        good, last = self._memory.of(generation, symbol, is_alive)
         if entry is None:
-            return self._unknown(generation, symbol, now_s, good)
+            return self._unknown(generation, symbol, now_s, last)
         record = entry.record
         age_s = now_s - record.as_of_ms * 1e-3
-        missing = lost(entry, good)
+        missing = lost(entry, last)
         status: Status = "ok" if entry.is_enough and not missing else "insufficient"
-        if not 0.0 <= age_s <= self._max_age_s:
+        if not self._is_fresh(age_s):
             status = "stale"
         acting = entry.acting
+        is_whole = status != "stale" and not missing
         if status != "ok":
-            acting = _cautious(generation, symbol, entry, good)
-        elif generation is self._state.generation:
+            # Few samples are no loss: what they say of late does not bind what they say now.
+            acting = _cautious(generation, symbol, entry, good if is_whole else last)
+        if is_whole and generation is self._state.generation:
             # A thread that was overtaken by a newer snapshot does not have the last word here.
-            self._good[symbol] = entry
-            if symbol not in generation.damaged:
+            self._memory.keep(symbol, entry, acting)
+            if status == "ok" and symbol not in generation.damaged:
                 generation.ready[symbol] = entry
         return Reading(
             symbol,
             status,
-            self._is_reduce_only(age_s),
+            is_reduce_only(age_s, self._max_age_s),
             record.snapshot_id,
             record.as_of_ms,
             age_s,
             acting,
             record,
             missing,
+            last.record if last is not None and not is_whole else None,
         )
 
     def _unknown(
-        self, generation: Generation, symbol: str, now_s: float, good: Entry | None
+        self, generation: Generation, symbol: str, now_s: float, last: Entry | None
     ) -> Reading:
-        acting = careful(SAFE, good.acting if good else None)
-        missing = tuple(sorted(good.known)) if good else ()
+        acting = careful(SAFE, last.acting if last else None)
+        missing = tuple(sorted(last.known)) if last else ()
+        held = last.record if last else None
         if not generation.snapshot_id:
-            return Reading(symbol, "unknown", True, None, None, None, acting, None, missing)
+            return Reading(symbol, "unknown", True, None, None, None, acting, None, missing, held)
         age_s = now_s - generation.as_of_ms * 1e-3
         return Reading(
             symbol,
             "unknown",
-            self._is_reduce_only(age_s),
+            is_reduce_only(age_s, self._max_age_s),
             generation.snapshot_id,
             generation.as_of_ms,
             age_s,
             acting,
             None,
             missing,
+            held,
         )
+
+    def _is_fresh(self, age_s: float) -> bool:
+        return 0.0 <= age_s <= self._max_age_s
 
     def _entry(self, generation: Generation, symbol: str) -> Entry | None:
         """Return a symbol's entry, the last good one where this snapshot's line is damaged."""
@@ -210,10 +217,7 @@ class SnapshotReader:
                 return generation.previous.entry(symbol)
             except DamagedError:
                 pass  # what was served stands in memory
-        return self._good.get(symbol)
-
-    def _is_reduce_only(self, age_s: float) -> bool:
-        return not abs(age_s) <= REDUCE_ONLY_AFTER * self._max_age_s
+        return self._memory.last(symbol)
 
     # -- a new snapshot --------------------------------------------------------------------------
 
@@ -225,8 +229,8 @@ class SnapshotReader:
             return  # another thread was faster
         self._state = after
         older = after.generation.previous
-        if older is not None and after is not before:
-            older.previous = None  # one step back is enough
+        if older is not None and after.generation is not before.generation:
+            older.retire()
         self._tell(before, after)
 
     def _look(self, before: _State) -> _State:
@@ -272,6 +276,11 @@ class SnapshotReader:
             self._on_event(ReaderEvent(name, self._state.generation.snapshot_id or None, detail))
         except Exception:
             _log.exception("on_event failed at %s", name)  # an observer never stops an order
+
+
+def is_reduce_only(age_s: float, max_age_s: float) -> bool:
+    """Tell whether a snapshot is so old, or so far from the future, that nothing may be opened."""
+    return not abs(age_s) <= REDUCE_ONLY_AFTER * max_age_s
 
 
 def _cautious(generation: Generation, symbol: str, entry: Entry, good: Entry | None) -> Acting:

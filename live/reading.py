@@ -31,6 +31,7 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     acting: Acting
     record: Record | None  # as published, NULLs included; None when the symbol is not there
     lost: tuple[str, ...] = ()
+    held: Record | None = None  # what was known before anything was lost; None when nothing was
 
 
 class Health(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ Put here: names of commands. Keep out: anything they do.
 import typer
 
 from pipelines.commands import common, params, snapshots
+from pipelines.commands.asof import asof
 from pipelines.commands.demo import demo
 from pipelines.commands.doctor import doctor
 from pipelines.commands.explain import explain
@@ -30,6 +31,7 @@ app.command()(demo)
 app.command()(refresh)
 app.command()(show)
 app.command()(explain)
+app.command()(asof)
 app.command()(sql)
 app.command()(reconcile)
 app.command()(doctor)

@@ -19,6 +19,7 @@ from features.before import before
 from features.build import Built, Plan
 from features.engines import duckdb as engine
 from features.events import Event, Listener
+from features.file_facts import FileFacts
 from features.lake import Lake
 from features.lock import writer_lock
 from features.memory import Before
@@ -70,6 +71,7 @@ class Refresh:
         self.listen = listen
         self.lake = Lake(settings.lake_root)
         self.store = snapshot.Store(settings.snapshots_root)
+        self.facts = FileFacts(settings.home / "cache" / "facts")
         self.proofs = Proofs(settings.home / "cache" / "checks.json")
         self.params = params.load(settings.params)
         self.report = RefreshReport()
@@ -104,6 +106,7 @@ class Refresh:
                 con,
                 self.params,
                 window_ms=(self.as_of_ms - window_ms, self.as_of_ms + 1),
+                facts=self.facts,
                 listen=self.listen,
             )
         return self.report.core
@@ -144,7 +147,7 @@ class Refresh:
                 self._con = build.open_database(
                     self._folder / snapshot.DATABASE, self.settings, self._spill
                 )
-            found = build.run_tables(self._con, self.lake, plan, names, self.listen)
+            found = build.run_tables(self._con, self.lake, plan, names, self.listen, self.facts)
         self.report.built.rows.update(found.rows)
         self.report.built.digests.update(found.digests)
         self.report.built.left_out = found.left_out
@@ -196,6 +199,7 @@ class Refresh:
             self.report.outcome = "published"
         with self._timed("history"):
             history_store.catch_up(self.lake, self.store, self.listen)
+        self.facts.forget_others()
         return self.report.outcome
 
     def close(self) -> None:

@@ -192,6 +192,11 @@ def _sum_known(values: Iterable[float | None]) -> float | None:
     return math.fsum(known) if known else None
 
 
+def _sum_if_known(values: list[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return math.fsum(known) if values and len(known) == len(values) else None
+
+
 def _outcome(status: str, has_fill: bool, px: float | None, is_partial_fill: bool) -> str:
     if px is not None and (status in FILLED or has_fill):
         ended_short = status in ("CANCELED", "EXPIRED") or status == "PARTIALLY_FILLED"
@@ -283,7 +288,7 @@ def _close_only_row(mine: dict[str, list[Row]], is_covered: bool) -> Row:
 
 def _close_columns(closes: list[Row]) -> Row:
     return {
-        "realized_pnl_usd": _sum_known(c["pnl_usd"] for c in closes),
+        "realized_pnl_usd": _sum_if_known([c["pnl_usd"] for c in closes]),
         "closed_notional_usd": _sum_known(c["notional_usd"] for c in closes),
         "close_ms": max((c["close_ms"] for c in closes), default=None),
         "closes": closes,
@@ -674,13 +679,27 @@ def _is_dust(close: Row) -> bool:
     return (close["notional_usd"] or 0.0) < DUST_USD
 
 
-def _drawdowns(rows: list[Row], equity_usd: float | None) -> tuple[float | None, float | None]:
-    """Return (last, deepest) distance of the day's net PnL below its peak, percent of equity."""
+def _drawdowns(
+    rows: list[Row], day_start: int, equity_usd: float | None
+) -> tuple[float | None, float | None]:
+    """Return (last, deepest) distance of the day's net PnL below its peak, percent of equity.
+
+    Fees are paid when an order fills, PnL is realised when it is closed.
+    """
     if not equity_usd:
         return None, None
-    total = peak = deepest = 0.0
+    moves: dict[tuple[int, str], float] = {}
     for row in rows:
-        total += (row["realized_pnl_usd"] or 0.0) - (row["fees_usd"] or 0.0)
+        for time, sign, money in (
+            ("event_ms", -1, "fees_usd"),
+            ("close_ms", 1, "realized_pnl_usd"),
+        ):
+            if row[money] is not None and row[time] >= day_start:
+                at = row[time], row["attempt_id"]
+                moves[at] = moves.get(at, 0.0) + sign * row[money]
+    total = peak = deepest = 0.0
+    for at in sorted(moves):
+        total += moves[at]
         peak = max(peak, total)
         deepest = min(deepest, total - peak)
     return 100 * (total - peak) / equity_usd, 100 * deepest / equity_usd
@@ -703,7 +722,7 @@ def _performance(rows: list[Row], as_of_ms: int, equity_usd: float | None) -> Ro
     fees = _sum_known(paid)
     realized = math.fsum(r["realized_pnl_usd"] or 0.0 for r in rows)
     day_start = (as_of_ms - 1) // DAY_MS * DAY_MS
-    last, deepest = _drawdowns([r for r in rows if r["event_ms"] >= day_start], equity_usd)
+    last, deepest = _drawdowns(rows, day_start, equity_usd)
     return {
         "n": len(closes),
         "round_trip_n": len(trips),

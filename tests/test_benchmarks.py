@@ -6,9 +6,10 @@ import duckdb
 import pytest
 
 import benchmarks.__main__ as runner
-from benchmarks import load, recompute, refresh
+from benchmarks import asof_join, load, reader, recompute, refresh, rivals_child
 from features.lake import Lake, data_files
 from features.settings import Settings
+from pipelines.intake.kinds import ROUTER
 from pipelines.refresh import refresh as run_refresh
 
 ATTEMPTS = 600
@@ -69,6 +70,56 @@ def test_refresh_benchmark_runs_and_reports(capsys: pytest.CaptureFixture[str]) 
     assert "refresh, nothing new" in printed
     assert printed.count("the same attempts, PnL and median slippage") == 3
     assert "failed" not in printed
+
+
+def test_reader_benchmark_runs_and_says_what_it_leaves_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reader.main(["--quick", "--cache", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "left out: Feast: " in printed
+    assert "left out: Redis: " in printed
+    for way in ("SnapshotReader", "DuckDB, read-only", "v5.10, parsing 200 log lines"):
+        assert way in printed
+    assert "p99 above rest" in printed
+    assert "importing the reader" in printed
+
+
+def test_a_log_gives_the_answer_of_the_load(tmp_path: Path) -> None:
+    load.append_logs(load.Load(ATTEMPTS), tmp_path, 0, ATTEMPTS)
+    answers = [
+        reader.from_log(tmp_path / load.LOGS[ROUTER], f"{name}USDT", load.END_MS / 1000)
+        for name in ("BTC", "ETH", "SOL", "SUI", "LTC", "LINK", "WIF", "DOGE")
+    ]
+    assert sum(answer["n"] for answer in answers) == ATTEMPTS
+    counts = [row["count"] for answer in answers for row in answer["hourly"].values()]
+    assert sum(counts) == ATTEMPTS
+
+
+@pytest.mark.parametrize(
+    ("service", "late"),
+    [
+        ([5.0, 5.0], [5.0, 5.0]),  # done before the next is due
+        ([2500.0, 5.0, 5.0, 5.0], [2500.0, 1505.0, 510.0, 5.0]),  # a stall makes those behind late
+    ],
+)
+def test_reads_queue_up_behind_a_late_one(service: list[float], late: list[float]) -> None:
+    assert reader.queued(service) == pytest.approx(late)
+
+
+def test_join_benchmark_runs_and_says_what_it_leaves_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert asof_join.main(["--quick", "--cache", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "200 rows × 10 features on 200 rows of history" in printed
+    assert "ours, merged by upkeep (2 files)" in printed
+    assert "left out: Feast, duckdb offline store:" in printed
+
+
+def test_every_number_of_a_record_is_a_feature_of_its_own() -> None:
+    record = {"symbol": "X", "as_of_ms": 5, "n": 2, "size": {"a": 1.5, "b": None}, "o": [1, 2]}
+    assert dict(rivals_child.flat(record)) == {"n": 2.0, "size_a": 1.5, "o_0": 1.0, "o_1": 2.0}
 
 
 def test_runner_lists_what_there_is_and_refuses_what_there_is_not(

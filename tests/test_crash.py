@@ -272,8 +272,8 @@ def test_killed_at_times_spread_over_its_work_one_normal_run_makes_it_whole(
 
 
 @pytest.mark.soak
-def test_killed_over_and_over_on_a_large_load_every_normal_run_makes_it_whole(
+def test_killed_over_and_over_on_a_large_load_one_normal_run_makes_it_whole(
     tmp_path: Path, children: Children, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    hits = campaign(children, tmp_path, kills=60, compare_every=1, attempts=8000)
+    hits = campaign(children, tmp_path, kills=60, compare_every=4, attempts=4000)
     report_hits(hits, 60, capsys)

@@ -40,6 +40,7 @@ raw_sums AS (
         symbol,
         attempt_id,
         1 AS close_n,
+        TRUE AS is_known,
         COALESCE(CAST(realized_pnl_usd AS DECIMAL(38, 12)), 0) AS pnl_usd,
     FROM raw_lines
     WHERE attempt_id NOT IN (SELECT attempt_id FROM closed_again)
@@ -53,6 +54,7 @@ raw_sums AS (
         symbol,
         attempt_id,
         COUNT(*) AS close_n,
+        COUNT(realized_pnl_usd) = COUNT(*) AS is_known,
         COALESCE(SUM(CAST(realized_pnl_usd AS DECIMAL(38, 12))), 0) AS pnl_usd,
     FROM raw_closes
     GROUP BY environment, account, symbol, attempt_id
@@ -88,7 +90,8 @@ FROM raw_sums AS r
 LEFT JOIN core_sums AS c USING (environment, account, symbol, attempt_id)
 WHERE c.attempt_id IS NULL
    OR c.close_n < r.close_n
-   OR (c.close_n = r.close_n AND abs(r.pnl_usd - c.pnl_usd) > 0.000001)
+   -- Of several closes of an attempt, one whose PnL nobody logged leaves their sum unknown.
+   OR (c.close_n = r.close_n AND r.is_known AND abs(r.pnl_usd - c.pnl_usd) > 0.000001)
    -- An id used again may have a flat line's own PnL beside its closes.
    OR (
        c.close_n > r.close_n

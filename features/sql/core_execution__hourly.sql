@@ -15,6 +15,7 @@ WITH outcomes AS (
             WHEN close_ms <= $known_ms THEN closed_notional_usd
         END AS turned_usd,
         CASE WHEN suspect_reason IS NULL THEN slippage_bps END AS slip_bps,
+        outcome IN ('filled', 'partial', 'close_only') AND turned_usd > 0 AND abs(fees_usd) < 1e9 AS is_fee_priced,
     FROM core_execution__outcomes
     WHERE event_ms >= $from_ms
       AND event_ms < $to_ms
@@ -42,6 +43,8 @@ traded AS (
             close_ms <= $known_ms AND closed_notional_usd < $dust_notional_usd
         ) AS dust_n,
         SUM(CAST(pnl_usd AS DECIMAL(38, 15))) AS pnl_usd,
+        SUM(CAST(pnl_usd AS DECIMAL(38, 15))) FILTER (NOT is_lone) AS pnl_attempts_usd,
+        COUNT(pnl_usd) FILTER (close_n > 0) AS pnl_known_n,
         SUM(CAST(pnl_usd * pnl_usd AS DECIMAL(38, 12))) AS pnl_sq,
         SUM(CAST(turned_usd AS DECIMAL(38, 15))) AS notional_usd,
         SUM(CAST(turned_usd * turned_usd AS DECIMAL(38, 12))) AS notional_sq,
@@ -49,6 +52,8 @@ traded AS (
         COUNT(slip_bps) AS slip_n,
         SUM(CAST(slip_bps AS DECIMAL(38, 15))) AS slip_bps,
         SUM(CAST(slip_bps * slip_bps AS DECIMAL(38, 15))) AS slip_sq,
+        SUM(CAST(GREATEST(LEAST(slip_bps, $winsor_bps), -$winsor_bps) AS DECIMAL(38, 15)))
+            FILTER (slip_bps IS NOT NULL) AS slip_winsored_bps,
         COUNT(*) FILTER (suspect_reason IS NOT NULL) AS suspect_n,
         COUNT(*) FILTER (is_slippage_different) AS slip_different_n,
         COUNT(is_maker) FILTER (is_fill) AS maker_known_n,
@@ -58,6 +63,9 @@ traded AS (
         COUNT(*) FILTER (started_maker AND used_fallback AND outcome <> 'unknown') AS fallback_n,
         COUNT(fees_usd) FILTER (is_fill OR is_lone) AS fees_known_n,
         SUM(CAST(fees_usd AS DECIMAL(38, 15))) FILTER (is_fill OR is_lone) AS fees_usd,
+        COUNT(*) FILTER (is_fee_priced) AS priced_fees_n,
+        SUM(CAST(fees_usd AS DECIMAL(38, 15))) FILTER (is_fee_priced) AS priced_fees_usd,
+        SUM(CAST(turned_usd AS DECIMAL(38, 15))) FILTER (is_fee_priced) AS priced_notional_usd,
         COUNT(ack_ms) AS ack_n,
         SUM(CAST(ack_ms AS DECIMAL(38, 12))) AS ack_ms,
         MAX(close_ms) AS max_close_ms,
@@ -180,6 +188,8 @@ SELECT
     CAST(COALESCE(t.close_n, 0) AS BIGINT) AS close_n, -- closes
     CAST(COALESCE(t.dust_n, 0) AS BIGINT) AS dust_n, -- rows that closed less than the dust limit
     CAST(t.pnl_usd AS DOUBLE) AS pnl_usd, -- sum of realised PnL, USD
+    CAST(t.pnl_attempts_usd AS DOUBLE) AS pnl_attempts_usd, -- of closes that belong to an attempt, USD
+    CAST(COALESCE(t.pnl_known_n, 0) AS BIGINT) AS pnl_known_n, -- orders with closes whose PnL is known
     CAST(t.pnl_sq AS DOUBLE) AS pnl_sq, -- sum of squared PnL
     CAST(t.notional_usd AS DOUBLE) AS notional_usd, -- sum of filled notional, of lone closes the closed one, USD
     CAST(t.notional_sq AS DOUBLE) AS notional_sq, -- sum of squared notional
@@ -187,6 +197,7 @@ SELECT
     CAST(COALESCE(t.slip_n, 0) AS BIGINT) AS slip_n, -- fills with slippage
     CAST(t.slip_bps AS DOUBLE) AS slip_bps, -- sum of slippage, bps
     CAST(t.slip_sq AS DOUBLE) AS slip_sq, -- sum of squared slippage
+    CAST(t.slip_winsored_bps AS DOUBLE) AS slip_winsored_bps, -- sum of slippage clipped at the limit, bps
     CAST(COALESCE(t.suspect_n, 0) AS BIGINT) AS suspect_n, -- rows kept out of slippage statistics
     CAST(COALESCE(t.slip_different_n, 0) AS BIGINT) AS slip_different_n, -- logged slippage off by over 0.01 bps
     CAST(COALESCE(t.maker_known_n, 0) AS BIGINT) AS maker_known_n, -- fills known to be maker or taker
@@ -196,6 +207,9 @@ SELECT
     CAST(COALESCE(t.fallback_n, 0) AS BIGINT) AS fallback_n, -- of those that ended, fell back to taker
     CAST(COALESCE(t.fees_known_n, 0) AS BIGINT) AS fees_known_n, -- fills and lone closes with known fees
     CAST(t.fees_usd AS DOUBLE) AS fees_usd, -- sum of known fees, USD
+    CAST(COALESCE(t.priced_fees_n, 0) AS BIGINT) AS priced_fees_n, -- of those, with a notional
+    CAST(t.priced_fees_usd AS DOUBLE) AS priced_fees_usd, -- sum of their fees, USD
+    CAST(t.priced_notional_usd AS DOUBLE) AS priced_notional_usd, -- sum of their notional, USD
     CAST(COALESCE(t.ack_n, 0) AS BIGINT) AS ack_n, -- attempts with a known acknowledgement time
     CAST(t.ack_ms AS DOUBLE) AS ack_ms, -- sum of acknowledgement times, ms
     CAST(COALESCE(s.submitted_n, 0) AS BIGINT) AS submitted_n, -- orders asked for, by id

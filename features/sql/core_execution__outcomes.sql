@@ -257,7 +257,10 @@ closes AS (
         c.anchor_ms,
         COUNT(*) AS close_n,
         MAX(c.event_ms) AS close_ms,
-        CAST(SUM(CAST(c.realized_pnl_usd AS DECIMAL(38, 15))) AS DOUBLE) AS realized_pnl_usd,
+        CASE
+            WHEN COUNT(c.realized_pnl_usd) = COUNT(*)
+            THEN CAST(SUM(CAST(c.realized_pnl_usd AS DECIMAL(38, 15))) AS DOUBLE)
+        END AS realized_pnl_usd,
         CASE
             WHEN COUNT(c.closed_qty) = COUNT(*)
             THEN CAST(SUM(CAST(c.closed_qty AS DECIMAL(38, 12))) AS DOUBLE)
@@ -547,7 +550,7 @@ SELECT
     ack_ms AS ack_ms, -- create call to acknowledgement, ms
     fill_ms AS fill_ms, -- acknowledgement to fill, ms
     fees_usd AS fees_usd, -- fees, USD; NULL = unknown
-    CASE WHEN abs(realized_pnl_usd) < 1e9 THEN realized_pnl_usd END AS realized_pnl_usd, -- realised PnL, USD, gross of fees
+    CASE WHEN abs(realized_pnl_usd) < 1e9 THEN realized_pnl_usd END AS realized_pnl_usd, -- realised PnL, USD, gross of fees; NULL unless that of every close is known
     CAST(close_n AS BIGINT) AS close_n, -- closes in this row
     close_ms AS close_ms, -- time of the last close, epoch ms; the PnL is known from then on
     CASE WHEN closed_raw_usd < 1e9 THEN closed_raw_usd END AS closed_notional_usd, -- notional closed, USD

@@ -7,53 +7,39 @@ WITH by_symbol AS (
     SELECT
         source,
         symbol,
-        COUNT(*) AS n,
-        MAX(event_ms) FILTER (reject_reason IS NULL AND event_ms <= $as_of_ms) AS last_event_ms,
+        SUM(n) AS n,
+        MAX(event_ms) AS last_event_ms,
         MAX(ingested_ms) AS last_bytes_ms,
-        COUNT(*) FILTER (
-            reject_reason IS NULL AND event_ms > $as_of_ms - 86400000 AND event_ms <= $as_of_ms
-        ) AS rows_24h,
-        COUNT(*) FILTER (
-            reject_reason IS NOT NULL AND event_ms > $as_of_ms - 86400000 AND event_ms <= $as_of_ms
-        ) AS rejected_24h,
-        COUNT(*) FILTER (event_ms IS NULL) AS undated_n,
+        SUM(n - rejected_n) FILTER (is_recent) AS rows_24h,
+        SUM(rejected_n) FILTER (is_recent) AS rejected_24h,
+        SUM(n) FILTER (first_ms IS NULL) AS undated_n,
     FROM raw_sources
     GROUP BY source, symbol
 ),
 
 -- A line without a time takes that of the lines before it in its log, else of those behind it: when
 -- it was read says nothing, because a first reading brings years at once.
-neighbours AS (
+logs AS (
     SELECT
         source,
-        symbol,
-        event_ms,
-        COALESCE(
-            MAX(event_ms) OVER (
-                PARTITION BY source, source_id
-                ORDER BY line_offset
-                ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
-            ),
-            MIN(event_ms) OVER (
-                PARTITION BY source, source_id
-                ORDER BY line_offset
-                ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING
-            )
-        ) AS near_ms,
+        source_id,
+        MIN(first_ms) AS first_ms,
+        MIN(line_offset) FILTER (is_recent) AS recent_offset,
     FROM raw_sources
-    WHERE source_id IN (SELECT source_id FROM raw_sources WHERE event_ms IS NULL)
+    WHERE first_ms IS NOT NULL
+    GROUP BY source, source_id
 ),
 
 undated AS (
     SELECT
-        source,
-        symbol,
+        u.source,
+        u.symbol,
         COUNT(*) AS rejected_24h,
-    FROM neighbours
-    WHERE event_ms IS NULL
-      AND near_ms > $as_of_ms - 86400000
-      AND near_ms <= $as_of_ms
-    GROUP BY source, symbol
+    FROM raw_sources AS u
+    INNER JOIN logs AS l USING (source, source_id)
+    WHERE u.first_ms IS NULL
+      AND (u.line_offset > l.recent_offset OR l.first_ms > $as_of_ms - 86400000)
+    GROUP BY u.source, u.symbol
 ),
 
 spoken AS (
@@ -63,9 +49,9 @@ spoken AS (
         CAST(SUM(n) AS BIGINT) AS n,
         MAX(last_event_ms) AS last_event_ms,
         MAX(last_bytes_ms) AS last_bytes_ms,
-        CAST(SUM(rows_24h) AS BIGINT) AS rows_24h,
-        CAST(SUM(b.rejected_24h + COALESCE(u.rejected_24h, 0)) AS BIGINT) AS rejected_24h,
-        CAST(SUM(undated_n) AS BIGINT) AS undated_n,
+        CAST(SUM(COALESCE(rows_24h, 0)) AS BIGINT) AS rows_24h,
+        CAST(SUM(COALESCE(b.rejected_24h, 0) + COALESCE(u.rejected_24h, 0)) AS BIGINT) AS rejected_24h,
+        CAST(SUM(COALESCE(undated_n, 0)) AS BIGINT) AS undated_n,
     FROM by_symbol AS b
     LEFT JOIN undated AS u
         ON u.source = b.source

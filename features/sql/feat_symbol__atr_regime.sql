@@ -108,6 +108,27 @@ bar_spans AS (
     GROUP BY symbol
 ),
 
+-- Where there are no bars, fills stand in: the newest of them, back to the hour that makes them enough.
+fills_back AS (
+    SELECT
+        symbol,
+        hour_ms,
+        SUM(filled_n + partial_n) OVER (
+            PARTITION BY symbol ORDER BY hour_ms DESC
+            RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+        ) AS fill_n,
+    FROM core_window__hourly
+    WHERE symbol NOT IN (SELECT symbol FROM bar_spans WHERE has_bars)
+),
+
+fill_cuts AS (
+    SELECT
+        symbol,
+        COALESCE(MAX(hour_ms) FILTER (fill_n >= 501), MIN(hour_ms)) AS from_ms,
+    FROM fills_back
+    GROUP BY symbol
+),
+
 -- A fill is a bar of one price.
 points AS (
     SELECT
@@ -128,8 +149,10 @@ points AS (
         fill_px AS high,
         fill_px AS low,
         fill_px AS close,
-    FROM core_window__outcomes
-    WHERE fill_px > 0
+    FROM core_window__outcomes AS o
+    INNER JOIN fill_cuts AS c USING (symbol)
+    WHERE o.fill_px > 0
+      AND o.event_ms >= c.from_ms
 ),
 
 ranges AS (

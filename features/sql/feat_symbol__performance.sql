@@ -1,22 +1,31 @@
 -- What a symbol's closed trades earned, after fees, with the Sharpe ratio and today's drawdown.
 -- Grain: symbol
 -- Units: _usd US dollars, _pct percent of equity, returns as fractions of closed notional
--- Source: core_window__outcomes, raw_orders__attempts
+-- Source: core_window__outcomes, core_window__hourly, raw_orders__attempts
 -- Params: dust_notional_usd, equity_tolerance, sharpe_z90, equity_usd, as_of_ms
--- Each reader of outcomes needs other columns and days: kept once for all, it would hold them whole.
-WITH outcomes AS NOT MATERIALIZED (
+WITH close_rows AS NOT MATERIALIZED (
     SELECT
-        *,
-        outcome = 'close_only' AS is_lone,
-        close_n > 0 AS has_close,
-        close_n > 0 AND closed_notional_usd < $dust_notional_usd AS is_dust,
+        account,
+        symbol,
+        position_side,
+        attempt_id,
+        event_ms,
+        close_ms,
+        position_size_after,
+        realized_pnl_usd,
+        closed_notional_usd,
     FROM core_window__outcomes
+    WHERE close_n > 0
 ),
 
 -- A round trip ends with the close after which the position is flat.
 closes AS (
     SELECT
-        *,
+        account,
+        symbol,
+        position_side,
+        realized_pnl_usd,
+        closed_notional_usd,
         COALESCE(
             SUM(CASE WHEN abs(position_size_after) <= 1e-9 OR position_size_after IS NULL THEN 1 ELSE 0 END)
                 OVER (
@@ -26,8 +35,7 @@ closes AS (
                 ),
             0
         ) AS trip_n,
-    FROM outcomes
-    WHERE has_close
+    FROM close_rows
 ),
 
 trips AS (
@@ -37,8 +45,8 @@ trips AS (
         CAST(SUM(CAST(realized_pnl_usd AS DECIMAL(38, 15))) AS DOUBLE)
             / NULLIF(CAST(SUM(CAST(closed_notional_usd AS DECIMAL(38, 15))) AS DOUBLE), 0e0) AS return,
     FROM closes
-    WHERE NOT is_dust
-      AND closed_notional_usd > 0
+    WHERE closed_notional_usd > 0
+      AND closed_notional_usd >= $dust_notional_usd
       AND abs(realized_pnl_usd) < 100 * closed_notional_usd -- 10,000 % is a fault of the log, no return
     GROUP BY account, symbol, position_side, trip_n
 ),
@@ -83,20 +91,16 @@ sums AS (
     SELECT
         symbol,
         CASE WHEN MIN(account) = MAX(account) THEN MAX(account) END AS account,
-        COUNT(*) FILTER (NOT is_lone) AS attempt_n,
         CAST(SUM(close_n) AS BIGINT) AS n,
-        COUNT(*) FILTER (is_dust) AS dust_n,
-        COUNT(*) FILTER (has_close AND is_lone) AS close_only_n,
-        COUNT(realized_pnl_usd) FILTER (has_close) AS pnl_known_n,
-        CAST(SUM(CAST(realized_pnl_usd AS DECIMAL(38, 15))) AS DOUBLE) AS realized_pnl_usd,
-        CAST(SUM(CAST(realized_pnl_usd AS DECIMAL(38, 15))) FILTER (NOT is_lone) AS DOUBLE)
-            AS realized_pnl_attempts_usd,
-        CAST(
-            SUM(CAST(fees_usd AS DECIMAL(38, 15)))
-                FILTER (outcome IN ('filled', 'partial', 'close_only')) AS DOUBLE
-        ) AS fees_usd,
-        COUNT(fees_usd) FILTER (outcome IN ('filled', 'partial', 'close_only')) AS fees_known_n,
-    FROM outcomes
+        CAST(SUM(dust_n) AS BIGINT) AS dust_n,
+        CAST(SUM(close_only_n) AS BIGINT) AS close_only_n,
+        CAST(SUM(pnl_known_n) AS BIGINT) AS pnl_known_n,
+        CAST(SUM(CAST(pnl_usd AS DECIMAL(38, 15))) AS DOUBLE) AS realized_pnl_usd,
+        CAST(SUM(CAST(pnl_attempts_usd AS DECIMAL(38, 15))) AS DOUBLE) AS realized_pnl_attempts_usd,
+        CAST(SUM(CAST(fees_usd AS DECIMAL(38, 15))) AS DOUBLE) AS fees_usd,
+        CAST(SUM(fees_known_n) AS BIGINT) AS fees_known_n,
+    FROM core_window__hourly
+    WHERE n + close_only_n > 0
     GROUP BY symbol
 ),
 
@@ -104,7 +108,7 @@ navs AS NOT MATERIALIZED (
     SELECT
         account,
         nav_usd,
-        nav_usd > 0 AND event_ms > $as_of_ms - 86400000 AS is_recent,
+        event_ms,
     FROM raw_orders__attempts
     WHERE reject_reason IS NULL
       AND environment = $environment
@@ -112,65 +116,93 @@ navs AS NOT MATERIALIZED (
       AND event_ms <= $as_of_ms
 ),
 
+recent_navs AS (
+    SELECT
+        account,
+        nav_usd,
+    FROM navs
+    WHERE nav_usd > 0
+      AND event_ms > $as_of_ms - 86400000
+),
+
 medians AS (
     SELECT
         account,
         quantile_cont(nav_usd, 0.5) AS median_usd,
-    FROM navs
-    WHERE is_recent
+    FROM recent_navs
     GROUP BY account
 ),
 
 equities AS (
     SELECT
         n.account,
-        quantile_cont(n.nav_usd, 0.5) FILTER (
-            n.is_recent AND abs(n.nav_usd - m.median_usd) <= $equity_tolerance * m.median_usd
-        ) AS equity_usd,
-        COUNT(*) FILTER (
-            n.is_recent AND abs(n.nav_usd - m.median_usd) <= $equity_tolerance * m.median_usd
-        ) AS nav_n,
-        COUNT(*) FILTER (
-            n.nav_usd <= 0 OR abs(n.nav_usd - m.median_usd) > $equity_tolerance * m.median_usd
-        ) AS nav_rejected_n,
+        quantile_cont(n.nav_usd, 0.5) AS equity_usd,
+        COUNT(*) AS nav_n,
+    FROM recent_navs AS n
+    INNER JOIN medians AS m USING (account)
+    WHERE abs(n.nav_usd - m.median_usd) <= $equity_tolerance * m.median_usd
+    GROUP BY n.account
+),
+
+nav_faults AS (
+    SELECT
+        n.account,
+        COUNT(*) AS nav_rejected_n,
     FROM navs AS n
     LEFT JOIN medians AS m USING (account)
+    WHERE n.nav_usd <= 0
+       OR abs(n.nav_usd - m.median_usd) > $equity_tolerance * m.median_usd
     GROUP BY n.account
+),
+
+-- What is earned or paid today, when it is: PnL by the close, fees by the fill. A close of today may belong to
+-- an attempt of yesterday.
+moves AS (
+    SELECT
+        symbol,
+        close_ms AS at_ms,
+        attempt_id,
+        CAST(realized_pnl_usd AS DECIMAL(38, 15)) AS net_usd,
+    FROM core_window__outcomes
+    WHERE event_ms >= ($as_of_ms - 1) // 86400000 * 86400000 - 86400000
+      AND close_ms >= ($as_of_ms - 1) // 86400000 * 86400000
+      AND realized_pnl_usd IS NOT NULL
+    UNION ALL
+    SELECT
+        symbol,
+        event_ms AS at_ms,
+        attempt_id,
+        -CAST(fees_usd AS DECIMAL(38, 15)) AS net_usd,
+    FROM core_window__outcomes
+    WHERE event_ms >= ($as_of_ms - 1) // 86400000 * 86400000
+      AND outcome IN ('filled', 'partial', 'close_only')
+      AND fees_usd IS NOT NULL
 ),
 
 today AS (
     SELECT
         symbol,
-        event_ms,
+        at_ms,
         attempt_id,
-        SUM(
-            CAST(COALESCE(realized_pnl_usd, 0e0) AS DECIMAL(38, 15))
-            - CAST(
-                CASE
-                    WHEN outcome IN ('filled', 'partial', 'close_only') THEN COALESCE(fees_usd, 0e0)
-                    ELSE 0e0
-                END AS DECIMAL(38, 15)
-            )
-        ) OVER (
+        SUM(SUM(net_usd)) OVER (
             PARTITION BY symbol
-            ORDER BY event_ms, attempt_id
+            ORDER BY at_ms, attempt_id
             ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
         ) AS net_usd,
-    FROM outcomes
-    WHERE event_ms >= ($as_of_ms - 1) // 86400000 * 86400000
-      AND (realized_pnl_usd IS NOT NULL OR fees_usd IS NOT NULL)
+    FROM moves
+    GROUP BY symbol, at_ms, attempt_id
 ),
 
 falls AS (
     SELECT
         symbol,
-        event_ms,
+        at_ms,
         attempt_id,
         CAST(
             net_usd - GREATEST(
                 MAX(net_usd) OVER (
                     PARTITION BY symbol
-                    ORDER BY event_ms, attempt_id
+                    ORDER BY at_ms, attempt_id
                     ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
                 ),
                 CAST(0 AS DECIMAL(38, 15))
@@ -182,7 +214,7 @@ falls AS (
 drawdowns AS (
     SELECT
         symbol,
-        arg_max(fall_usd, (event_ms, attempt_id)) AS last_fall_usd,
+        arg_max(fall_usd, (at_ms, attempt_id)) AS last_fall_usd,
         MIN(fall_usd) AS deepest_fall_usd,
     FROM falls
     GROUP BY symbol
@@ -217,11 +249,12 @@ SELECT
     r.gain_usd / NULLIF(r.loss_usd, 0e0) AS profit_factor, -- gains / losses; NULL without a loss
     COALESCE(e.equity_usd, $equity_usd) AS equity_usd, -- account equity, USD: 24 h median of logged NAV
     COALESCE(e.nav_n, 0) AS nav_n, -- NAV values of the 24 h that equity is the median of
-    COALESCE(e.nav_rejected_n, 0) AS nav_rejected_n, -- NAV values up to as-of rejected: 0 or too far from that median
+    COALESCE(f.nav_rejected_n, 0) AS nav_rejected_n, -- NAV values up to as-of rejected: 0 or too far from that median
     100 * COALESCE(d.last_fall_usd, 0e0) / COALESCE(e.equity_usd, $equity_usd) AS dd_today_pct, -- fall from today's peak of realised net PnL, percent of equity, at most 0
     100 * COALESCE(d.deepest_fall_usd, 0e0) / COALESCE(e.equity_usd, $equity_usd) AS max_dd_today_pct, -- deepest such fall today, percent of equity, at most 0
 FROM sums AS s
 LEFT JOIN return_stats AS r USING (symbol)
 LEFT JOIN drawdowns AS d USING (symbol)
 LEFT JOIN equities AS e USING (account)
+LEFT JOIN nav_faults AS f USING (account)
 ORDER BY s.symbol

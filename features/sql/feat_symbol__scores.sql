@@ -1,7 +1,7 @@
 -- How good a symbol is to trade, by both models, with every part of the score and what it lacks.
 -- Grain: symbol, model
 -- Units: _score and score points, size_factor a factor, _bps basis points, _pct percent of equity
--- Source: feat_router__effectiveness, feat_symbol__performance, feat_symbol__atr_regime, feat_execution__slippage_quartiles, core_window__outcomes
+-- Source: feat_router__effectiveness, feat_symbol__performance, feat_symbol__atr_regime, feat_execution__slippage_quartiles, core_window__hourly
 -- Params: score_model, exclude_stacked, v510_*, v511_* (knots), size_factor_min, size_factor_max
 WITH symbols AS (
     SELECT symbol FROM feat_router__effectiveness WHERE symbol <> '*'
@@ -12,19 +12,10 @@ WITH symbols AS (
 fees AS (
     SELECT
         symbol,
-        COUNT(fees_usd) AS fee_n,
-        1e4 * CAST(SUM(CAST(fees_usd AS DECIMAL(38, 15))) AS DOUBLE)
-            / NULLIF(CAST(SUM(CAST(notional_usd AS DECIMAL(38, 15))) AS DOUBLE), 0e0) AS fee_bps,
-    FROM (
-        SELECT
-            symbol,
-            fees_usd,
-            CASE WHEN outcome = 'close_only' THEN closed_notional_usd ELSE notional_usd END AS notional_usd,
-        FROM core_window__outcomes
-        WHERE outcome IN ('filled', 'partial', 'close_only')
-    )
-    WHERE notional_usd > 0
-      AND abs(fees_usd) < 1e9
+        CAST(SUM(priced_fees_n) AS BIGINT) AS fee_n,
+        1e4 * CAST(SUM(CAST(priced_fees_usd AS DECIMAL(38, 15))) AS DOUBLE)
+            / NULLIF(CAST(SUM(CAST(priced_notional_usd AS DECIMAL(38, 15))) AS DOUBLE), 0e0) AS fee_bps,
+    FROM core_window__hourly
     GROUP BY symbol
 ),
 

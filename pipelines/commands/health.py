@@ -3,6 +3,7 @@
 Put here: which reading a snapshot gives, and its lines. Keep out: the document (live/health.py).
 """
 
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 
-_STATUS = {
+STATUS = {
     "ok": ("engines act on these values", "green"),
     "stale": ("too old: engines size at most 1.00, quote at least 2.00 bps", "yellow"),
     "insufficient": ("few samples: engines size at most 1.00, quote at least 2.00 bps", "yellow"),
@@ -44,13 +45,21 @@ def reads(settings: "Settings", store: "Store", snapshot_id: str) -> "Read":
     return reader.read
 
 
-def reads_as_published(root: Path, snapshot_id: str, environment: str) -> "Read":
-    """Return what an engine read from a snapshot when it was new.
+def reads_as_published(
+    root: Path,
+    snapshot_id: str,
+    environment: str,
+    *,
+    age_s: float = 0.0,
+    max_age_s: float = math.inf,
+) -> "Read":
+    """Return what an engine that started with a snapshot of this age read from it.
 
     Raises CommandError where the snapshot holds nothing for engines or is damaged.
     """
     from live.acting import SAFE, careful
     from live.generation import DamagedError, load
+    from live.reader import is_reduce_only
     from live.reading import Reading
 
     try:
@@ -72,14 +81,14 @@ def reads_as_published(root: Path, snapshot_id: str, environment: str) -> "Read"
             raise common.CommandError(
                 f"{error}; execintel snapshots verify names the damage"
             ) from error
-        place = (generation.snapshot_id, generation.as_of_ms, 0.0)
+        place = (is_reduce_only(age_s, max_age_s), snapshot_id, generation.as_of_ms, age_s)
         if entry is None:
-            return Reading(symbol, "unknown", False, *place, SAFE, None)
+            return Reading(symbol, "unknown", *place, SAFE, None)
+        if not 0.0 <= age_s <= max_age_s:
+            return Reading(symbol, "stale", *place, careful(entry.acting, None), entry.record)
         if entry.is_enough:
-            return Reading(symbol, "ok", False, *place, entry.acting, entry.record)
-        return Reading(
-            symbol, "insufficient", False, *place, careful(entry.acting, None), entry.record
-        )
+            return Reading(symbol, "ok", *place, entry.acting, entry.record)
+        return Reading(symbol, "insufficient", *place, careful(entry.acting, None), entry.record)
 
     return read
 
@@ -103,7 +112,7 @@ def documents(read: "Read", symbol: str) -> tuple[Document, Document]:
 
 def print_health(found: Document, score: Document) -> None:
     """Print a symbol's document as a few lines, warnings in yellow."""
-    words, style = _STATUS[found["status"]]
+    words, style = STATUS[found["status"]]
     common.say()
     common.say(f"{found['symbol']}: {found['status']}, {words}", style=f"bold {style}")
     common.show_fields(

@@ -75,9 +75,9 @@ def write_rows(output: Format, columns: list[str], rows: list[tuple[Any, ...]]) 
     if output is Format.CSV:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows([_finite(value) for value in row] for row in rows)
+        writer.writerows([finite(value) for value in row] for row in rows)
     elif output is Format.JSON:
-        objects = [dict(zip(columns, map(_finite, row), strict=True)) for row in rows]
+        objects = [dict(zip(columns, map(finite, row), strict=True)) for row in rows]
         text = json.dumps(objects, default=str, ensure_ascii=False, indent=1, allow_nan=False)
         typer.echo(text)
     else:
@@ -85,12 +85,12 @@ def write_rows(output: Format, columns: list[str], rows: list[tuple[Any, ...]]) 
         common.say(f"{len(rows)} rows")
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """Return the value with None for NaN and infinity, which JSON does not have; also within."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value

@@ -8,7 +8,7 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
-from features import build, catalog, params
+from features import catalog, params
 from pipelines.intake.kinds import RAW_TABLES
 from tests.features.sql import literal
 
@@ -165,6 +165,7 @@ def test_stored_inputs_follow_what_a_build_sets_up() -> None:
     raw = list(RAW_TABLES)
     assert catalog.stored_inputs("feat_ops__source_freshness", raw) == tuple(sorted(raw))
     assert set(catalog.stored_inputs("feat_symbol__performance", raw)) == {
+        "core_execution__hourly",
         "core_execution__outcomes",
         "raw_orders__attempts",
     }
@@ -188,7 +189,7 @@ def test_every_column_has_one_type_over_nothing_and_over_rows(con: Con, name: st
     else:
         wanted = literal.plan(inputs=dict.fromkeys(literal.RAW), equity_usd=1.0)
         literal.build_window(con, wanted, *lines)
-        build._source_views(con, wanted)
+        literal.source_tables_of(con, wanted)
         rows = literal.run_in_order(con, name, wanted).schema
         empty = literal.feature_schema(name)
     assert rows.types == empty.types

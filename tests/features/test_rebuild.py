@@ -262,7 +262,10 @@ def test_new_sql_rebuilds_the_window_of_its_table_and_of_those_that_read_it(
     before = {name: files_of(home, name) for name in names}
     tables = dict(catalog.tables())
     changed = tables[names[0]]
-    tables[names[0]] = dataclasses.replace(changed, sql=changed.sql + "\n-- the same, said anew")
+    amid = "    confidence AS confidence,"
+    assert amid in changed.sql
+    more = changed.sql.replace(amid, f"    confidence AS certainty, -- one more column\n{amid}")
+    tables[names[0]] = dataclasses.replace(changed, sql=more)
     monkeypatch.setattr(catalog, "tables", lambda: tables)
     run(logs, home, window_days=2)
     window_start, last_day = utc_day(AS_OF_MS - 2 * DAY_MS), utc_day(AS_OF_MS)
@@ -271,6 +274,8 @@ def test_new_sql_rebuilds_the_window_of_its_table_and_of_those_that_read_it(
         moved = {part for part in after if after[part] != before[name].get(part)}
         assert moved == {part for part in after if window_start <= part <= last_day}
         assert moved
+    rows = Lake(home / "lake").open(names[0]).to_pyarrow_table()
+    assert rows["certainty"].null_count < rows.num_rows
 
 
 def test_nothing_new_writes_nothing(tmp_path: Path) -> None:

@@ -217,6 +217,22 @@ def test_a_stale_snapshot_sizes_at_most_one_and_quotes_at_least_two(published: I
     assert intel.symbol_size_factor("BTCUSDT")["reduce_only"] is True
 
 
+def test_no_factor_is_above_what_it_was_before_its_input_was_lost(published: Intel) -> None:
+    small = {"regime_scale": 0.25, "sharpe_mult": 0.3, "inverse_vol": 0.5, "intel_size_factor": 0.6}
+    published.publish(line(size={**small, "final_size_factor": 0.25}))
+    intel.size_for("BTCUSDT", 100.0)
+    # Without bars the tables write a scale of 1: what is not known scales nothing.
+    published.publish(line(regime={"regime": "unknown"}, size={"regime_scale": 1.0}))
+    assert intel.volatility_regime_scale("BTCUSDT") == 0.25
+    assert intel.size_multiplier("BTCUSDT") == 0.3
+    assert intel.inverse_vol_size("BTCUSDT", 100.0) == 50.0
+    published.publish(line("ETHUSDT"))  # the symbol itself is lost
+    assert intel.volatility_regime_scale("BTCUSDT") == 0.25
+    assert intel.size_for("BTCUSDT", 100.0) == 25.0
+    published.publish(line())  # everything is known again
+    assert intel.volatility_regime_scale("BTCUSDT") == 1.0
+
+
 def test_an_unknown_symbol_gets_half_a_size_and_nothing_is_made_up(published: Intel) -> None:
     published.publish(line())
     symbol = "DOGEUSDT"

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
+from live import own
 from live.acting import SAFE, Acting
 from live.reader import SnapshotReader
 from live.reading import ReaderEvent, Reading
@@ -18,24 +19,28 @@ from tests.live.files import T, line
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 MAX_AGE_S = 900.0
+MEMORY_MS = 7 * 86_400_000
 QUALITIES = ["broken", "degraded", "unknown", "ok", "good"]  # from tight to loose
 BIASES = ["prefer_taker", "balanced", "prefer_maker"]
 MAKER_FIRST = [False, None, True]
 # What a line may come to lack: a part, or a field of a part.
 NULLABLE = (
     "score", "size", "regime", "router", "policy", "risk", "offsets_bps", "hourly",
-    "score.sharpe", "score.atr_ratio", "score.dd_pct", "size.final_size_factor",
-    "regime.regime", "router.fallback_ratio", "router.maker_fill_ratio", "router.slip_q50",
+    "score.sharpe", "score.atr_ratio", "score.dd_pct", "score.fee_bps",
+    "size.final_size_factor", "size.regime_scale", "size.intel_size_factor",
+    "regime.regime", "regime.atr_source",
+    "router.fallback_ratio", "router.maker_fill_ratio", "router.slip_q50",
     "policy.quality", "policy.taker_bias", "policy.maker_first",
 )  # fmt: skip
 
 values = st.builds(
-    lambda factor, offsets, quality, maker_first, bias: {
-        "size": {"final_size_factor": factor},
+    lambda factor, scale, offsets, quality, maker_first, bias: {
+        "size": {"final_size_factor": factor, "regime_scale": scale},
         "offsets_bps": offsets,
         "policy": {"quality": quality, "maker_first": maker_first, "taker_bias": bias},
     },
     st.floats(0.25, 2.0),
+    st.sampled_from([0.25, 0.5, 1.0]),
     st.one_of(
         st.floats(0.5, 8.0).map(lambda bps: [bps] * 24),
         st.lists(st.floats(0.5, 8.0), min_size=24, max_size=24),
@@ -54,8 +59,8 @@ published = st.tuples(
     st.sampled_from([0, 0, 0, 600, 5_000, -100]),  # seconds that it was late; or from the future
 )
 faults = st.one_of(
-    st.tuples(st.just("wait"), st.floats(0.2, 5_000)),
-    st.tuples(st.just("clock back"), st.floats(0.2, 5_000)),
+    st.tuples(st.just("wait"), st.one_of(st.floats(0.2, 5_000), st.just(8 * 86_400.0))),
+    st.tuples(st.just("clock back"), st.one_of(st.floats(0.2, 5_000), st.just(8 * 86_400.0))),
     st.tuples(st.just("truncate"), values, st.floats(0, 0.999)),
     st.tuples(st.just("flip"), values, st.floats(0, 0.999)),
     st.tuples(st.just("other environment"), values),
@@ -72,6 +77,7 @@ class World:
         self.root = root
         self.now_s = T
         self.whole: dict[str, dict[str, Any]] = {}  # snapshot id -> symbol -> line
+        self.as_of_ms: dict[str, int] = {}
         self.serial = 0
         self.in_force: str | None = None  # what a reader should serve
         self.said: list[ReaderEvent] = []
@@ -106,7 +112,16 @@ class World:
         as_of_ms = round((self.now_s - late_s) * 1000)
         files.publish(self.root, name, lines.values(), as_of_ms=as_of_ms)
         self.whole[name] = {s: {**v, "as_of_ms": as_of_ms} for s, v in lines.items()}
+        self.as_of_ms[name] = as_of_ms
         self.in_force = name
+
+    def is_forgotten(self, reading: Reading | None) -> bool:
+        """Tell whether a fresh snapshot in force is newer than a reading by the whole memory."""
+        if reading is None or reading.as_of_ms is None or self.in_force is None:
+            return True
+        as_of_ms = self.as_of_ms[self.in_force]
+        is_fresh = 0 <= self.now_s - as_of_ms / 1000 <= MAX_AGE_S
+        return is_fresh and as_of_ms - reading.as_of_ms > MEMORY_MS
 
     def befall(self, step: tuple[Any, ...]) -> None:
         """Let one thing happen."""
@@ -145,6 +160,7 @@ class World:
             if at > header_end >= 0 and at != len(data) - 1:
                 # The index is whole: this snapshot is in force, with one line that is not.
                 self.whole[name] = {}
+                self.as_of_ms[name] = round(self.now_s * 1000)
                 self.in_force = name
         files.write(self.root, name, data)
         files.name_current(self.root, name)
@@ -172,18 +188,19 @@ def own_values(values: dict[str, Any]) -> Acting:
 
 
 def inputs(values: dict[str, Any]) -> set[str]:
-    """Name what size, offset and policy were computed from."""
-    found = set()
+    """Name what size, offset and policy were computed from; a part by its columns alone."""
+    found = {name for name in ("offsets_bps", "hourly") if values[name] is not None}
     for path in NULLABLE:
         part, _, column = path.partition(".")
-        held = values[part] and (values[part].get(column) if column else values[part])
-        if held is not None and path != "policy.maker_first":  # None leaves it to the strategy
+        if column and values[part] and values[part].get(column) is not None:
             found.add(path)
-    return found - {"risk"}  # shown, not traded on
+    return found - {"policy.maker_first"}  # None leaves it to the strategy
 
 
-def require_sound(world: World, symbol: str, reading: Reading, good: Reading | None) -> None:
-    """Hold a reading against what was really published and what was last good."""
+def require_sound(
+    world: World, symbol: str, reading: Reading, good: Reading | None, whole: Reading | None
+) -> None:
+    """Hold a reading against what was really published, what was last good and last whole."""
     if reading.status == "ok":
         assert reading.snapshot_id is not None
         assert reading.age_s is not None
@@ -202,10 +219,25 @@ def require_sound(world: World, symbol: str, reading: Reading, good: Reading | N
         assert not is_bolder(acting, SAFE)
     if good is not None:
         assert not is_bolder(acting, good.acting)
+    if whole is not None and (reading.status != "insufficient" or reading.lost):
+        assert not is_bolder(acting, whole.acting)
+    require_factors_within(reading)
     if reading.record is not None and reading.snapshot_id in world.whole:
         values = world.whole[reading.snapshot_id][symbol]
         if values["size"] and values["size"]["final_size_factor"] is not None:
             assert acting.size_factor <= values["size"]["final_size_factor"]
+
+
+def require_factors_within(reading: Reading) -> None:
+    """Hold the v5.10 factors against what acts and against what they were before the loss."""
+    stack = own.stack(reading)
+    product = stack.inverse_vol * stack.regime_scale * stack.sharpe_mult * stack.intel_size_factor
+    assert product <= reading.acting.size_factor * (1 + 1e-12)
+    if reading.held is not None and reading.held.size is not None:
+        before = reading.held.size
+        for name in ("inverse_vol", "regime_scale", "sharpe_mult", "intel_size_factor"):
+            known = getattr(before, name)
+            assert known is None or getattr(stack, name) <= known
 
 
 @pytest.fixture
@@ -233,6 +265,7 @@ def test_no_sequence_of_faults_makes_an_order_bolder_than_the_last_good_snapshot
     root = Path(tempfile.mkdtemp(dir=folder))
     world = World(root)
     good: dict[str, Reading] = {}
+    whole: dict[str, Reading] = {}  # neither old nor without anything that was known
     for number, step in enumerate(steps):
         world.befall(step)
         world.now_s += 0.2  # CURRENT is due to be looked at
@@ -241,9 +274,14 @@ def test_no_sequence_of_faults_makes_an_order_bolder_than_the_last_good_snapshot
                 continue  # nobody asks for it this time
             reading = world.reader.read(symbol)
             event(reading.status)
-            require_sound(world, symbol, reading, good.get(symbol))
+            for known in (good, whole):
+                if world.is_forgotten(known.get(symbol)):
+                    known.pop(symbol, None)
+            require_sound(world, symbol, reading, good.get(symbol), whole.get(symbol))
             if reading.status == "ok":
-                good[symbol] = reading
+                good[symbol] = whole[symbol] = reading
+            elif reading.status == "insufficient" and not reading.lost:
+                whole[symbol] = reading
         served = world.reader.health().snapshot_id
         assert served == world.in_force
     shutil.rmtree(root)

@@ -210,6 +210,9 @@ def test_all_symbols_together_have_a_record_and_nothing_to_trade_with(tmp_path: 
         ({"router": {"maker_fill_ratio": None}}, ("maker_fill_ratio",)),
         ({"router": {"slip_q50": None}}, ("slip_q50",)),
         ({"hourly": {}}, ("hourly",)),
+        ({"score": {"fee_bps": None}}, ("fee_bps",)),  # v5.11 takes fees off the score
+        # Of 100 bars the usual range is that of the last hours -> a panic looks normal
+        ({"regime": {"atr_source": "short"}}, ("bars",)),
     ],
 )
 def test_input_that_the_last_good_snapshot_knew_keeps_its_values_in_force(
@@ -266,20 +269,92 @@ def test_symbol_that_disappears_keeps_the_more_careful_of_its_last_and_the_safe_
 @pytest.mark.parametrize(
     ("days", "size_factor"),
     [
-        (7, 0.25),  # remembered as long as the window is
-        (7.001, 0.5),  # forgotten: what a symbol gets that nothing is known of
+        (7, 0.25),  # a snapshot of a window that begins where the last good one ended
+        (7.001, 0.5),  # newer: what a symbol gets that nothing is known of
     ],
 )
-def test_last_good_values_hold_back_for_seven_days(
+def test_last_good_values_hold_back_until_a_snapshot_is_seven_days_newer(
     tmp_path: Path, days: float, size_factor: float
 ) -> None:
     publish(tmp_path, A, [line(size={"final_size_factor": 0.25})])
     desk = Desk(tmp_path)
     desk.read()
-    publish(tmp_path, B, [line("ETHUSDT")], as_of_ms=T_MS + 7 * 86_400_000)
+    publish(tmp_path, B, [line("ETHUSDT")], as_of_ms=T_MS + round(days * 86_400_000))
     desk.clock.now_s = T + days * 86_400
     reading = desk.reader.read("BTCUSDT")
     assert (reading.status, reading.acting.size_factor) == ("unknown", size_factor)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_no_clock_makes_forget_what_held_back(tmp_path: Path, is_there: bool) -> None:
+    publish(tmp_path, A, [line(size={"final_size_factor": 0.25})])
+    desk = Desk(tmp_path)
+    desk.read()
+    # The last snapshot before the pipeline died lost the symbol, or what its size is made of.
+    publish(tmp_path, B, [line(size=None) if is_there else line("ETHUSDT")])
+    desk.read()
+    reading = desk.read(after_s=30 * 86_400)
+    assert (reading.status, reading.reduce_only) == ("stale" if is_there else "unknown", True)
+    assert reading.acting.size_factor == 0.25
+
+
+CAUTIOUS: dict[str, Any] = {
+    "size": {"final_size_factor": 0.25},
+    "offsets_bps": [5.0] * 24,
+    "policy": {"quality": "broken", "maker_first": False, "taker_bias": "prefer_taker"},
+}
+HELD = Acting(0.25, (5.0,) * 24, "broken", False, "prefer_taker")
+
+
+@pytest.mark.parametrize(
+    ("after", "status", "lost"),
+    [
+        ([line("ETHUSDT")], "unknown", "size_factor"),  # the symbol is gone
+        ([line(score={"sharpe": None})], "insufficient", "sharpe"),  # an input is gone
+    ],
+)
+def test_symbol_that_nobody_read_yet_is_bounded_by_the_snapshot_before(
+    tmp_path: Path, after: list[files.Line], status: str, lost: str
+) -> None:
+    publish(tmp_path, A, [line(**CAUTIOUS)])
+    desk = Desk(tmp_path)
+    publish(tmp_path, B, after)
+    for _ in range(2):
+        reading = desk.read()
+        assert (reading.snapshot_id, reading.status, reading.acting) == (B, status, HELD)
+        assert lost in reading.lost
+    publish(tmp_path, C, after)
+    assert desk.read().acting == HELD  # also when that snapshot is two back
+
+
+def test_what_few_samples_said_bounds_what_is_lost_after_them(tmp_path: Path) -> None:
+    publish(tmp_path, A, [line()])
+    desk = Desk(tmp_path)
+    desk.read()
+    publish(tmp_path, B, [line(status="insufficient", **CAUTIOUS)])
+    assert desk.read().acting == HELD
+    publish(tmp_path, C, [line("ETHUSDT")])
+    assert (desk.read().status, desk.read().acting) == ("unknown", HELD)
+    publish(tmp_path, A, [line(score={"dd_pct": None}, status="insufficient")])
+    assert (desk.read().lost, desk.read().acting) == (("dd_pct",), HELD)
+    # Few samples that lack nothing say something new: they are bounded by the last good only.
+    publish(tmp_path, B, [line(status="insufficient")])
+    assert desk.read().acting == CAREFUL
+
+
+def test_line_damaged_twice_after_few_samples_keeps_what_these_were_served_with(
+    tmp_path: Path,
+) -> None:
+    publish(tmp_path, A, [line()])
+    desk = Desk(tmp_path)
+    desk.read()
+    publish(tmp_path, B, [line(status="insufficient", **CAUTIOUS)])
+    desk.read()
+    for snapshot_id in (C, "20251105T001500Z-dddddddd"):
+        data = files.snapshot_bytes(snapshot_id, [line()])
+        files.write(tmp_path, snapshot_id, edited(data, b'"n":400', b'"n":500'))
+        files.name_current(tmp_path, snapshot_id + "\n")
+        assert (desk.read().snapshot_id, desk.read().acting) == (B, HELD)
 
 
 def test_stale_old_snapshot_acts_no_bolder_than_the_last_good_one(tmp_path: Path) -> None:

@@ -44,13 +44,20 @@ class Publisher:
 
 
 def under_fire(
-    root: Path, repository: Path, *, reads: int, seconds: int, processes: int, seed: int
+    root: Path,
+    repository: Path,
+    *,
+    reads: int,
+    seconds: int,
+    snapshots: int,
+    processes: int,
+    seed: int,
 ) -> tuple[dict[str, Counter[str]], int, int]:
     """Let readers run beside the publisher; returns what all met, snapshots seen and kills."""
     root.mkdir()
     fire.publish_one(root, 1, None, random.Random(seed))
     publisher = Publisher(root, repository, seed)
-    share = [str(root), str(reads // (processes + 1)), str(seconds)]
+    share = [str(root), str(reads // (processes + 1)), str(seconds), str(snapshots)]
     readers = [
         subprocess.Popen(
             [sys.executable, "-m", "tests.live.fire", "read", *share, threads],
@@ -82,7 +89,13 @@ def test_readers_see_one_whole_snapshot_at_a_time_whatever_the_publisher_does(
     tmp_path: Path, repository: Path
 ) -> None:
     totals, snapshots, kills = under_fire(
-        tmp_path / "snapshots", repository, reads=100_000, seconds=4, processes=2, seed=7
+        tmp_path / "snapshots",
+        repository,
+        reads=100_000,
+        seconds=4,
+        snapshots=6,
+        processes=2,
+        seed=7,
     )
     assert totals["met"].total() >= 100_000
     assert {"ok", "insufficient", "unknown"} <= totals["met"].keys()
@@ -94,7 +107,13 @@ def test_readers_see_one_whole_snapshot_at_a_time_whatever_the_publisher_does(
 @pytest.mark.soak
 def test_ten_million_reads_under_fire(tmp_path: Path, repository: Path) -> None:
     totals, snapshots, kills = under_fire(
-        tmp_path / "snapshots", repository, reads=10_000_000, seconds=120, processes=4, seed=11
+        tmp_path / "snapshots",
+        repository,
+        reads=10_000_000,
+        seconds=120,
+        snapshots=250,
+        processes=4,
+        seed=11,
     )
     said = dict(totals["said"])
     print(f"\n{dict(totals['met'])}, said {said}; {snapshots} snapshots, {kills} kills")

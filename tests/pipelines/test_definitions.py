@@ -119,6 +119,7 @@ def test_dagster_itself_finds_the_code_location_valid(
 def test_every_column_that_does_not_only_count_has_an_origin() -> None:
     counting = {
         "core_execution__hourly": {"submitted_n"},
+        "feat_symbol__performance": {"nav_n", "nav_rejected_n"},
         "feat_symbol__scores": {"model", "is_active", "excluded"},
         "feat_ops__source_freshness": {"source", "n", "required", "max_silence_s"},
     }
@@ -144,7 +145,7 @@ def test_every_column_that_does_not_only_count_has_an_origin() -> None:
         # through the window view, whose CASE reads close_ms as well
         (
             "feat_symbol__performance",
-            "realized_pnl_usd",
+            "return_mean",
             {
                 ("core_execution__outcomes", "realized_pnl_usd"),
                 ("core_execution__outcomes", "close_ms"),

@@ -17,6 +17,7 @@ from features import build, catalog, memory, params, rebuild
 from features.engines import duckdb as engine
 from features.rebuild import DAY_MS, FOREVER_MS, HOUR_MS
 from features.settings import Freshness
+from features.source_lines import source_tables
 from pipelines.intake.decode import PART_COLUMN, raw_schema
 from pipelines.intake.kinds import KINDS
 
@@ -208,7 +209,7 @@ def feature_schema(name: str) -> pa.Schema:
     with connect() as con:
         wanted = plan(inputs=dict.fromkeys(RAW))
         build_window(con, wanted)
-        build._source_views(con, wanted)
+        source_tables_of(con, wanted)
         if name.startswith("core_window__"):
             return con.sql(f"FROM {name}").to_arrow_table().schema
         return run_in_order(con, name, wanted).schema
@@ -321,6 +322,13 @@ def build_window(
     build._edge_hours(con, wanted, values)
     view = catalog.tables()["core_window__hourly"]
     con.execute(f"CREATE OR REPLACE TEMP TABLE {view.name} AS {engine.inline(view.sql, values)}")
+
+
+def source_tables_of(con: duckdb.DuckDBPyConnection, wanted: build.Plan) -> None:
+    """Create what feat_ops__source_freshness reads over the raw tables that stand."""
+    since_ms = wanted.as_of_ms - wanted.window_ms
+    raw_tables = dict.fromkeys(wanted.inputs, ())
+    source_tables(con, wanted.freshness, raw_tables, wanted.as_of_ms, since_ms)
 
 
 def features(

@@ -351,6 +351,18 @@ def test_closes_of_one_attempt_are_summed_over_order_and_time(con: Con) -> None:
     assert (row["close_ms"], row["position_size_after"]) == (T + 2 * S, 0.0)
 
 
+def test_one_close_of_unknown_pnl_leaves_that_of_its_attempt_unknown(con: Con) -> None:
+    row = one(
+        outcomes(
+            con,
+            router(),
+            order_close(at=T + 1 * S, realized_pnl_usd=5.0),
+            order_close(at=T + 2 * S, realized_pnl_usd=None),  # may have lost more than the 5
+        )
+    )
+    assert (row["close_n"], row["realized_pnl_usd"]) == (2, None)
+
+
 def test_same_close_written_twice_counts_once(con: Con) -> None:
     # same order and ts_close -> one close, the later line's PnL
     row = one(

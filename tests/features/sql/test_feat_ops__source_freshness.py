@@ -20,6 +20,7 @@ from tests.features.sql.literal import (
     plan,
     raw,
     run,
+    source_tables_of,
 )
 
 Con = duckdb.DuckDBPyConnection
@@ -32,7 +33,7 @@ def rows_of(con: Con, *lines: Line, **rules: tuple[bool, int]) -> dict[Any, Row]
     """Return the table as of T over the sources that ``rules`` name: (required, max_silence_s)."""
     load_raw(con, lines)
     wanted = plan(T, freshness=freshness(**rules), inputs=dict.fromkeys(rules))
-    build._source_views(con, wanted)
+    source_tables_of(con, wanted)
     return by_key(TABLE, run(con, TABLE, **build.bound_values(wanted)).to_pylist())
 
 

@@ -260,6 +260,21 @@ def test_fees_deepen_the_drawdown(con: Con) -> None:
     assert row["dd_today_pct"] == pytest.approx(-0.5, abs=CLOSE)
 
 
+def test_pnl_counts_when_its_close_does_and_fees_when_the_order_fills(con: Con) -> None:
+    row = performance(
+        con,
+        # opened yesterday, closed today at 00:30 -> its loss is today's, its fee is not
+        trade(-3.0, at=T - 10 * M, close_ms=T + 30 * M, fees_usd=50.0),
+        # filled at 00:10 for a fee of 1, closed at 00:20 -> 4 up before that loss, 5 in the end
+        trade(5.0, at=T + 10 * M, close_ms=T + 20 * M, fees_usd=1.0),
+        trade(4.0, at=T + 40 * M),
+        as_of_ms=T + H,
+        equity_usd=100.0,
+    )
+    assert row["dd_today_pct"] == 0.0
+    assert row["max_dd_today_pct"] == pytest.approx(-3.0, abs=CLOSE)
+
+
 @pytest.mark.parametrize(
     ("as_of_ms", "expected"),
     [

@@ -9,7 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features import params
-from tests.features.sql.literal import D, Line, Row, T, features, features_of, order, outcome
+from tests.features.sql.literal import (
+    D,
+    Line,
+    Row,
+    T,
+    features,
+    features_of,
+    hourly,
+    order,
+    outcome,
+)
 
 Con = duckdb.DuckDBPyConnection
 
@@ -61,8 +71,8 @@ def rows_of(symbol: str, **known: Any) -> list[Line]:
     for name, value in known.items():
         if name == "fee_bps":
             if value is not None:
-                paid = outcome(symbol=symbol, fees_usd=value, notional_usd=1e4)
-                rows["core_window__outcomes"] = paid.values
+                paid = {"priced_fees_n": 1, "priced_fees_usd": value, "priced_notional_usd": 1e4}
+                rows["core_window__hourly"] = {"symbol": symbol, **paid}
         elif name in INPUTS:
             table, column = INPUTS[name]
             rows[table][column] = value
@@ -454,11 +464,8 @@ def test_no_input_whatever_drives_a_score_or_size_out_of_bounds(
 
 
 def fee(con: Con, *lines: Line) -> Row:
-    return scores(con, *rows_of("ETHUSDT"), *in_window(lines))["ETHUSDT", NEW]
-
-
-def in_window(lines: tuple[Line, ...]) -> list[Line]:
-    return [Line("core_window__outcomes", line.values) for line in lines]
+    hours = [Line("core_window__hourly", row) for row in hourly(con, *lines)]
+    return scores(con, *rows_of("ETHUSDT"), *hours)["ETHUSDT", NEW]
 
 
 def test_fees_are_of_the_notional_that_they_were_paid_for(con: Con) -> None:

@@ -1,0 +1,105 @@
+"""What is known of single files of the lake: computed once, because a file never changes.
+
+Put here: computing facts of files and keeping them. Keep out: what a fact says (its caller's SQL).
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from features.engines import duckdb as engine
+from features.lake import DataFile
+
+LEAST_ROWS = 1_000_000  # fewer are read again sooner than facts of them are kept
+_WHOLE = b"PAR1"  # a Parquet file's last bytes
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A SELECT over ``file_rows``, the rows of one file; ``name`` is a folder's."""
+
+    name: str
+    sql: str
+
+    @property
+    def folder(self) -> str:
+        """Name the folder by all that decides the facts in it."""
+        text = f"{duckdb.__version__}\n{self.sql}"  # hash() may change with the engine
+        return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+@dataclass
+class FileFacts:
+    """Facts of lake files, a small Parquet file each, below ``root``.
+
+    Only a shortcut: facts that are missing, torn, or of a file that changed are computed.
+    """
+
+    root: Path
+    _used: dict[str, set[str]] = field(default_factory=dict)
+
+    def is_worth(self, files: Iterable[DataFile]) -> bool:
+        """Tell whether the files hold so many rows that facts of them save time."""
+        return sum(file.rows for file in files) >= LEAST_ROWS
+
+    def of(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        fact: Fact,
+        schema: pa.Schema,
+        files: Sequence[DataFile],
+    ) -> list[str]:
+        """Return the path of each file's fact, computing those that are missing."""
+        folder = self.root / fact.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = []
+        for file in files:
+            path = folder / f"{_identity(file)}.parquet"
+            if not _is_whole(path):
+                _compute(con, fact, schema, file, path)
+            self._used.setdefault(fact.folder, set()).add(path.name)
+            paths.append(str(path))
+        return paths
+
+    def forget_others(self) -> None:
+        """Remove all of the facts that this run used but those it used, also of other releases."""
+        for folder, used in self._used.items():
+            for path in self.root.glob(f"{folder.rpartition('-')[0]}-*/*"):
+                if path.parent.name != folder or path.name not in used:
+                    path.unlink()
+
+
+def _identity(file: DataFile) -> str:
+    stat = os.stat(file.path)
+    text = f"{file.path}\n{stat.st_size}\n{stat.st_mtime_ns}"
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _is_whole(path: Path) -> bool:
+    """Tell whether a fact was written to its end: a machine that stopped may have left less."""
+    try:
+        with path.open("rb") as file:
+            file.seek(-len(_WHOLE), os.SEEK_END)
+            return file.read() == _WHOLE
+    except OSError:  # absent, or too short
+        return False
+
+
+def _compute(
+    con: duckdb.DuckDBPyConnection, fact: Fact, schema: pa.Schema, file: DataFile, path: Path
+) -> None:
+    engine.create_scan(con, "CREATE OR REPLACE TEMP VIEW file_rows", schema, [file.path])
+    draft = path.with_suffix(".tmp")
+    con.execute(f"COPY ({fact.sql}) TO {engine.literal(str(draft))} (FORMAT parquet)")
+    draft.replace(path)
+
+
+def union(paths: Sequence[str], columns: str) -> str:
+    """Write the SELECT of ``columns`` over facts; ``filename`` is each row's path."""
+    quoted = ", ".join(engine.literal(path) for path in paths)
+    return f"SELECT {columns} FROM read_parquet([{quoted}], filename = true)"
