@@ -8,9 +8,10 @@ import resource
 import time
 from collections.abc import Sequence
 
+import duckdb
 import pyarrow as pa
 
-from features import build, catalog, params
+from features import catalog, params
 from features.engines import duckdb as engine
 from features.rebuild import DAY_MS
 from pipelines.intake.decode import PART_COLUMN, raw_schema
@@ -28,7 +29,8 @@ CREATE TEMP TABLE orders AS
 SELECT
     i % $symbols AS symbol_n,
     i // $symbols AS order_n,
-    $as_of_ms - $window_ms + 1 + CAST(floor(i * ($window_ms - 2000.0) / $outcomes) AS BIGINT) AS at_ms,
+    $as_of_ms - $window_ms + 1
+    + CAST(floor(i * ($window_ms - 2000.0) / $outcomes) AS BIGINT) AS at_ms,
     i // $symbols % 2 = 0 AS is_open,
 FROM range($outcomes) AS t(i);
 
@@ -106,7 +108,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _timed(con: engine.duckdb.DuckDBPyConnection, name: str) -> tuple[pa.Table, float, float]:
+def _timed(con: duckdb.DuckDBPyConnection, name: str) -> tuple[pa.Table, float, float]:
     """Run one table; returns its rows, wall seconds and processor seconds."""
     table = catalog.tables()[name]
     values = {

@@ -142,8 +142,9 @@ held AS (
     GROUP BY e.account, e.at_ms, e.symbol, r.position_side, e.exposure_usd
 ),
 
--- Prices that the logs name, to see by: exposure over quantity must be a price of that time.
-prices AS (
+-- Prices that the logs name of what was held at those moments, to see by: exposure over quantity must
+-- be a price of that time. Each reader wants few of them: kept once for both, they would be many.
+prices AS NOT MATERIALIZED (
     SELECT
         account,
         symbol,
@@ -151,6 +152,7 @@ prices AS (
         COALESCE(fill_px, mark_px) AS px,
     FROM core_window__outcomes
     WHERE COALESCE(fill_px, mark_px) > 0
+      AND symbol IN (SELECT symbol FROM point_exposures)
 ),
 
 price_hours AS (
