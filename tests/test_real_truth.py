@@ -124,7 +124,7 @@ def confirmations(folder: Path) -> dict[str, list[bool]]:
     minimum. Two orders in one interval are confirmed by the quantity of both, or not at all.
     """
     sightings = defaultdict(list)
-    asked = {}
+    asked: dict[str, Row] = {}
     for line in read(folder, "orders_attempted.jsonl"):
         at_ms = ms(line["ts"])
         snapshot = line.get("nav_snapshot") or {}
@@ -135,7 +135,7 @@ def confirmations(folder: Path) -> dict[str, list[bool]]:
         if snapshot.get("nav_usd", 0) > 0 and line.get("price_hint"):
             usd = (snapshot.get("symbol_gross_usd") or {}).get(line["symbol"], 0.0)
             sightings[line["symbol"]].append((at_ms, usd / line["price_hint"]))
-    found = defaultdict(list)
+    found: dict[str, list[bool]] = defaultdict(list)
     for symbol, seen in sightings.items():
         seen.sort()
         orders = [

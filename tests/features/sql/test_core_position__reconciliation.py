@@ -30,7 +30,7 @@ def fill(at: int, qty: float = 1.0, px: float = 100.0, **values: Any) -> Line:
     return outcome("filled", at, **{**usual, **values})
 
 
-def unknown(at: int, qty: float = 1.0, **values: Any) -> Line:
+def unknown(at: int, qty: float | None = 1.0, **values: Any) -> Line:
     """Return an order to buy and open long of which nobody knows what became."""
     usual = {"asked_qty": qty, "position_side": "LONG", "is_reduce_only": False}
     return outcome("unknown", at, **{**usual, **values})
