@@ -180,7 +180,7 @@ def plan_build(
         raise params.ParameterError(
             f"[freshness.{strangers[0]}]: no such source; there are {', '.join(raw_tables)}"
         )
-    core = [t.name for t in catalog.layer("core") if not t.name.startswith("core_window__")]
+    core = [t.name for t in catalog.stored()]
     inputs = {}
     for name in [*raw_tables, *core]:
         if versions is not None and name not in versions:
@@ -239,9 +239,8 @@ def run_tables(
     _keep_before(con, plan)
     built.left_out = _left_out(con, plan)
     values = bound_values(plan)
-    wanted = [
-        t for t in catalog.layer("feat") if names is None or t.name in catalog.with_inputs(names)
-    ]
+    chosen = None if names is None else catalog.with_inputs(names)
+    wanted = [t for t in catalog.computed() if chosen is None or t.name in chosen]
     listen(Event("build.started", total=len(wanted)))
     for table in wanted:
         listen(Event("build.table", table=table.name))

@@ -79,6 +79,11 @@ class Table:
         return self.name.partition("_")[0]
 
     @property
+    def is_stored(self) -> bool:
+        """Tell whether the lake holds it, rebuilt by hours; a build computes every other table."""
+        return "Rebuild" in self.header
+
+    @property
     def comment(self) -> str:
         rest = "; ".join(f"{label}: {text}" for label, text in self.header.items())
         return f"{self.what} {rest}"
@@ -120,6 +125,20 @@ def checks() -> dict[str, Check]:
 def layer(prefix: str) -> list[Table]:
     """Return the tables of one layer (core, feat) in running order."""
     return [table for table in tables().values() if table.layer == prefix]
+
+
+def stored() -> list[Table]:
+    """Return the core tables of the lake in running order."""
+    return [table for table in layer("core") if table.is_stored]
+
+
+def computed() -> list[Table]:
+    """Return the tables that each build computes into its snapshot, in running order."""
+    return [
+        table
+        for table in tables().values()
+        if not table.is_stored and not table.name.startswith("core_window__")
+    ]
 
 
 @cache
@@ -174,8 +193,9 @@ def _lineage(name: str, raw: tuple[tuple[str, tuple[str, ...]], ...]) -> Lineage
     known = dict(raw)
     columns: dict[str, Collection[str]] = {**known, **_BUILD_COLUMNS}
     for core in layer("core"):
-        stored = core.name.replace("core_window__", "core_execution__")
-        columns[core.name] = tables()[stored].columns
+        columns[core.name] = tables()[
+            core.name.replace("core_window__", "core_execution__")
+        ].columns
     columns |= {feat.name: tuple(feat.columns) for feat in layer("feat")}
     columns["edge_hours"] = columns["core_execution__hourly"]
     columns["previous_memory"] = columns["feat_symbol__memory"]

@@ -25,7 +25,8 @@ _SCORE = (
 )  # fmt: skip
 _SIZE = (
     "n", "intel_size_factor", "sharpe_mult", "regime_scale", "inverse_vol", "product_v510",
-    "evidence_cap", "incomplete", "final_size_factor", "capped_by",
+    "evidence_cap", "pnl_coverage", "coverage_status", "incomplete", "final_size_factor",
+    "capped_by",
 )  # fmt: skip
 _REGIME = (
     "n", "regime", "health_regime", "atr_pct_50", "atr_pct_500", "atr_ratio", "atr_source",

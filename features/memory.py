@@ -33,6 +33,8 @@ SCHEMA = pa.schema(
         ("regime", pa.string()),
         ("regime_at_ms", pa.int64()),
         *[(f"{name}_at_ms", pa.int64()) for name in _WHEN_KNOWN],
+        ("pnl_coverage", pa.float64()),
+        ("coverage_at_ms", pa.int64()),
     ]
 )
 

@@ -90,9 +90,7 @@ def rebuild(
     tables = {name: lake.open(name) for name in INPUTS}
     newest = {name: _newest_seq(data_files(table)) for name, table in tables.items()}
     raw = _Raw(tables, newest, facts)
-    for table in catalog.layer("core"):
-        if table.name.startswith("core_window__"):
-            continue
+    for table in catalog.stored():
         if not lake.exists(table.name):
             _ensure(lake, con, table, raw)
         _rebuild_table(lake, con, table, params, raw, window_ms, window_only, report, listen)

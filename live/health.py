@@ -18,6 +18,7 @@ _DD_KILL_PCT = -3.0
 _SHARPE_POOR = -1.0
 _SHARPE_STRONG = 1.5
 _QUIET_BELOW = 0.7
+_EVIDENCE = ("round_trip_n", "pnl_coverage", "coverage_status")
 
 
 def router_part(effectiveness: Mapping[str, Any]) -> Document:
@@ -113,5 +114,5 @@ def sizing_part(
         "final_size_factor": product,
         "applied_size_factor": intel.get("applied_size_factor", product),
         "capped_by": list(intel.get("capped_by", ())),
-        **{name: intel[name] for name in ("round_trip_n",) if name in intel},
+        **{name: intel[name] for name in _EVIDENCE if name in intel},
     }

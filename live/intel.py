@@ -210,6 +210,8 @@ def symbol_size_factor(symbol: str) -> dict[str, Any]:
         "applied_size_factor": read.acting.size_factor,
         "capped_by": list(own.size(read).capped_by),
         "round_trip_n": own.size(read).n,
+        "pnl_coverage": own.size(read).pnl_coverage,
+        "coverage_status": own.size(read).coverage_status,
         "reduce_only": read.reduce_only,
         **_provenance(payload),
     }

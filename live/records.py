@@ -69,6 +69,8 @@ class Size(msgspec.Struct, frozen=True, gc=False):
     inverse_vol: float | None = None
     product_v510: float | None = None
     evidence_cap: float | None = None
+    pnl_coverage: float | None = None
+    coverage_status: str | None = None
     incomplete: bool | None = None
     final_size_factor: SizeFactor | None = None
     capped_by: tuple[str, ...] = ()

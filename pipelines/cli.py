@@ -13,6 +13,7 @@ from pipelines.commands.explain import explain
 from pipelines.commands.mirror import mirror
 from pipelines.commands.operate import up, upkeep
 from pipelines.commands.quarantine import quarantine
+from pipelines.commands.reconcile import reconcile
 from pipelines.commands.refresh import refresh
 from pipelines.commands.show import show
 from pipelines.commands.sql import sql
@@ -34,6 +35,7 @@ app.command()(show)
 app.command()(explain)
 app.command()(asof)
 app.command()(sql)
+app.command()(reconcile)
 app.command()(doctor)
 app.command()(quarantine)
 app.add_typer(snapshots.app, name="snapshots")

@@ -161,7 +161,7 @@ class Refresh:
 
     def check(self) -> list[build.CheckResult]:
         """Run every check on the build; missing tables are computed first."""
-        missing = {t.name for t in catalog.layer("feat")} - set(self.report.built.rows)
+        missing = {t.name for t in catalog.computed()} - set(self.report.built.rows)
         if missing:
             self.build_features(missing)
         assert self._con is not None  # build_features opened it
@@ -233,7 +233,7 @@ class Refresh:
                 lake_root=self.settings.lake_root,
                 sql_sha256=catalog.code_digest(),
                 params_sha256=params.digest(plan.params),
-                grains={t.name: t.grain for t in catalog.layer("feat")},
+                grains={t.name: t.grain for t in catalog.computed()},
             )
             self.listen(Event("publish.before_finish", table=name))
             self.store.finish(self._folder, manifest)

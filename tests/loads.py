@@ -299,7 +299,7 @@ def lake_digests(home: Path, *, two_threads: bool = False) -> dict[str, str]:
     con = engine.connect()
     if two_threads:
         con.execute("SET threads = 2")
-    core = {t.name: t.grain for t in catalog.layer("core") if not t.name.startswith("core_window")}
+    core = {t.name: t.grain for t in catalog.stored()}
     grains = dict.fromkeys(RAW_TABLES, ("source_id", "line_offset")) | core
     for name, grain in grains.items():
         engine.create_view(con, name, lake.open(name))

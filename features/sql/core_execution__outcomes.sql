@@ -195,6 +195,7 @@ fills AS (
         MAX(side) AS side,
         MAX(position_side) AS position_side,
         COALESCE(BOOL_AND(upper(status) <> 'PARTIALLY_FILLED'), TRUE) AS is_whole,
+        BOOL_OR(is_reduce_only) AS is_reduce_only,
     FROM order_fills
     WHERE executed_qty > 0
       AND fill_px > 0
@@ -211,6 +212,8 @@ acks AS (
         anchor_ms,
         MAX(side) AS side,
         MAX(position_side) AS position_side,
+        MAX(qty) AS qty,
+        BOOL_OR(is_reduce_only) AS is_reduce_only,
     FROM order_events
     WHERE event_type = 'order_ack'
     GROUP BY environment, account, symbol, attempt_id, anchor_ms
@@ -295,6 +298,8 @@ decision_lines AS (
         d.local_ms,
         d.confidence,
         d.expected_edge,
+        d.qty,
+        d.is_reduce_only,
         d.event_ms,
         d.source_id,
         d.line_offset,
@@ -397,6 +402,8 @@ joined AS (
         c.position_size_after,
         c.key_id IS NOT NULL AS has_close,
         f.key_id IS NOT NULL AS has_fill,
+        COALESCE(NULLIF(d.qty, 0e0), k.qty) AS asked_qty,
+        COALESCE(f.is_reduce_only, k.is_reduce_only, d.is_reduce_only) AS is_reduce_only,
         f.fill_at_ms,
         COALESCE(f.is_whole, FALSE) AS is_whole,
         k.key_id IS NOT NULL AS has_ack,
@@ -526,7 +533,10 @@ SELECT
         AS mark_age_ms, -- age of the decision price at the fill, ms
     submit_px AS submit_px, -- submitted price, quote per unit
     CASE WHEN is_fill OR is_lone THEN fill_px END AS fill_px, -- quantity-weighted fill price
-    CASE WHEN is_fill OR is_lone THEN qty END AS qty, -- filled quantity, base units
+    CASE WHEN is_fill THEN qty WHEN is_lone THEN COALESCE(qty, closed_qty) END AS qty, -- filled quantity, of a lone close the closed one, base units
+    asked_qty AS asked_qty, -- quantity asked for, base units; the venue may round it
+    is_reduce_only AS is_reduce_only, -- the order may only reduce a position; NULL = not logged
+    CASE WHEN is_fill OR is_lone THEN fill_at_ms END AS fill_at_ms, -- last fill by the venue's clock, epoch ms; NULL = no order_fill
     CASE WHEN notional_raw_usd < 1e9 THEN notional_raw_usd END AS notional_usd, -- filled notional, USD
     slippage_raw_bps AS slippage_bps, -- decision-price slippage, bps, positive = cost; NULL unless filled
     CASE WHEN is_fill THEN slippage_logged_bps END AS slippage_logged_bps, -- slippage as logged, bps

@@ -1,7 +1,7 @@
 -- How well the router works: what fills, as maker or after a fallback, and how fast the venue answers.
 -- Grain: symbol
 -- Units: _ratio shares 0 to 1, _n counts, _ms milliseconds
--- Source: core_window__hourly, core_window__outcomes
+-- Source: core_window__hourly, core_window__outcomes, core_position__reconciliation
 -- Params: none; symbol * = all symbols
 WITH counts AS (
     SELECT
@@ -35,6 +35,14 @@ acks AS (
     FROM core_window__outcomes
     WHERE ack_ms IS NOT NULL
     GROUP BY GROUPING SETS ((symbol), ())
+),
+
+inferred AS (
+    SELECT
+        COALESCE(symbol, '*') AS symbol,
+        SUM(inferred_fill_n) AS inferred_fill_n,
+    FROM core_position__reconciliation
+    GROUP BY GROUPING SETS ((symbol), ())
 )
 
 SELECT
@@ -42,6 +50,7 @@ SELECT
     CAST(c.n AS BIGINT) AS n, -- attempts
     CAST(c.fill_n AS BIGINT) AS fill_n, -- attempts that filled, whole or in part
     CAST(c.fill_known_n AS BIGINT) AS fill_known_n, -- attempts whose end is known
+    CAST(COALESCE(i.inferred_fill_n, 0) AS BIGINT) AS inferred_fill_n, -- of the unknown, those that filled as position or exposure shows; in no ratio, no price, no slippage
     c.fill_n / NULLIF(CAST(c.fill_known_n AS DOUBLE), 0e0) AS fill_ratio, -- fill_n / fill_known_n
     CAST(c.unknown_n AS BIGINT) AS unknown_n, -- attempts whose end nobody logged; in no ratio
     CAST(c.unconfirmed_n AS BIGINT) AS unconfirmed_n, -- fills that orders_executed should confirm and does not
@@ -64,4 +73,5 @@ SELECT
     a.quantiles[2] AS ack_ms_p95, -- 95th percentile of it, ms
 FROM counts AS c
 LEFT JOIN acks AS a USING (symbol)
+LEFT JOIN inferred AS i USING (symbol)
 ORDER BY c.symbol

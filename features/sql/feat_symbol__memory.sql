@@ -24,6 +24,17 @@ WITH remembered AS (
         CASE WHEN s.dd_pct IS NOT NULL THEN $as_of_ms ELSE m.dd_at_ms END AS dd_at_ms,
         CASE WHEN s.fee_bps IS NOT NULL THEN $as_of_ms ELSE m.fee_at_ms END AS fee_at_ms,
         CASE WHEN z.daily_vol IS NOT NULL THEN $as_of_ms ELSE m.vol_at_ms END AS vol_at_ms,
+        -- The best within memory: a coverage that fell holds sizes until it is as good again.
+        CASE
+            WHEN m.coverage_at_ms > $as_of_ms - $memory_ms AND m.pnl_coverage > COALESCE(z.pnl_coverage, 0e0)
+            THEN m.pnl_coverage
+            ELSE z.pnl_coverage
+        END AS pnl_coverage,
+        CASE
+            WHEN m.coverage_at_ms > $as_of_ms - $memory_ms AND m.pnl_coverage > COALESCE(z.pnl_coverage, 0e0)
+            THEN m.coverage_at_ms
+            WHEN z.pnl_coverage IS NOT NULL THEN $as_of_ms
+        END AS coverage_at_ms,
     FROM feat_symbol__scores AS s
     INNER JOIN feat_symbol__sizing AS z USING (symbol)
     INNER JOIN feat_router__policies AS p USING (symbol)
@@ -51,6 +62,8 @@ WITH remembered AS (
         dd_at_ms,
         fee_at_ms,
         vol_at_ms,
+        pnl_coverage,
+        coverage_at_ms,
     FROM previous_memory
     WHERE decided_ms > $as_of_ms - $memory_ms
       AND symbol NOT IN (SELECT symbol FROM feat_symbol__scores)
@@ -76,5 +89,7 @@ SELECT
     CAST(dd_at_ms AS BIGINT) AS dd_at_ms, -- of the drawdown
     CAST(fee_at_ms AS BIGINT) AS fee_at_ms, -- of fees
     CAST(vol_at_ms AS BIGINT) AS vol_at_ms, -- of the realised volatility
+    pnl_coverage AS pnl_coverage, -- best coverage of the account within memory; NULL = never known
+    CAST(coverage_at_ms AS BIGINT) AS coverage_at_ms, -- when that was
 FROM remembered
 ORDER BY symbol

@@ -1,19 +1,27 @@
 -- How large to trade a symbol: the v5.10 factors, their product, and each guard after it in order.
 -- Grain: symbol
 -- Units: factors of the target size; daily_vol a fraction of price; _n counts
--- Source: feat_symbol__scores, feat_symbol__performance, feat_symbol__atr_regime, raw_market__bars, previous_memory
--- Params: sharpe_mult_*, target_daily_vol, vol_min_returns, bar_max_age_ms, bars_from_ms, evidence_min_round_trips, min_pnl_coverage, size_*, memory_ms, as_of_ms, environment, symbol_key
+-- Source: feat_symbol__scores, feat_symbol__performance, feat_symbol__atr_regime, feat_account__coverage, core_window__hourly, raw_market__bars, previous_memory
+-- Params: sharpe_mult_*, target_daily_vol, vol_min_returns, bar_max_age_ms, bars_from_ms, evidence_min_round_trips, min_pnl_coverage, coverage_slack, size_*, memory_ms, as_of_ms, environment, symbol_key
 WITH scores AS (
     SELECT * FROM feat_symbol__scores WHERE is_active
 ),
 
--- COVERAGE OF THE ACCOUNT'S PNL: unknown here, so that every size is bounded by `incomplete`. Joining
--- feat_account__coverage means to give its share in this SELECT, and to name it under Source.
+-- Of a symbol that several accounts trade, the account that explains least counts.
 coverage AS (
     SELECT
-        symbol,
-        CAST(NULL AS DOUBLE) AS pnl_coverage,
-    FROM scores
+        a.symbol,
+        CASE WHEN COUNT(c.coverage) = COUNT(*) THEN MIN(c.coverage) END AS pnl_coverage,
+        CASE
+            WHEN BOOL_AND(COALESCE(c.status = 'complete', FALSE)) THEN 'complete'
+            WHEN BOOL_OR(COALESCE(c.status = 'incomplete', FALSE)) THEN 'incomplete'
+            ELSE 'unknowable'
+        END AS coverage_status,
+    FROM (SELECT DISTINCT symbol, account FROM core_window__hourly) AS a
+    LEFT JOIN feat_account__coverage AS c
+        ON c.account = a.account
+       AND c.day = '*'
+    GROUP BY a.symbol
 ),
 
 -- Bars by the hour in which they close. Nothing is read where no target volatility is set.
@@ -125,9 +133,15 @@ inputs AS (
         v.daily_vol,
         COALESCE(v.daily_vol_n, 0) AS daily_vol_n,
         c.pnl_coverage,
+        COALESCE(c.coverage_status, 'unknowable') AS coverage_status,
         COALESCE(NOT c.pnl_coverage >= $min_pnl_coverage, TRUE) AS incomplete,
         CASE WHEN b.size_factor BETWEEN 0 AND $size_factor_max THEN b.size_factor END AS previous_size_factor,
-        COALESCE(b.sharpe_at_ms > b.since_ms AND s.sharpe IS NULL, FALSE)
+        COALESCE(
+            b.coverage_at_ms > b.since_ms
+            AND b.pnl_coverage - COALESCE(c.pnl_coverage, 0e0) > $coverage_slack,
+            FALSE
+        )
+            OR COALESCE(b.sharpe_at_ms > b.since_ms AND s.sharpe IS NULL, FALSE)
             OR COALESCE(b.atr_at_ms > b.since_ms AND s.atr_ratio IS NULL, FALSE)
             OR COALESCE(b.maker_at_ms > b.since_ms AND s.maker_fill_ratio IS NULL, FALSE)
             OR COALESCE(b.fallback_at_ms > b.since_ms AND s.fallback_ratio IS NULL, FALSE)
@@ -217,12 +231,13 @@ SELECT
     product_v510 AS product_v510, -- inverse_vol × regime_scale × sharpe_mult × intel_size_factor
     CASE WHEN is_evident THEN $size_factor_max ELSE 1e0 END AS evidence_cap, -- the most that the evidence allows
     after_evidence AS after_evidence, -- the product under it
-    pnl_coverage AS pnl_coverage, -- share of the account's PnL that the logs explain; NULL = unknown
+    pnl_coverage AS pnl_coverage, -- share of the account's PnL and position changes that the logs explain; NULL = unknown
+    coverage_status AS coverage_status, -- complete, incomplete or unknowable, as feat_account__coverage says
     incomplete AS incomplete, -- that share is too small or unknown: at most 1
     after_incomplete AS after_incomplete, -- the factor under that
     after_clamp AS after_clamp, -- within the hard bounds
     previous_size_factor AS previous_size_factor, -- final_size_factor of the snapshot before; NULL = none is remembered
-    is_input_lost AS is_input_lost, -- an input is unknown now that was known within memory: not above the snapshot before
+    is_input_lost AS is_input_lost, -- an input is unknown now that was known within memory, or coverage fell: not above the snapshot before
     after_change AS after_change, -- within the greatest change from the snapshot before
     LEAST(GREATEST(after_change, $size_factor_min), $size_factor_max) AS final_size_factor, -- what targets are multiplied by
     concat_ws(

@@ -22,8 +22,8 @@ from pipelines.intake.intake import TableIntake
 from pipelines.intake.kinds import KINDS, RAW_TABLES
 from pipelines.refresh import RefreshReport
 
-CORE_TABLES = [t.name for t in catalog.layer("core") if not t.name.startswith("core_window__")]
-FEATURE_TABLES = [t.name for t in catalog.layer("feat")]
+CORE_TABLES = [t.name for t in catalog.stored()]
+FEATURE_TABLES = [t.name for t in catalog.computed()]
 
 Metadata = dict[str, Any]
 
@@ -57,7 +57,7 @@ def table_spec(table: Table) -> dg.AssetSpec:
         deps=catalog.stored_inputs(table.name, RAW_TABLES),
         description=f"{table.what}\n\n{labels}",
         group_name=table.layer,
-        kinds={"deltalake" if table.layer == "core" else "duckdb"},
+        kinds={"deltalake" if table.is_stored else "duckdb"},
         metadata={"dagster/column_lineage": _lineage(table.name)},
         skippable=True,
     )

@@ -205,6 +205,48 @@ def _snapshot(settings: "Settings", store: "Store", found: Findings) -> None:
             )
             found.notes += [f"    {example}" for example in check["examples"]]
     _freshness(store, current, found)
+    _coverage(store, current, found)
+
+
+def _coverage(store: "Store", current: str, found: Findings) -> None:
+    """Say how much of each account the logs explain; a broken file was told of before."""
+    import duckdb
+
+    from features.snapshot import SnapshotError, open_snapshot
+
+    try:
+        with open_snapshot(store.database(current)) as con:
+            rows = con.sql(
+                "SELECT account, status, coverage, nav_change_usd, unexplained_usd,"
+                " position_unexplained_usd, nav_rejected_n, likely_cause"
+                " FROM feat_account__coverage WHERE day = '*' ORDER BY account"
+            ).fetchall()
+    except (duckdb.Error, SnapshotError):
+        return
+    common.show_table(
+        "What the logs explain of each account, over the window; USD",
+        ("account", "status", "share", "NAV change", "unexplained", "of positions", "NAVs refused"),
+        [
+            (
+                name,
+                status,
+                common.UNKNOWN if share is None else f"{100 * share:.1f} %",
+                common.number(nav),
+                common.number(unexplained),
+                common.number(moved),
+                rejected,
+            )
+            for name, status, share, nav, unexplained, moved, rejected, _ in rows
+        ],
+        left=2,
+    )
+    found.notes += [
+        f"account {row[0]} is {row[1]}: sizes stay at or below 1"
+        + (f"; probably {row[7].replace('_', ' ')}" if row[7] else "")
+        + ". execintel reconcile lists what is missing"
+        for row in rows
+        if row[1] != "complete"
+    ]
 
 
 def _missing_files(inputs: Iterable[dict[str, list[str]]]) -> list[str]:

@@ -118,6 +118,7 @@ def print_health(found: Document, score: Document) -> None:
     common.show_fields(
         (
             ("size", _size(found["sizing"])),
+            ("", _coverage(found["sizing"])),
             ("score", _score(score)),
             ("router", _router(found["router"])),
             ("", _ratios(found["router"])),
@@ -138,6 +139,13 @@ def _size(sizing: Document) -> str:
         f" {number(sizing['size_mult_regime'])} × score {number(sizing['intel_size_factor'])}"
         f" = {number(sizing['final_size_factor'])}" + (f"; capped by {capped})" if capped else ")")
     )
+
+
+def _coverage(sizing: Document) -> str:
+    share = sizing.get("pnl_coverage")
+    known = "an unknown share" if share is None else f"{100 * share:.1f} %"
+    status = sizing.get("coverage_status") or "unknowable"
+    return f"logs explain {known} of the account, {status}: execintel reconcile"
 
 
 def _score(score: Document) -> str:

@@ -67,10 +67,11 @@ def sql(
             columns, rows = relation.columns, relation.fetchall()
     except duckdb.Error as error:
         raise common.CommandError(f"{error}") from error
-    _write(output, columns, rows)
+    write_rows(output, columns, rows)
 
 
-def _write(output: Format, columns: list[str], rows: list[tuple[Any, ...]]) -> None:
+def write_rows(output: Format, columns: list[str], rows: list[tuple[Any, ...]]) -> None:
+    """Print rows in the format asked for."""
     if output is Format.CSV:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(columns)

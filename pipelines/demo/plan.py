@@ -11,6 +11,7 @@ from pipelines.demo.shapes import Run
 
 SECOND_US = 1_000_000
 MIN_GAP_US = 20_000  # two decisions of one executor are never nearer
+CLEAN_GAP_US = 1_000_000  # without faults each order is over before the next is decided
 HOUR_WEIGHTS = (3, 3, 2, 2, 2, 3, 4, 6, 7, 6, 5, 5, 6, 9, 11, 11, 9, 7, 6, 5, 5, 4, 4, 3)
 OLD_ACKS_UNTIL, NEWER_FROM = 0.15, 0.5  # share of the span: executor versions change here
 PLANTS = ("nav_zero", "nav_doubled", "unconfirmed_fill", "crossed_book")
@@ -41,14 +42,17 @@ def make_plan(
     rng: random.Random, start_us: int, end_us: int, attempts: int, *, has_faults: bool
 ) -> Plan:
     """Draw a timetable. Raises ValueError where so many decisions do not fit into the span."""
-    times = _times(rng, start_us, end_us, attempts)
+    gap_us = MIN_GAP_US if has_faults else CLEAN_GAP_US
+    times = _times(rng, start_us, end_us, attempts, gap_us)
     midnights = _move_to_midnights(times) if has_faults else {}
     plants = _choose_plants(rng, attempts) if has_faults else {name: set() for name in PLANTS}
     return Plan(start_us, end_us, times, midnights, plants, _runs(rng, start_us, end_us))
 
 
-def _times(rng: random.Random, start_us: int, end_us: int, count: int) -> list[int]:
-    """Draw decision times: more in busy hours, at least MIN_GAP_US apart, none at the edges."""
+def _times(
+    rng: random.Random, start_us: int, end_us: int, count: int, min_gap_us: int
+) -> list[int]:
+    """Draw decision times: more in busy hours, at least ``min_gap_us`` apart, none at the edges."""
     span = end_us - start_us
     first, last = start_us + span // 2000, end_us - span // 500
     times: list[int] = []
@@ -58,7 +62,7 @@ def _times(rng: random.Random, start_us: int, end_us: int, count: int) -> list[i
             times.append(at_us)
     times.sort()
     for i in range(1, count):
-        times[i] = max(times[i], times[i - 1] + MIN_GAP_US)
+        times[i] = max(times[i], times[i - 1] + min_gap_us)
     if times[-1] >= end_us - span // 1000:
         raise ValueError(f"{count} attempts do not fit into {span / 1e6:.0f} s: ask for fewer")
     return times

@@ -20,6 +20,7 @@ GOOD_HOURS, BAD_HOURS = range(13, 17), range(20, 24)  # where signals are luckie
 MAX_LOTS = 4
 FLIP_SHARE = 0.2  # of the signals against a position; the others only close it
 STRATEGIES = ("trend_15m", "revert_15m", None)
+AFTERWARDS_US = 60_000  # positions and notes are written after an order
 UNPOLLED = (0.55, 0.20, 0.04)  # share of market orders acknowledged as NEW and never looked at
 
 
@@ -35,6 +36,7 @@ class Story(Desk):
         super().__init__(market, symbols, plan, rng)
         self.has_faults = faults
         self.ids: set[str] = set()
+        self.busy_us = 0  # one order at a time: nothing else is done or written until then
 
     # ------------------------------------------------------------------ tell
 
@@ -54,14 +56,14 @@ class Story(Desk):
         position = 0
         for i, at_us in enumerate(times):
             while position < len(others) and others[position][0] <= at_us:
-                others[position][1](others[position][0])
+                others[position][1](max(others[position][0], self.busy_us))
                 position += 1
             following = times[i + 1] if i + 1 < len(times) else end_us
             self._attempt(i, at_us, following - at_us)
             if on_progress and i % 256 == 0:
                 on_progress(i, len(times))
         for at_us, tell_aside in others[position:]:
-            tell_aside(at_us)
+            tell_aside(max(at_us, self.busy_us))
 
     def _hex(self, prefix: str) -> str:
         while True:
@@ -139,6 +141,7 @@ class Story(Desk):
             attempt = self._new_attempt(symbol, at_us, sign, steps)
         self._write_decision(i, attempt)
         timing = self._timing(at_us, gap_us)
+        self.busy_us = timing.done_us + AFTERWARDS_US
         if is_late_close:
             self._close_after_midnight(attempt, position, steps, self.plan.midnights[i])
             return

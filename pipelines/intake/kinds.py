@@ -188,6 +188,13 @@ ORDERS = Kind(
         _col("ts_fill_last_ms", "time_ms", "time of the last fill", "ts_fill_last"),
         _col("ts_close_ms", "time_ms", "time of the close", "ts_close"),
         _col("latency_ms", "number", "latency of the create call, ms"),
+        _col(
+            "funding_usd",
+            "number",
+            "funding paid (negative) or received, USD",
+            "funding_usd",
+            "fundingFee",
+        ),
         _col("is_reduce_only", "flag", "reduce-only order", "reduceOnly", "reduce_only"),
         _col("trade_ids_json", "json", "venue trade ids", "tradeIds"),
         _col("reason", "text", "rejection or error text", "reason", "exc"),

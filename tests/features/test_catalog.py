@@ -41,7 +41,7 @@ def con() -> Iterator[Con]:
 @pytest.fixture(scope="module")
 def columns() -> dict[str, list[str]]:
     """Return the columns that each stored table's query gives, run over nothing."""
-    core = {name for name in STORED if name.startswith("core_")}
+    core = {table.name for table in catalog.stored()}
     schemas = {name: literal.core_schema(name) for name in core}
     schemas |= {name: literal.feature_schema(name) for name in set(STORED) - core}
     return {name: schema.names for name, schema in schemas.items()}

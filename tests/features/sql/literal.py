@@ -220,7 +220,7 @@ def run_in_order(con: duckdb.DuckDBPyConnection, name: str, wanted: build.Plan) 
     build.param_knots(con, wanted)
     build.previous_memory(con, wanted)
     values = build.bound_values(wanted)
-    for upstream in catalog.layer("feat"):
+    for upstream in catalog.computed():
         if upstream.name != name and upstream.name in catalog.with_inputs({name}):
             rows = run(con, upstream.name, **values)
             create(con, upstream.name, rows.schema, rows.to_pylist())

@@ -139,6 +139,44 @@ SUMS = {
     "slip_bps": 0.5,
 }
 
+INTERVAL = {
+    "account": "main",
+    "environment": "paper",
+    "symbol": "ETHUSDT",
+    "position_side": "LONG",
+    "from_ms": T,
+    "to_ms": T + H,
+    "change_qty": 2.0,
+    "explained_qty": 0.5,
+    "unexplained_qty": 1.5,
+    "is_explained": False,
+    "unexplained_usd": 150.0,
+    "unknown_n": 2,
+    "inferred_fill_n": 2,
+    "cause": "unknown_order",
+}
+COVERAGE = {
+    "account": "main",
+    "day": "*",
+    "n": 9,
+    "nav_change_usd": 10.0,
+    "trade_n": 4,
+    "unknown_n": 1,
+    "inferred_fill_n": 1,
+    "position_change_n": 4,
+    "unrealized_change_usd": 1.0,
+    "unlogged_usd": 1.1,
+    "unexplained_usd": 0.1,
+    "unexplained_lo_usd": 0.1,
+    "unexplained_hi_usd": 0.1,
+    "pnl_explained_ratio": 0.99,
+    "pnl_explained_lo": 0.99,
+    "pnl_explained_hi": 0.99,
+    "position_explained_ratio": 1.0,
+    "coverage": 0.99,
+    "status": "complete",
+}
+
 # check: (table, a sound row, what makes it unsound)
 SOUND: dict[str, tuple[str, Row, list[Row]]] = {
     "core_execution__hourly_sound": (
@@ -239,6 +277,45 @@ SOUND: dict[str, tuple[str, Row, list[Row]]] = {
         REGIME,
         [{"venue_n": 2}],
     ),
+    "core_position__reconciliation_sound": (
+        "core_position__reconciliation",
+        INTERVAL,
+        [
+            {"to_ms": T},  # backwards
+            {"unexplained_qty": 1.4},  # parts that do not sum
+            {"inferred_fill_n": 1},  # some of several: all or none is known
+            {"unexplained_usd": -1.0},
+            {"is_explained": True},  # and yet an unexplained amount
+            {"to_ms": None},  # judged before it ended
+            {"is_explained": None, "cause": None},
+            {"cause": None},
+        ],
+    ),
+    "feat_account__coverage_sound": (
+        "feat_account__coverage",
+        COVERAGE,
+        [
+            {"pnl_explained_ratio": 1.01, "pnl_explained_hi": 1.02},
+            {"position_explained_ratio": -0.1, "status": "incomplete"},
+            {"pnl_explained_hi": 0.98},  # bounds out of order, or without the ratio
+            {"pnl_explained_lo": 0.995, "pnl_explained_hi": 0.999},
+            {"unexplained_lo_usd": 0.2},
+            {"n": 0},  # a change of no NAV
+            {"unrealized_change_usd": None},  # explained by what is unknown
+            {"unlogged_usd": 2.0},  # parts that do not sum
+            {"inferred_fill_n": 2},
+            {"status": "incomplete"},  # a status that does not follow
+            {"status": "unknowable"},
+            {"position_explained_ratio": 0.98},  # and yet a coverage above it
+            {"coverage": 0.991},
+            {"coverage": None},
+        ],
+    ),
+    "feat_account__coverage_low": (
+        "feat_account__coverage",
+        COVERAGE,
+        [{"status": "incomplete"}, {"status": "unknowable"}],
+    ),
     "feat_ops__source_freshness_required": (
         "feat_ops__source_freshness",
         SOURCE,
@@ -257,6 +334,13 @@ SOUND: dict[str, tuple[str, Row, list[Row]]] = {
 }
 
 
+# What tells a second row from the first; by default another symbol.
+OTHER_KEY: dict[str, Row] = {
+    "feat_ops__source_freshness": {},
+    "feat_account__coverage": {"account": "second"},
+}
+
+
 @pytest.mark.parametrize("name", SOUND)
 def test_sound_rows_pass(con: Con, name: str) -> None:
     table, row, _ = SOUND[name]
@@ -269,7 +353,7 @@ def test_sound_rows_pass(con: Con, name: str) -> None:
 )
 def test_unsound_rows_are_returned(con: Con, name: str, fault: Row) -> None:
     table, row, _ = SOUND[name]
-    other = {**row, "symbol": "BTCUSDT"} if table != "feat_ops__source_freshness" else row
+    other = {**row, **OTHER_KEY.get(table, {"symbol": "BTCUSDT"})}
     found = check(con, name, {table: [{**row, **fault}, other]})
     assert len(found) == 1
     assert {key: found[0][key] for key in row.keys() & found[0].keys()}.items() <= {

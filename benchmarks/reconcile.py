@@ -1,0 +1,130 @@
+"""Reconcile positions and NAV: 10 million outcomes with 1 million position states, in seconds.
+
+Put here: the load, made in DuckDB, and the two tables timed on it. Keep out: what they mean.
+"""
+
+import argparse
+import resource
+import time
+from collections.abc import Sequence
+
+import duckdb
+import pyarrow as pa
+
+from features import catalog, params
+from features.engines import duckdb as engine
+from features.rebuild import DAY_MS
+from pipelines.intake.decode import PART_COLUMN, raw_schema
+from pipelines.intake.kinds import KINDS
+
+AS_OF_MS = 1_767_830_400_000  # 2026-01-08T00:00:00Z
+WINDOW_MS = 7 * DAY_MS
+TABLES = ("core_position__reconciliation", "feat_account__coverage")
+
+# Every symbol's orders lie evenly over the window and take turns to open and to close; one in
+# twenty was never looked at again. A state follows every tenth order, and tells what all before it
+# came to. An attempt in ten sees NAV and exposure.
+_LOAD = """
+CREATE TEMP TABLE orders AS
+SELECT
+    i % $symbols AS symbol_n,
+    i // $symbols AS order_n,
+    $as_of_ms - $window_ms + 1
+    + CAST(floor(i * ($window_ms - 2000.0) / $outcomes) AS BIGINT) AS at_ms,
+    i // $symbols % 2 = 0 AS is_open,
+FROM range($outcomes) AS t(i);
+
+CREATE TEMP TABLE core_window__outcomes AS
+SELECT
+    'main' AS account, 'paper' AS environment, 'binance' AS venue, 'S' || symbol_n AS symbol,
+    'a' || symbol_n || '_' || order_n AS attempt_id,
+    CASE WHEN order_n % 20 = 7 THEN 'unknown' ELSE 'filled' END AS outcome,
+    at_ms AS event_ms, CASE WHEN order_n % 20 <> 7 THEN at_ms END AS fill_at_ms,
+    CASE WHEN is_open THEN 'BUY' ELSE 'SELL' END AS side, 'LONG' AS position_side,
+    NOT is_open AS is_reduce_only, 2e0 AS asked_qty, 100e0 AS mark_px,
+    CASE WHEN order_n % 20 <> 7 THEN 2e0 END AS qty,
+    CASE WHEN order_n % 20 <> 7 THEN CASE WHEN is_open THEN 100e0 ELSE 101e0 END END AS fill_px,
+    CASE WHEN order_n % 20 <> 7 THEN 0.1 END AS fees_usd,
+    CASE WHEN NOT is_open AND order_n % 20 <> 7 THEN 1 ELSE 0 END AS close_n,
+    CASE WHEN NOT is_open AND order_n % 20 <> 7 THEN at_ms END AS close_ms,
+    CASE WHEN NOT is_open AND order_n % 20 <> 7 THEN 2e0 END AS realized_pnl_usd,
+FROM orders;
+
+INSERT INTO raw_positions__states BY NAME
+SELECT
+    'main' AS account, 'paper' AS environment, 'binance' AS venue, 'S' || symbol_n AS symbol,
+    'LONG' AS position_side, at_ms + 1 AS event_ms, CASE WHEN is_open THEN 2e0 ELSE 0e0 END
+        AS position_qty, CASE WHEN is_open THEN 100e0 ELSE 0e0 END AS entry_px, 'r1' AS run_id,
+    'states' AS source_id, at_ms AS line_offset,
+FROM orders WHERE order_n % 10 = 8;
+
+INSERT INTO raw_orders__attempts BY NAME
+SELECT
+    'main' AS account, 'paper' AS environment, 'binance' AS venue, 'S' || symbol_n AS symbol,
+    'a' || symbol_n || '_' || order_n AS attempt_id, at_ms - 1 AS event_ms,
+    10000e0 + order_n % 7 AS nav_usd, 200e0 AS gross_usd,
+    '{"S' || symbol_n || '": 200.0}' AS symbol_gross_json, 100e0 AS price_hint,
+    'attempts' AS source_id, at_ms AS line_offset,
+FROM orders WHERE order_n % 10 = 3;
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the benchmark; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks reconcile", description=__doc__)
+    parser.add_argument("--outcomes", type=int, default=10_000_000)
+    parser.add_argument("--symbols", type=int, default=200)
+    parser.add_argument("--quick", action="store_true", help="a hundredth of the outcomes")
+    options = parser.parse_args(argv)
+    outcomes = options.outcomes // (100 if options.quick else 1)
+    with engine.connect(memory_limit_mb=2048) as con:
+        for kind in KINDS:
+            schema = raw_schema(kind)
+            empty = schema.remove(schema.get_field_index(PART_COLUMN)).empty_table()
+            con.register("empty_rows", empty)
+            con.execute(f"CREATE OR REPLACE TEMP TABLE {kind.table} AS FROM empty_rows")
+            con.unregister("empty_rows")
+        load = {
+            "as_of_ms": AS_OF_MS,
+            "window_ms": WINDOW_MS,
+            "outcomes": outcomes,
+            "symbols": options.symbols,
+        }
+        for statement in _LOAD.split(";"):
+            if statement.strip():
+                con.execute(engine.inline(statement, load))
+        ((states,),) = con.sql("SELECT COUNT(*) FROM raw_positions__states").fetchall()
+        print(f"{outcomes:,} outcomes, {states:,} position states, {options.symbols} symbols")
+        total_s = total_cpu_s = 0.0
+        for name in TABLES:
+            rows, wall_s, cpu_s = _timed(con, name)
+            total_s, total_cpu_s = total_s + wall_s, total_cpu_s + cpu_s
+            print(f"{name:32} {wall_s:6.2f} s ({cpu_s:.2f} s of processor), {rows.num_rows:,} rows")
+            con.register("rows_of_table", rows)
+            con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS FROM rows_of_table")
+            con.unregister("rows_of_table")
+        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(f"{'both':32} {total_s:6.2f} s ({total_cpu_s:.2f} s of processor), {peak_mb:,.0f} MB")
+    return 0
+
+
+def _timed(con: duckdb.DuckDBPyConnection, name: str) -> tuple[pa.Table, float, float]:
+    """Run one table; returns its rows, wall seconds and processor seconds."""
+    table = catalog.tables()[name]
+    values = {
+        **params.load({}),
+        "as_of_ms": AS_OF_MS,
+        "window_ms": WINDOW_MS,
+        "environment": "paper",
+        "symbol_key": "symbol",
+    }
+    wall, cpu = time.perf_counter(), time.process_time()
+    relation = con.sql(table.sql, params=engine.bind(table.sql, table.params, values))
+    rows: pa.Table = relation.to_arrow_table()
+    return rows, time.perf_counter() - wall, time.process_time() - cpu
+
+
+if __name__ == "__main__":
+    import sys
+
+    raise SystemExit(main(sys.argv[1:]))

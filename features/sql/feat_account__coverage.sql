@@ -1,0 +1,541 @@
+-- How much of an account's change in NAV and positions its logs explain, by day and over the window.
+-- Grain: account, day
+-- Units: _usd US dollars, _ratio shares 0 to 1, _n counts
+-- Source: core_position__reconciliation, core_window__outcomes, raw_orders__attempts, raw_orders__events
+-- Params: as_of_ms, window_ms, environment, symbol_key, equity_tolerance, mark_tolerance, min_pnl_coverage; day * = the window
+WITH days AS (
+    SELECT DISTINCT account, at_ms // 86400000 AS day_n
+    FROM (
+        SELECT account, event_ms AS at_ms FROM core_window__outcomes
+        UNION ALL
+        SELECT account, event_ms
+        FROM raw_orders__attempts
+        WHERE reject_reason IS NULL AND environment = $environment
+          AND event_ms > $as_of_ms - $window_ms AND event_ms <= $as_of_ms
+        UNION ALL
+        SELECT account, COALESCE(to_ms, from_ms) FROM core_position__reconciliation
+    )
+),
+
+-- -1 is the window.
+periods AS (
+    SELECT
+        account,
+        day_n,
+        GREATEST(day_n * 86400000 - 1, $as_of_ms - $window_ms) AS after_ms,
+        LEAST(day_n * 86400000 + 86399999, $as_of_ms) AS until_ms,
+    FROM days
+    UNION ALL
+    SELECT account, -1, $as_of_ms - $window_ms, $as_of_ms FROM days GROUP BY account
+),
+
+navs AS (
+    SELECT
+        account,
+        venue,
+        event_ms AS at_ms,
+        event_ms // 86400000 AS day_n,
+        nav_usd,
+        gross_usd,
+        symbol_gross_json,
+        source_id,
+        line_offset,
+    FROM raw_orders__attempts
+    WHERE reject_reason IS NULL
+      AND environment = $environment
+      AND nav_usd IS NOT NULL
+      AND event_ms > $as_of_ms - $window_ms
+      AND event_ms <= $as_of_ms
+),
+
+medians AS (
+    SELECT account, day_n, quantile_cont(nav_usd, 0.5) FILTER (nav_usd > 0) AS median_usd
+    FROM navs GROUP BY account, day_n
+),
+
+accepted AS (
+    SELECT
+        n.*,
+        COALESCE(
+            n.nav_usd > 0 AND abs(n.nav_usd - m.median_usd) <= $equity_tolerance * m.median_usd, FALSE
+        ) AS is_accepted,
+    FROM navs AS n
+    INNER JOIN medians AS m USING (account, day_n)
+),
+
+nav_ends AS (
+    SELECT
+        p.account,
+        p.day_n,
+        COUNT(*) FILTER (a.is_accepted) AS nav_n,
+        COUNT(*) FILTER (NOT a.is_accepted) AS nav_rejected_n,
+        arg_min(a.nav_usd, (a.at_ms, a.source_id, a.line_offset)) FILTER (a.is_accepted) AS first_usd,
+        arg_max(a.nav_usd, (a.at_ms, a.source_id, a.line_offset)) FILTER (a.is_accepted) AS last_usd,
+        MIN(a.at_ms) FILTER (a.is_accepted) AS first_ms,
+        MAX(a.at_ms) FILTER (a.is_accepted) AS last_ms,
+    FROM periods AS p
+    INNER JOIN accepted AS a
+        ON a.account = p.account
+       AND (a.day_n = p.day_n OR p.day_n = -1)
+    GROUP BY p.account, p.day_n
+),
+
+-- The few moments at which unrealised PnL must be known: where a period's NAV begins and ends.
+points AS (
+    SELECT account, first_ms AS at_ms FROM nav_ends WHERE first_ms IS NOT NULL
+    UNION
+    SELECT account, last_ms FROM nav_ends WHERE last_ms IS NOT NULL
+),
+
+point_lines AS (
+    SELECT
+        p.account,
+        p.at_ms,
+        arg_min(a.venue, (a.source_id, a.line_offset)) AS venue,
+        arg_min(a.gross_usd, (a.source_id, a.line_offset)) AS gross_usd,
+        arg_min(COALESCE(a.symbol_gross_json, '{}'), (a.source_id, a.line_offset)) AS gross_json,
+    FROM points AS p
+    INNER JOIN accepted AS a
+        ON a.account = p.account
+       AND a.at_ms = p.at_ms
+       AND a.is_accepted
+    GROUP BY p.account, p.at_ms
+),
+
+named_exposures AS (
+    SELECT account, at_ms, venue, gross_json, unnest(json_keys(gross_json)) AS name
+    FROM point_lines
+),
+
+point_exposures AS (
+    SELECT
+        account,
+        at_ms,
+        CASE WHEN $symbol_key = 'venue_symbol' THEN venue || ':' || name ELSE name END AS symbol,
+        TRY_CAST(json_extract_string(gross_json, '$."' || name || '"') AS DOUBLE) AS exposure_usd,
+    FROM named_exposures
+),
+
+-- Each side as last seen before each point; a sighting says nothing of a position that traded since.
+held AS (
+    SELECT
+        e.account,
+        e.at_ms,
+        e.symbol,
+        r.position_side,
+        e.exposure_usd,
+        arg_max(CASE WHEN r.to_ms <= e.at_ms THEN r.qty_after ELSE r.qty_before END, r.from_ms) AS qty,
+        arg_max(
+            CASE WHEN r.to_ms <= e.at_ms THEN r.entry_px_after ELSE r.entry_px_before END, r.from_ms
+        ) AS entry_px,
+        arg_max(
+            COALESCE((r.to_ms IS NULL OR r.to_ms > e.at_ms) AND r.first_order_ms <= e.at_ms, FALSE),
+            r.from_ms
+        ) AS is_stale,
+    FROM point_exposures AS e
+    INNER JOIN core_position__reconciliation AS r
+        ON r.account = e.account
+       AND r.symbol = e.symbol
+       AND r.position_side <> 'GROSS'
+       AND r.from_ms <= e.at_ms
+    WHERE e.exposure_usd > 0
+    GROUP BY e.account, e.at_ms, e.symbol, r.position_side, e.exposure_usd
+),
+
+-- Prices that the logs name of what was held at those moments, to see by: exposure over quantity must
+-- be a price of that time. Each reader wants few of them: kept once for both, they would be many.
+prices AS NOT MATERIALIZED (
+    SELECT
+        account,
+        symbol,
+        COALESCE(fill_at_ms, event_ms) AS at_ms,
+        COALESCE(fill_px, mark_px) AS px,
+    FROM core_window__outcomes
+    WHERE COALESCE(fill_px, mark_px) > 0
+      AND symbol IN (SELECT symbol FROM point_exposures)
+),
+
+price_hours AS (
+    SELECT DISTINCT account, at_ms, at_ms // 3600000 - back_n AS hour_n
+    FROM points
+    CROSS JOIN (SELECT unnest(range(7)) AS back_n)
+),
+
+marks AS (
+    SELECT h.account, h.at_ms, p.symbol, arg_max(p.px, p.at_ms) AS mark_px
+    FROM price_hours AS h
+    INNER JOIN prices AS p
+        ON p.account = h.account
+       AND p.at_ms // 3600000 = h.hour_n
+       AND p.at_ms <= h.at_ms
+    GROUP BY h.account, h.at_ms, p.symbol
+),
+
+-- Unrealised PnL from exposure and entry: the venue's mark is the exposure over the quantity.
+symbol_values AS (
+    SELECT
+        h.account,
+        h.at_ms,
+        h.symbol,
+        CASE
+            WHEN NOT BOOL_OR(h.is_stale)
+                AND BOOL_AND(h.qty = 0 OR h.entry_px > 0)
+                AND abs(h.exposure_usd / NULLIF(SUM(abs(h.qty)), 0) / MAX(m.mark_px) - 1) <= $mark_tolerance
+            THEN SUM(h.qty * (h.exposure_usd / held_qty - h.entry_px))
+        END AS unrealized_usd,
+    FROM (
+        SELECT
+            *,
+            SUM(abs(qty)) OVER (PARTITION BY account, at_ms, symbol) AS held_qty,
+        FROM held
+    ) AS h
+    LEFT JOIN marks AS m
+        ON m.account = h.account
+       AND m.at_ms = h.at_ms
+       AND m.symbol = h.symbol
+    GROUP BY h.account, h.at_ms, h.symbol, h.exposure_usd
+),
+
+moved_prices AS (
+    SELECT account, symbol, MAX(px) / MIN(px) - 1 AS reach
+    FROM prices GROUP BY account, symbol
+),
+
+point_values AS (
+    SELECT
+        l.account,
+        l.at_ms,
+        CASE
+            WHEN l.gross_usd = 0 THEN 0e0
+            WHEN COUNT(e.symbol) FILTER (e.exposure_usd > 0) = 0 THEN NULL
+            WHEN COUNT(*) FILTER (e.exposure_usd > 0 AND v.unrealized_usd IS NULL) = 0
+            THEN CAST(SUM(CAST(v.unrealized_usd AS DECIMAL(38, 12))) AS DOUBLE)
+        END AS unrealized_usd,
+        -- A position opened within the window at a price that the logs name gained or lost no more.
+        CASE
+            WHEN l.gross_usd = 0 THEN 0e0
+            WHEN COUNT(e.symbol) FILTER (e.exposure_usd > 0) > 0
+                AND COUNT(*) FILTER (e.exposure_usd > 0 AND r.reach IS NULL) = 0
+            THEN CAST(SUM(CAST(e.exposure_usd * r.reach AS DECIMAL(38, 12))) AS DOUBLE)
+        END AS reach_usd,
+    FROM point_lines AS l
+    LEFT JOIN point_exposures AS e
+        ON e.account = l.account
+       AND e.at_ms = l.at_ms
+    LEFT JOIN symbol_values AS v
+        ON v.account = l.account
+       AND v.at_ms = l.at_ms
+       AND v.symbol = e.symbol
+    LEFT JOIN moved_prices AS r
+        ON r.account = l.account
+       AND r.symbol = e.symbol
+    GROUP BY l.account, l.at_ms, l.gross_usd
+),
+
+-- Every amount that changes NAV at the moment it does: PnL at its close, fees at their fill.
+dated AS (
+    SELECT
+        account,
+        close_ms AS at_ms,
+        0 AS trade_n,
+        0 AS unknown_n,
+        close_n,
+        CASE WHEN realized_pnl_usd IS NOT NULL THEN 1 ELSE 0 END AS pnl_n,
+        0 AS fee_n,
+        0 AS funding_n,
+        CAST(realized_pnl_usd AS DECIMAL(38, 15)) AS realized_pnl_usd,
+        CAST(NULL AS DECIMAL(38, 15)) AS fees_usd,
+        CAST(NULL AS DECIMAL(38, 15)) AS funding_usd,
+        CAST(realized_pnl_usd AS DECIMAL(38, 15)) AS net_usd,
+    FROM core_window__outcomes
+    WHERE close_n > 0
+    UNION ALL
+    SELECT
+        account,
+        COALESCE(fill_at_ms, event_ms),
+        CASE WHEN outcome <> 'unknown' THEN 1 ELSE 0 END,
+        CASE WHEN outcome = 'unknown' THEN 1 ELSE 0 END,
+        0,
+        0,
+        CASE WHEN outcome <> 'unknown' AND fees_usd IS NOT NULL THEN 1 ELSE 0 END,
+        0,
+        NULL,
+        CASE WHEN outcome <> 'unknown' THEN CAST(fees_usd AS DECIMAL(38, 15)) END,
+        NULL,
+        CASE WHEN outcome <> 'unknown' THEN -CAST(fees_usd AS DECIMAL(38, 15)) END,
+    FROM core_window__outcomes
+    WHERE outcome IN ('filled', 'partial', 'close_only', 'unknown')
+    UNION ALL
+    SELECT
+        account,
+        event_ms,
+        0,
+        0,
+        0,
+        0,
+        0,
+        1,
+        NULL,
+        NULL,
+        CAST(funding_usd AS DECIMAL(38, 15)),
+        CAST(funding_usd AS DECIMAL(38, 15)),
+    FROM raw_orders__events
+    WHERE reject_reason IS NULL
+      AND environment = $environment
+      AND funding_usd IS NOT NULL
+),
+
+-- What falls outside the first and the last NAV does not show in their difference.
+day_sums AS (
+    SELECT
+        d.account,
+        d.at_ms // 86400000 AS day_n,
+        SUM(d.trade_n) AS trade_n,
+        SUM(d.unknown_n) AS unknown_n,
+        SUM(d.close_n) AS close_n,
+        SUM(d.pnl_n) AS pnl_known_n,
+        SUM(d.fee_n) AS fees_known_n,
+        SUM(d.funding_n) AS funding_n,
+        SUM(d.realized_pnl_usd) AS realized_pnl_usd,
+        SUM(d.fees_usd) AS fees_usd,
+        SUM(d.funding_usd) AS funding_usd,
+        SUM(d.net_usd) FILTER (d.at_ms <= n.first_ms OR d.at_ms > n.last_ms) AS outside_usd,
+        SUM(d.net_usd) FILTER (d.at_ms <= w.first_ms OR d.at_ms > w.last_ms) AS window_outside_usd,
+    FROM dated AS d
+    LEFT JOIN nav_ends AS n
+        ON n.account = d.account
+       AND n.day_n = d.at_ms // 86400000
+    LEFT JOIN nav_ends AS w
+        ON w.account = d.account
+       AND w.day_n = -1
+    WHERE d.at_ms > $as_of_ms - $window_ms
+      AND d.at_ms <= $as_of_ms
+    GROUP BY d.account, d.at_ms // 86400000
+),
+
+sums AS (
+    SELECT
+        account,
+        COALESCE(day_n, -1) AS day_n,
+        CAST(SUM(trade_n) AS BIGINT) AS trade_n,
+        CAST(SUM(unknown_n) AS BIGINT) AS unknown_n,
+        CAST(SUM(close_n) AS BIGINT) AS close_n,
+        CAST(SUM(pnl_known_n) AS BIGINT) AS pnl_known_n,
+        CAST(SUM(fees_known_n) AS BIGINT) AS fees_known_n,
+        CAST(SUM(funding_n) AS BIGINT) AS funding_n,
+        CAST(SUM(realized_pnl_usd) AS DOUBLE) AS realized_pnl_usd,
+        CAST(SUM(fees_usd) AS DOUBLE) AS fees_usd,
+        CAST(SUM(funding_usd) AS DOUBLE) AS funding_usd,
+        CAST(
+            CASE WHEN GROUPING(day_n) = 1 THEN SUM(window_outside_usd) ELSE SUM(outside_usd) END
+            AS DOUBLE
+        ) AS outside_usd,
+    FROM day_sums
+    GROUP BY GROUPING SETS ((account, day_n), (account))
+),
+
+-- A change belongs to the day in which it was seen.
+positions AS (
+    SELECT
+        p.account,
+        p.day_n,
+        COUNT(*) AS change_n,
+        COUNT(*) FILTER (NOT r.is_explained) AS unexplained_n,
+        CAST(SUM(CAST(r.explained_usd AS DECIMAL(38, 12))) AS DOUBLE) AS explained_usd,
+        CAST(SUM(CAST(r.unexplained_usd AS DECIMAL(38, 12))) AS DOUBLE) AS unexplained_usd,
+        CAST(SUM(r.inferred_fill_n) AS BIGINT) AS inferred_fill_n,
+        COUNT(*) FILTER (r.cause = 'close_line_missing') AS pnl_missing_n,
+        CAST(
+            SUM(CAST(r.pnl_missing_usd AS DECIMAL(38, 12))) FILTER (r.cause = 'close_line_missing')
+            AS DOUBLE
+        ) AS pnl_missing_usd,
+    FROM periods AS p
+    INNER JOIN core_position__reconciliation AS r
+        ON r.account = p.account
+       AND r.to_ms > p.after_ms
+       AND r.to_ms <= p.until_ms
+    WHERE r.is_explained IS NOT NULL
+    GROUP BY p.account, p.day_n
+),
+
+joined AS (
+    SELECT
+        p.account,
+        p.day_n,
+        COALESCE(n.nav_n, 0) AS nav_n,
+        COALESCE(n.nav_rejected_n, 0) AS nav_rejected_n,
+        n.first_usd,
+        n.last_usd,
+        n.first_ms,
+        n.last_ms,
+        CASE WHEN n.first_ms < n.last_ms THEN n.last_usd - n.first_usd END AS nav_change_usd,
+        COALESCE(s.trade_n, 0) AS trade_n,
+        COALESCE(s.unknown_n, 0) AS unknown_n,
+        COALESCE(s.close_n, 0) AS close_n,
+        COALESCE(s.pnl_known_n, 0) AS pnl_known_n,
+        COALESCE(s.fees_known_n, 0) AS fees_known_n,
+        COALESCE(s.funding_n, 0) AS funding_n,
+        CASE WHEN COALESCE(s.close_n, 0) = 0 THEN 0e0 ELSE s.realized_pnl_usd END AS realized_pnl_usd,
+        CASE WHEN COALESCE(s.trade_n, 0) = 0 THEN 0e0 ELSE s.fees_usd END AS fees_usd,
+        s.funding_usd,
+        COALESCE(s.outside_usd, 0e0) AS outside_usd,
+        f.unrealized_usd AS unrealized_first_usd,
+        l.unrealized_usd AS unrealized_last_usd,
+        l.unrealized_usd - f.unrealized_usd AS unrealized_change_usd,
+        f.reach_usd AS reach_first_usd,
+        l.reach_usd AS reach_last_usd,
+        COALESCE(c.change_n, 0) AS change_n,
+        COALESCE(c.unexplained_n, 0) AS unexplained_n,
+        COALESCE(c.explained_usd, 0e0) AS position_explained_usd,
+        COALESCE(c.unexplained_usd, 0e0) AS position_unexplained_usd,
+        COALESCE(c.inferred_fill_n, 0) AS inferred_fill_n,
+        COALESCE(c.pnl_missing_n, 0) AS pnl_missing_n,
+        c.pnl_missing_usd,
+    FROM periods AS p
+    LEFT JOIN nav_ends AS n
+        ON n.account = p.account
+       AND n.day_n = p.day_n
+    LEFT JOIN sums AS s
+        ON s.account = p.account
+       AND s.day_n = p.day_n
+    LEFT JOIN positions AS c
+        ON c.account = p.account
+       AND c.day_n = p.day_n
+    LEFT JOIN point_values AS f
+        ON f.account = p.account
+       AND f.at_ms = n.first_ms
+    LEFT JOIN point_values AS l
+        ON l.account = p.account
+       AND l.at_ms = n.last_ms
+),
+
+explained AS (
+    SELECT
+        *,
+        COALESCE(realized_pnl_usd, 0e0) - COALESCE(fees_usd, 0e0) + COALESCE(funding_usd, 0e0)
+            - outside_usd AS logged_net_usd,
+        abs(COALESCE(realized_pnl_usd, 0e0)) + abs(COALESCE(fees_usd, 0e0))
+            + abs(COALESCE(funding_usd, 0e0)) AS logged_flow_usd,
+    FROM joined
+),
+
+unexplained AS (
+    SELECT
+        *,
+        nav_change_usd - logged_net_usd AS unlogged_usd,
+        nav_change_usd - logged_net_usd - unrealized_change_usd AS unexplained_usd,
+        -- Bounds: unrealised PnL where it is known, else as far as prices reached.
+        nav_change_usd - logged_net_usd
+            - COALESCE(unrealized_last_usd, reach_last_usd)
+            + COALESCE(unrealized_first_usd, -reach_first_usd) AS unexplained_lo_usd,
+        nav_change_usd - logged_net_usd
+            - COALESCE(unrealized_last_usd, -reach_last_usd)
+            + COALESCE(unrealized_first_usd, reach_first_usd) AS unexplained_hi_usd,
+        GREATEST(
+            abs(nav_change_usd), logged_flow_usd + COALESCE(abs(unrealized_change_usd), 0e0)
+        ) AS scale_usd,
+    FROM explained
+),
+
+rated AS (
+    SELECT
+        *,
+        CASE
+            WHEN abs(unexplained_usd) < 5e-7 THEN 1e0
+            WHEN scale_usd > 0 AND unexplained_usd IS NOT NULL
+                THEN GREATEST(1 - abs(unexplained_usd) / scale_usd, 0e0)
+        END AS pnl_ratio,
+        -- The least and the most that may be unexplained; GREATEST and LEAST pass over NULL.
+        CASE
+            WHEN unexplained_lo_usd <= 0 AND unexplained_hi_usd >= 0 THEN 0e0
+            WHEN unexplained_lo_usd IS NOT NULL AND unexplained_hi_usd IS NOT NULL
+                THEN LEAST(abs(unexplained_lo_usd), abs(unexplained_hi_usd))
+        END AS least_usd,
+        CASE
+            WHEN unexplained_lo_usd IS NOT NULL AND unexplained_hi_usd IS NOT NULL
+                THEN GREATEST(abs(unexplained_lo_usd), abs(unexplained_hi_usd))
+        END AS most_usd,
+        position_explained_usd
+            / NULLIF(position_explained_usd + position_unexplained_usd, 0e0) AS position_ratio,
+    FROM unexplained
+),
+
+bounded AS (
+    SELECT
+        *,
+        CASE
+            WHEN pnl_ratio IS NOT NULL THEN pnl_ratio
+            WHEN scale_usd > 0 AND most_usd IS NOT NULL THEN GREATEST(1 - most_usd / scale_usd, 0e0)
+        END AS pnl_ratio_lo,
+        CASE
+            WHEN pnl_ratio IS NOT NULL THEN pnl_ratio
+            WHEN scale_usd > 0 AND least_usd IS NOT NULL THEN GREATEST(1 - least_usd / scale_usd, 0e0)
+        END AS pnl_ratio_hi,
+        -- Nothing traded and nothing moved: there is nothing to explain.
+        CASE WHEN trade_n + unknown_n + change_n = 0 THEN 1e0 ELSE position_ratio END AS moves_ratio,
+    FROM rated
+),
+
+judged AS (
+    SELECT
+        *,
+        CASE
+            WHEN pnl_ratio_lo IS NOT NULL AND moves_ratio IS NOT NULL
+            THEN LEAST(pnl_ratio_lo, moves_ratio)
+        END AS coverage,
+    FROM bounded
+)
+
+SELECT
+    account AS account, -- account
+    CASE WHEN day_n < 0 THEN '*' ELSE strftime(make_timestamp(day_n * 86400000000), '%Y-%m-%d') END
+        AS day, -- UTC day, * for the window
+    nav_n AS n, -- NAV values logged and accepted
+    nav_rejected_n AS nav_rejected_n, -- NAV values rejected: not above 0, or too far from the day's median
+    make_timestamp(first_ms * 1000) AS nav_first_at_utc, -- first accepted NAV, UTC
+    make_timestamp(last_ms * 1000) AS nav_last_at_utc, -- last accepted NAV, UTC
+    first_usd AS nav_first_usd, -- first accepted NAV, USD
+    last_usd AS nav_last_usd, -- last accepted NAV, USD
+    nav_change_usd AS nav_change_usd, -- last less first, USD; NULL = fewer than two moments
+    close_n AS close_n, -- closes logged
+    pnl_known_n AS pnl_known_n, -- orders with closes whose PnL is known
+    realized_pnl_usd AS realized_pnl_usd, -- realised PnL logged, gross of fees, USD; NULL = closes, none with a PnL
+    trade_n AS trade_n, -- fills and lone closes logged
+    fees_known_n AS fees_known_n, -- of those, with known fees
+    fees_usd AS fees_usd, -- known fees, USD; NULL = none known
+    funding_n AS funding_n, -- funding payments logged
+    funding_usd AS funding_usd, -- funding logged, USD, positive = received; NULL = none logged
+    outside_usd AS outside_usd, -- logged PnL less fees before the first or after the last NAV, USD
+    unrealized_first_usd AS unrealized_first_usd, -- unrealised PnL at the first NAV, USD; 0 = flat, NULL = unknown
+    unrealized_last_usd AS unrealized_last_usd, -- unrealised PnL at the last NAV, USD
+    unrealized_change_usd AS unrealized_change_usd, -- change of unrealised PnL, USD
+    unlogged_usd AS unlogged_usd, -- NAV change that no logged PnL, fee or funding accounts for, unrealised PnL included, USD
+    unexplained_usd AS unexplained_usd, -- of that, what unrealised PnL does not explain either, USD; NULL = unknown
+    COALESCE(unexplained_usd, unexplained_lo_usd) AS unexplained_lo_usd, -- least it can be, as far as logged prices reach, USD
+    COALESCE(unexplained_usd, unexplained_hi_usd) AS unexplained_hi_usd, -- most it can be, USD
+    pnl_ratio AS pnl_explained_ratio, -- 1 - unexplained / larger of NAV change and its logged parts; NULL = unrealised PnL unknown
+    pnl_ratio_lo AS pnl_explained_lo, -- least that ratio can be
+    pnl_ratio_hi AS pnl_explained_hi, -- most that ratio can be
+    change_n AS position_change_n, -- position changes seen
+    unexplained_n AS position_unexplained_n, -- of those, not explained by fills
+    position_explained_usd AS position_explained_usd, -- notional of fills between sightings, USD
+    position_unexplained_usd AS position_unexplained_usd, -- notional of changes that no fill explains, USD
+    position_ratio AS position_explained_ratio, -- explained / both
+    unknown_n AS unknown_n, -- orders whose end nobody logged
+    inferred_fill_n AS inferred_fill_n, -- of those, filled as the position shows
+    pnl_missing_n AS pnl_missing_n, -- position changes whose realised PnL is not logged
+    pnl_missing_usd AS pnl_missing_usd, -- realised PnL of those, USD; NULL = none
+    coverage AS coverage, -- the smaller share, of PnL at its lower bound or of positions; NULL = unknown
+    CASE
+        WHEN coverage >= $min_pnl_coverage THEN 'complete'
+        WHEN pnl_ratio_hi < $min_pnl_coverage OR moves_ratio < $min_pnl_coverage THEN 'incomplete'
+        ELSE 'unknowable'
+    END AS status, -- complete, incomplete (the logs explain too little) or unknowable
+    CASE
+        WHEN position_unexplained_usd > 0 THEN 'positions_changed_outside_fills'
+        WHEN pnl_missing_n > 0 THEN 'close_lines_missing'
+        WHEN abs(unexplained_usd) > 1e-2 THEN 'funding_or_transfer'
+        WHEN unexplained_lo_usd > 1e-2 OR unexplained_hi_usd < -1e-2 THEN 'nav_moved_without_closes'
+    END AS likely_cause, -- what is probably missing; NULL = nothing or not known
+FROM judged
+ORDER BY account, day

@@ -1,0 +1,309 @@
+"""`execintel reconcile`: what the logs explain of the account, and what a venue's export adds.
+
+Put here: asking the snapshot, printing. Keep out: reading exports and matching (pipelines/exports).
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipelines.commands import common
+from pipelines.commands.chosen import SnapshotOption
+from pipelines.commands.common import number
+from pipelines.commands.sql import Format, write_rows
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from pipelines.exports.matching import Comparison, LogItem
+    from pipelines.exports.reading import Export
+
+_SHOWN = 200
+_COLUMNS = ("what", "kind", "symbol", "UTC", "venue", "logs", "order", "where")
+_WORDS = {
+    "missing": "missing in the logs",
+    "differs": "differs",
+    "only_in_logs": "only in the logs",
+}
+
+
+def reconcile(
+    income: Annotated[
+        Path | None,
+        typer.Option(
+            help="The venue's history of balance changes as CSV (Binance futures: transaction "
+            "history), such as --income transactions.csv.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    trades: Annotated[
+        Path | None,
+        typer.Option(
+            help="The venue's trade history as CSV, such as --trades trades.csv.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    venue: Annotated[
+        str,
+        typer.Option(help="Mapping of the exports: one that ships, or a TOML file of your own."),
+    ] = "binance_futures",
+    utc_offset: Annotated[
+        float | None,
+        typer.Option(help="Hours that the times in the files are ahead of UTC, such as 8."),
+    ] = None,
+    account: Annotated[
+        str | None, typer.Option(help="Only this account of the logs, such as --account main.")
+    ] = None,
+    snapshot: SnapshotOption = None,
+    output: Annotated[
+        Format,
+        typer.Option("--format", help="table for people; csv or json: every differing line."),
+    ] = Format.TABLE,
+) -> None:
+    """Say how much of the account the logs explain; with a venue's exports, what they miss.
+
+    Example: execintel reconcile --income transactions.csv --trades trades.csv
+
+    Without files: NAV, PnL and positions by day, and the position changes that no fill explains.
+    With files: each line of the export that the logs lack or tell otherwise, and what only the logs
+    tell in that time. Exit code 1 where anything is missing or differs.
+    """
+    from features.snapshot import open_snapshot
+    from pipelines.exports.matching import compare
+    from pipelines.exports.reading import ExportError
+
+    store = common.open_store(common.load_settings())
+    snapshot_id = store.resolve(snapshot)
+    environment = store.manifest(snapshot_id)["environment"]
+    try:
+        exports = _exports(income, trades, venue, utc_offset)
+    except ExportError as error:
+        raise common.CommandError(str(error)) from error
+    with open_snapshot(store.database(snapshot_id)) as con:
+        if not exports:
+            _coverage(con, account)
+            _unexplained(con, account)
+            return
+        entries = [entry for each in exports for entry in each.entries]
+        if not entries:
+            raise common.CommandError("the export holds no line that can be read")
+        first_ms = min(entry.at_ms for entry in entries)
+        last_ms = max(entry.at_ms for entry in entries) + 1_000
+        items = log_items(con, environment, account, first_ms, last_ms, {e.kind for e in entries})
+    found = compare(entries, items)
+    unreadable = [line for each in exports for line in each.unreadable]
+    _print(found, unreadable, output)
+    if found.differences or unreadable:
+        raise typer.Exit(1)
+
+
+def _exports(
+    income: Path | None, trades: Path | None, venue: str, utc_offset: float | None
+) -> list["Export"]:
+    from pipelines.exports import reading
+
+    names = reading.mapping(venue)
+    found = []
+    if income is not None:
+        found.append(reading.read_income(income, names, utc_offset))
+    if trades is not None:
+        # Fees and PnL stand in both files: those of the income count once.
+        found.append(reading.read_trades(trades, names, utc_offset, with_amounts=income is None))
+    return found
+
+
+def log_items(
+    con: "duckdb.DuckDBPyConnection",
+    environment: str,
+    account: str | None,
+    first_ms: int,
+    last_ms: int,
+    kinds: set[str],
+) -> list["LogItem"]:
+    """Return what the logs of a snapshot tell of a span of time, in the kinds asked for."""
+    from pipelines.exports.matching import LogItem
+
+    rows = con.sql(
+        _ITEMS,
+        params={
+            "environment": environment,
+            "account": account,
+            "first_ms": first_ms,
+            "last_ms": last_ms,
+        },
+    ).fetchall()
+    return [LogItem(*row) for row in rows if row[0] in kinds]
+
+
+# Trades by order where order_fill names it, cumulative as it is; else as the attempt tells them.
+_ITEMS = """
+WITH fills AS (
+    SELECT
+        symbol, order_id, attempt_id, upper(side) AS side,
+        arg_max(executed_qty, (event_ms, source_id, line_offset)) AS qty,
+        MAX(COALESCE(ts_fill_last_ms, event_ms)) AS at_ms,
+    FROM raw_orders__events
+    WHERE reject_reason IS NULL
+      AND event_type = 'order_fill'
+      AND environment = $environment
+      AND ($account IS NULL OR account = $account)
+      AND executed_qty > 0
+      AND event_ms BETWEEN $first_ms - 86400000 AND $last_ms + 86400000
+    GROUP BY ALL
+),
+outcomes AS (
+    SELECT *, COALESCE(fill_at_ms, event_ms) AS at_ms
+    FROM core_execution__outcomes
+    WHERE environment = $environment
+      AND ($account IS NULL OR account = $account)
+      AND outcome IN ('filled', 'partial', 'close_only')
+      AND event_ms BETWEEN $first_ms - 86400000 AND $last_ms + 86400000
+),
+items AS (
+    SELECT 'trade' AS kind, symbol, at_ms, CASE side WHEN 'SELL' THEN -qty ELSE qty END AS amount,
+        order_id, 'order_fill of ' || COALESCE(attempt_id, order_id) AS source
+    FROM fills
+    UNION ALL
+    SELECT 'trade', symbol, at_ms, CASE side WHEN 'SELL' THEN -qty ELSE qty END, NULL,
+        'attempt ' || attempt_id
+    FROM outcomes WHERE fill_at_ms IS NULL AND outcome <> 'close_only'
+    UNION ALL
+    SELECT 'fee', symbol, at_ms, fees_usd, NULL, 'attempt ' || attempt_id
+    FROM outcomes WHERE fees_usd IS NOT NULL
+    UNION ALL
+    SELECT 'realized_pnl', symbol, close_ms, realized_pnl_usd, NULL, 'close of ' || attempt_id
+    FROM outcomes WHERE realized_pnl_usd IS NOT NULL
+    UNION ALL
+    SELECT 'funding', symbol, event_ms, funding_usd, NULL, event_type
+    FROM raw_orders__events
+    WHERE reject_reason IS NULL
+      AND funding_usd IS NOT NULL
+      AND environment = $environment
+      AND ($account IS NULL OR account = $account)
+)
+SELECT kind, symbol, at_ms, amount, order_id, source
+FROM items
+WHERE at_ms BETWEEN $first_ms AND $last_ms
+ORDER BY at_ms, symbol, kind, source
+"""
+
+
+def _print(found: "Comparison", unreadable: list[tuple[str, int, str]], output: Format) -> None:
+    rows = [
+        (
+            _WORDS[each.verdict],
+            each.kind,
+            each.symbol,
+            common.when(each.at_ms)[:19],
+            each.venue_amount,
+            each.log_amount,
+            each.order_id,
+            each.where,
+        )
+        for each in found.differences
+    ]
+    if output is not Format.TABLE:
+        write_rows(output, list(_COLUMNS), rows)
+        return
+    common.show_table(
+        "By kind; trade: base units, else USD",
+        ("kind", "venue lines", "amount", "log items", "amount", "matched"),
+        [
+            (kind, s.venue_n, _amount(s.venue_amount), s.log_n, _amount(s.log_amount), s.matched_n)
+            for kind, s in sorted(found.sums.items())
+        ],
+    )
+    common.show_table(
+        "Line by line",
+        _COLUMNS,
+        [
+            (*row[:4], _amount(row[4]), _amount(row[5]), row[6] or "", row[7])
+            for row in rows[:_SHOWN]
+        ],
+        left=4,
+        has_words=True,
+        is_wide=True,
+    )
+    if len(rows) > _SHOWN:
+        common.say(f"… and {len(rows) - _SHOWN} more: --format csv lists all", style="yellow")
+    for file, line, why in unreadable:
+        common.say(f"{file}:{line} cannot be read: {why}", style="yellow")
+    if not rows and not unreadable:
+        common.say("the logs tell every line of the export", style="bold green")
+
+
+def _amount(value: object) -> str:
+    return common.UNKNOWN if not isinstance(value, float) else f"{value:.8g}"
+
+
+def _coverage(con: "duckdb.DuckDBPyConnection", account: str | None) -> None:
+    rows = con.sql(
+        "SELECT account, day, status, nav_change_usd, realized_pnl_usd, fees_usd,"
+        " unrealized_change_usd, unexplained_usd, unlogged_usd, pnl_explained_lo,"
+        " pnl_explained_hi, position_explained_ratio, likely_cause"
+        " FROM feat_account__coverage WHERE $account IS NULL OR account = $account"
+        " ORDER BY account, day",
+        params={"account": account},
+    ).fetchall()
+    if not rows:
+        raise common.CommandError("the window holds no line of such an account")
+    common.show_table(
+        "What the logs explain, USD; day * is the window",
+        ("account", "day", "status", "NAV change", "PnL", "fees", "unrealised", "unexplained",
+         "of PnL", "of positions", "likely missing"),
+        [
+            (
+                name, day, status, number(nav, 2), number(pnl, 2), number(fees, 2),
+                number(unreal, 2), number(unexplained, 2) if unexplained is not None
+                else f"{number(unlogged, 2)} with unrealised", _range(low, high), _share(moves),
+                (cause or "").replace("_", " "),
+            )
+            for name, day, status, nav, pnl, fees, unreal, unexplained, unlogged, low, high, moves,
+            cause in rows
+        ],
+        left=3,
+        has_words=True,
+        is_wide=True,
+    )  # fmt: skip
+
+
+def _range(low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return common.UNKNOWN
+    return _share(low) if low == high else f"{_share(low)} to {_share(high)}"
+
+
+def _share(value: float | None) -> str:
+    return common.UNKNOWN if value is None else f"{100 * value:.1f} %"
+
+
+def _unexplained(con: "duckdb.DuckDBPyConnection", account: str | None) -> None:
+    rows = con.sql(
+        "SELECT account, symbol, position_side, from_ms, to_ms, qty_before, qty_after,"
+        " explained_qty, unexplained_qty, unexplained_usd, pnl_missing_usd, cause"
+        " FROM core_position__reconciliation"
+        " WHERE cause IS NOT NULL AND ($account IS NULL OR account = $account)"
+        " ORDER BY cause = 'unknown_order', from_ms, symbol, position_side",
+        params={"account": account},
+    ).fetchall()
+    common.show_table(
+        "Position changes that fills do not explain, and closes without PnL",
+        ("account", "symbol", "side", "from, UTC", "to", "before", "after", "fills", "unexplained",
+         "USD", "PnL missing", "likely cause"),
+        [
+            (*row[:3], common.minute(row[3]), common.minute(row[4]),
+             *(_amount(value) for value in row[5:11]), row[11].replace("_", " "))
+            for row in rows[:_SHOWN]
+        ],
+        left=5,
+        has_words=True,
+        is_wide=True,
+    )  # fmt: skip
+    if len(rows) > _SHOWN:
+        common.say(
+            f"… and {len(rows) - _SHOWN} more: execintel sql "
+            '"SELECT * FROM core_position__reconciliation WHERE cause IS NOT NULL"'
+        )

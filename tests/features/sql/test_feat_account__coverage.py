@@ -1,0 +1,231 @@
+"""How much of an account its logs explain: feat_account__coverage on a few literal rows."""
+
+import json
+from typing import Any
+
+import duckdb
+import pytest
+
+from tests.features.sql.literal import D, H, Line, M, Row, S, T, asked, features, order, outcome
+from tests.features.sql.test_core_position__reconciliation import fill, state, unknown
+
+Con = duckdb.DuckDBPyConnection
+
+TABLE = "feat_account__coverage"
+
+
+def nav(at: int, usd: float, exposure: float = 0.0, **values: Any) -> Line:
+    """Return an attempt that saw a NAV, and so much gross exposure in ETHUSDT."""
+    gross = json.dumps({"ETHUSDT": exposure} if exposure else {})
+    row = {"nav_usd": usd, "gross_usd": exposure, "symbol_gross_json": gross}
+    return asked(None, at, **{**row, **values})
+
+
+def closed(at: int, pnl: float, fee: float = 0.0) -> list[Line]:
+    """Return a trade from flat to flat within a minute: bought at 100, sold for ``pnl`` more."""
+    out = fill(at + 2 * S, 1.0, 100.0 + pnl, side="SELL", is_reduce_only=True, fees_usd=fee,
+               realized_pnl_usd=pnl)  # fmt: skip
+    return [
+        state(at, 0.0),
+        fill(at + S, fees_usd=0.0),
+        state(at + S, 1.0),
+        out,
+        state(at + 3 * S, 0.0),
+    ]
+
+
+def coverage(con: Con, *lines: Line, **choice: Any) -> dict[str, Row]:
+    found = features(con, TABLE, *lines, **choice)
+    return {day: row for (account, day), row in found.items() if account == "main"}
+
+
+def window(con: Con, *lines: Line, **choice: Any) -> Row:
+    return coverage(con, *lines, **choice)["*"]
+
+
+def test_flat_to_flat_all_is_explained(con: Con) -> None:
+    row = window(con, nav(T, 1000.0), *closed(T + M, 10.0, 1.0), nav(T + H, 1009.0))
+    assert (row["nav_change_usd"], row["realized_pnl_usd"], row["fees_usd"]) == (9.0, 10.0, 1.0)
+    assert (row["unrealized_change_usd"], row["unexplained_usd"]) == (0.0, 0.0)
+    assert (row["pnl_explained_ratio"], row["position_explained_ratio"]) == (1.0, 1.0)
+    assert (row["status"], row["likely_cause"], row["n"]) == ("complete", None, 2)
+
+
+def test_nav_that_fell_for_no_logged_reason_is_unexplained(con: Con) -> None:
+    # of 12 that NAV lost against what is logged; the larger side is 11 of logged flows
+    row = window(con, nav(T, 1000.0), *closed(T + M, 10.0, 1.0), nav(T + H, 997.0))
+    assert (row["unexplained_usd"], row["likely_cause"]) == (-12.0, "funding_or_transfer")
+    assert (row["pnl_explained_ratio"], row["status"]) == (0.0, "incomplete")
+
+
+def test_ratio_is_of_the_larger_of_nav_change_and_logged_parts(con: Con) -> None:
+    row = window(con, nav(T, 1000.0), *closed(T + M, 10.0), nav(T + H, 1009.0))
+    assert row["pnl_explained_ratio"] == pytest.approx(0.9, abs=1e-12)
+    row = window(con, nav(T, 1000.0), *closed(T + M, 10.0), nav(T + H, 1020.0))
+    assert row["pnl_explained_ratio"] == pytest.approx(0.5, abs=1e-12)
+
+
+@pytest.mark.parametrize(("end", "status"), [(1009.5, "complete"), (1009.49, "incomplete")])
+def test_below_95_percent_is_incomplete(con: Con, end: float, status: str) -> None:
+    row = window(con, nav(T, 1000.0), *closed(T + M, 10.0), nav(T + H, end))
+    assert row["status"] == status
+
+
+def test_unrealised_pnl_comes_from_exposure_and_entry(con: Con) -> None:
+    # holds 2 bought at 100, exposure 206 -> marked at 103, 6 unrealised
+    lines = [nav(T, 1000.0), state(T + S, 0.0), fill(T + 2 * S, 2.0, mark_px=100.0, fees_usd=0.0)]
+    row = window(con, *lines, state(T + 3 * S, 2.0), nav(T + M, 1006.0, 206.0))
+    assert (row["unrealized_first_usd"], row["unrealized_last_usd"]) == (0.0, 6.0)
+    assert (row["unexplained_usd"], row["pnl_explained_ratio"]) == (0.0, 1.0)
+
+
+def test_unrealised_pnl_of_both_sides_is_at_one_mark(con: Con) -> None:
+    # long 2 at 100, short 1 at 104; 306 over 3 is a mark of 102: 4 + 2
+    lines = [
+        nav(T, 1000.0),
+        state(T + S, 0.0),
+        state(T + S, 0.0, side="SHORT"),
+        fill(T + 2 * S, 2.0, fees_usd=0.0),
+        fill(T + 2 * S, 1.0, 104.0, side="SELL", position_side="SHORT", fees_usd=0.0),
+        state(T + 3 * S, 2.0),
+        state(T + 3 * S, -1.0, 104.0, side="SHORT"),
+    ]
+    row = window(con, *lines, nav(T + M, 1006.0, 306.0))
+    assert (row["unrealized_last_usd"], row["unexplained_usd"]) == (6.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "doubt",
+    [
+        [fill(T + 4 * S)],  # traded after it was last seen
+        [unknown(T + 4 * S)],
+        [outcome("unfilled", T + 4 * S, mark_px=120.0)],  # exposure over quantity is no price
+    ],
+)
+def test_unrealised_pnl_of_a_position_in_doubt_is_unknown(con: Con, doubt: list[Line]) -> None:
+    lines = [nav(T, 1000.0), state(T + S, 0.0), fill(T + 2 * S, 2.0), state(T + 3 * S, 2.0)]
+    row = window(con, *lines, *doubt, nav(T + M, 1006.0, 206.0))
+    assert (row["unrealized_last_usd"], row["unexplained_usd"]) == (None, None)
+    assert row["pnl_explained_ratio"] is None
+    assert row["unlogged_usd"] == 6.0
+
+
+def test_without_unrealised_pnl_there_are_bounds(con: Con) -> None:
+    # nothing says what is held; prices reached 10 % -> at most 20 of 200 either way
+    lines = [
+        outcome("unfilled", T + S, mark_px=100.0),
+        outcome("unfilled", T + 2 * S, mark_px=110.0),
+    ]
+    row = window(con, nav(T, 1000.0), *lines, nav(T + M, 900.0, 200.0))
+    assert (row["unlogged_usd"], row["unexplained_usd"]) == (-100.0, None)
+    assert row["unexplained_lo_usd"] == pytest.approx(-120.0, abs=1e-9)
+    assert row["unexplained_hi_usd"] == pytest.approx(-80.0, abs=1e-9)
+    assert row["pnl_explained_ratio"] is None
+    assert row["pnl_explained_hi"] == pytest.approx(0.2, abs=1e-9)
+    assert row["pnl_explained_lo"] == 0.0
+    # even the best case is below 95 %
+    assert (row["status"], row["likely_cause"]) == ("incomplete", "nav_moved_without_closes")
+
+
+def test_bounds_that_allow_anything_decide_nothing(con: Con) -> None:
+    lines = [
+        outcome("unfilled", T + S, mark_px=100.0),
+        outcome("unfilled", T + 2 * S, mark_px=200.0),
+    ]
+    row = window(con, nav(T, 1000.0), *lines, nav(T + M, 990.0, 200.0))
+    assert (row["pnl_explained_lo"], row["pnl_explained_hi"]) == (0.0, 1.0)
+    assert row["status"] == "unknowable"
+
+
+def test_nothing_logged_of_nav_is_unknowable(con: Con) -> None:
+    row = window(con, *closed(T, 10.0))
+    assert (row["n"], row["nav_change_usd"], row["pnl_explained_lo"]) == (0, None, None)
+    assert row["status"] == "unknowable"
+
+
+def test_nothing_seen_of_positions_is_unknowable(con: Con) -> None:
+    trade = fill(T + M, fees_usd=1.0)
+    row = window(con, nav(T, 1000.0), trade, nav(T + H, 999.0))
+    assert (row["pnl_explained_ratio"], row["position_explained_ratio"]) == (1.0, None)
+    assert row["status"] == "unknowable"
+
+
+def test_an_account_at_rest_is_complete(con: Con) -> None:
+    row = window(con, nav(T, 1000.0), nav(T + H, 1000.0))
+    assert (row["pnl_explained_ratio"], row["status"]) == (1.0, "complete")
+
+
+def test_position_changes_that_fills_do_not_explain_make_incomplete(con: Con) -> None:
+    lines = [nav(T, 1000.0), *closed(T + M, 0.0), state(T + 2 * M, 0.5), state(T + 3 * M, 0.0)]
+    row = window(con, *lines, nav(T + H, 1000.0))
+    # 200 traded, 50 came and 50 went unseen
+    assert row["position_explained_ratio"] == pytest.approx(200 / 300, abs=1e-12)
+    assert (row["position_change_n"], row["position_unexplained_n"]) == (4, 2)
+    assert (row["status"], row["likely_cause"]) == ("incomplete", "positions_changed_outside_fills")
+
+
+def test_an_inferred_fill_explains_nothing(con: Con) -> None:
+    lines = [state(T, 0.0), unknown(T + S), state(T + 2 * S, 1.0)]
+    row = window(con, *lines)
+    assert (row["unknown_n"], row["inferred_fill_n"]) == (1, 1)
+    assert row["position_explained_ratio"] == 0.0
+
+
+def test_lost_close_lines_are_counted_and_summed(con: Con) -> None:
+    lines = closed(T + M, 10.0)
+    lines[3].values.update(realized_pnl_usd=None, close_n=0, close_ms=None)
+    row = window(con, nav(T, 1000.0), *lines, nav(T + H, 1010.0))
+    assert (row["pnl_missing_n"], row["pnl_missing_usd"], row["unexplained_usd"]) == (1, 10.0, 10.0)
+    assert (row["likely_cause"], row["status"]) == ("close_lines_missing", "incomplete")
+
+
+def test_funding_that_the_log_tells_explains(con: Con) -> None:
+    paid = order("funding", None, at=T + M, funding_usd=-3.0)
+    row = window(con, nav(T, 1000.0), paid, nav(T + H, 997.0))
+    assert (row["funding_n"], row["funding_usd"], row["unexplained_usd"]) == (1, -3.0, 0.0)
+    row = window(con, nav(T, 1000.0), nav(T + H, 997.0))
+    assert (row["funding_n"], row["funding_usd"], row["unexplained_usd"]) == (0, None, -3.0)
+
+
+def test_navs_far_from_the_days_median_are_rejected_and_counted(con: Con) -> None:
+    good = [nav(T + n * M, 1000.0 + n) for n in range(5)]
+    row = window(con, nav(T - M, 0.0), *good, nav(T + 6 * M, 2008.0), nav(T + 7 * M, 0.0))
+    assert (row["n"], row["nav_rejected_n"]) == (5, 3)
+    assert (row["nav_first_usd"], row["nav_last_usd"]) == (1000.0, 1004.0)
+
+
+def test_what_falls_outside_the_navs_is_not_held_against_them(con: Con) -> None:
+    early, late = closed(T, 5.0), closed(T + 2 * H, 7.0)
+    row = window(con, *early, nav(T + H, 1000.0), nav(T + H + M, 1000.0), *late)
+    assert (row["realized_pnl_usd"], row["outside_usd"], row["unexplained_usd"]) == (
+        12.0,
+        12.0,
+        0.0,
+    )
+
+
+def test_days_stand_beside_the_window(con: Con) -> None:
+    found = coverage(
+        con,
+        nav(T - 2 * H, 1000.0),
+        *closed(T - H, 4.0),
+        nav(T - M, 1004.0),
+        nav(T + M, 1005.0),
+        *closed(T + H, 3.0),
+        nav(T + 2 * H, 1008.0),
+    )
+    assert list(found) == ["*", "2025-11-04", "2025-11-05"]
+    assert [row["realized_pnl_usd"] for row in found.values()] == [7.0, 4.0, 3.0]
+    # the dollar between the days is of the window alone
+    assert [row["unexplained_usd"] for row in found.values()] == [1.0, 0.0, 0.0]
+
+
+def test_pnl_without_amount_is_unknown(con: Con) -> None:
+    close = fill(T + S, side="SELL", is_reduce_only=True, close_n=1, close_ms=T + S)
+    row = window(con, close)
+    assert (row["close_n"], row["pnl_known_n"], row["realized_pnl_usd"]) == (1, 0, None)
+
+
+def test_accounts_are_kept_apart(con: Con) -> None:
+    found = features(con, TABLE, nav(T, 1.0), nav(T, 5.0, account="b"), nav(T + D // 2, 1.0))
+    assert {account: found[account, "*"]["n"] for account in ("main", "b")} == {"main": 2, "b": 1}
