@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from features import catalog, params
+from features import catalog, params, traces
 from features.digest import table_digest
 from features.engines import duckdb as engine
 from features.events import Event, Listener
@@ -312,6 +312,7 @@ def set_up(con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan) -> None:
     text = engine.inline(catalog.tables()["core_window__hourly"].sql, values)
     con.execute(f"CREATE OR REPLACE TEMP TABLE window_hours AS {text}")
     _hourly_view(con)
+    traces.set_up(con, values)
 
 
 def _hourly_view(con: duckdb.DuckDBPyConnection) -> None:
@@ -325,9 +326,9 @@ def _window_views(con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan) -> Non
         table = lake.open(name, source.version)
         is_bars = name == "raw_market__bars"
         first_ms = plan.bars_from_ms if is_bars else plan.as_of_ms - plan.window_ms - DAY_MS
-        # Rejected NAV values are counted over all history, so attempts are read whole.
+        # Rejected NAV values and the accuracy of traces are of all history: both are read whole.
         files = source.files
-        if name != "raw_orders__attempts":
+        if name not in ("raw_orders__attempts", traces.RAW, *traces.STORED):
             files = tuple(
                 overlapping(
                     files,

@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from features import catalog
+from features import catalog, traces
 from features.engines import duckdb as engine
 from features.events import Event, Listener
 from features.lake import DataFile, Lake, data_files, utc_day
@@ -86,11 +86,14 @@ def rebuild(
     tables = {name: lake.open(name) for name in INPUTS}
     raw = _Raw(tables, {name: _newest_seq(data_files(table)) for name, table in tables.items()})
     for table in catalog.layer("core"):
-        if table.name.startswith("core_window__"):
+        if table.name.startswith("core_window__") or table.name in traces.STORED:
             continue
         if not lake.exists(table.name):
             _ensure(lake, con, table, raw)
         _rebuild_table(lake, con, table, params, raw, window_ms, window_only, report, listen)
+    definitions = {name: definition_of(catalog.tables()[name], params) for name in traces.STORED}
+    for name, (months, rows) in traces.rebuild(lake, con, params, definitions, listen).items():
+        report.partitions[name], report.rows[name] = months, rows
     return report
 
 

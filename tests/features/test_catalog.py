@@ -18,6 +18,8 @@ TABLES = sorted(catalog.tables())
 STORED = [name for name in TABLES if not name.startswith("core_window__")]
 # What a build or a rebuild sets up beside the stored tables.
 SET_UP = {
+    "cut_trace_days",
+    "cut_trace_paths",
     "edge_hours",
     "param_knots",
     "raw_sources",
@@ -25,7 +27,8 @@ SET_UP = {
     "source_rules",
     "spoken_hours",
 }
-CUTS = {"from_ms", "to_ms", "known_ms"}  # of core_execution__hourly, bound by its two users
+CUTS = {"from_ms", "to_ms", "known_ms"}  # bound by those who run these two layers of sums
+CUT = {"core_execution__hourly", "core_telemetry__daily", "core_telemetry__paths"}
 BUILD_VALUES = {"as_of_ms", "window_ms", "environment", "symbol_key", "equity_usd"}
 BUILD_VALUES |= {"bar_interval", "bar_ms", "bars_from_ms"}
 
@@ -111,7 +114,7 @@ def test_params_line_names_the_parameters(name: str) -> None:
 def test_every_parameter_that_sql_names_is_bound() -> None:
     known = {*params.definitions(), *BUILD_VALUES}
     for table in catalog.tables().values():
-        cuts = CUTS if table.name == "core_execution__hourly" else set()
+        cuts = CUTS if table.name in CUT else set()
         assert set(table.params) <= known | cuts, table.name
     for check in catalog.checks().values():
         assert set(check.params) <= known, check.name

@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from features import build, catalog, params, rebuild
+from features import build, catalog, params, rebuild, traces
 from features.engines import duckdb as engine
 from features.rebuild import DAY_MS, FOREVER_MS, HOUR_MS
 from features.settings import Freshness
@@ -149,6 +149,7 @@ def load_raw(con: duckdb.DuckDBPyConnection, lines: Iterable[Line]) -> None:
         rows = [line.values for line in lines if line.table == name]
         create(con, name, schema.remove(schema.get_field_index(PART_COLUMN)), rows)
     con.execute(f"CREATE OR REPLACE TEMP TABLE spoken_hours AS {rebuild._SPOKEN}")
+    traces.create_view(con, params.load({}))
 
 
 def rebuild_hours(con: duckdb.DuckDBPyConnection, times: Iterable[int]) -> None:
@@ -194,6 +195,8 @@ def core_schema(name: str) -> pa.Schema:
     with connect() as con:
         load_raw(con, [])
         rebuild_hours(con, [])
+        if name in traces.STORED:
+            return run(con, name).schema
         schema = run(con, OUTCOMES).schema
         if name != OUTCOMES:
             create(con, OUTCOMES, schema, [])
@@ -208,6 +211,7 @@ def feature_schema(name: str) -> pa.Schema:
         wanted = plan(inputs=dict.fromkeys(RAW))
         build_window(con, wanted)
         build._source_views(con, wanted)
+        build_traces(con, wanted)
         if name.startswith("core_window__"):
             return con.sql(f"FROM {name}").to_arrow_table().schema
         return run_in_order(con, name, wanted).schema
@@ -217,6 +221,8 @@ def run_in_order(con: duckdb.DuckDBPyConnection, name: str, wanted: build.Plan) 
     """Run a feature table after those that it reads, each of which then stands as a table."""
     build.param_knots(con, wanted)
     values = build.bound_values(wanted)
+    if "core_window__trace_days" in catalog.with_inputs({name}):
+        build_traces(con, wanted)
     for upstream in catalog.layer("feat"):
         if upstream.name != name and upstream.name in catalog.with_inputs({name}):
             rows = run(con, upstream.name, **values)
@@ -319,6 +325,16 @@ def build_window(
     build._edge_hours(con, wanted, values)
     view = catalog.tables()["core_window__hourly"]
     con.execute(f"CREATE OR REPLACE TEMP TABLE {view.name} AS {engine.inline(view.sql, values)}")
+
+
+def build_traces(con: duckdb.DuckDBPyConnection, wanted: build.Plan) -> None:
+    """Create the core tables of the traces that stand, and the window tables over them."""
+    values = build.bound_values(wanted)
+    traces.create_view(con, values)
+    for name in traces.STORED:
+        rows = traces.run(con, name)
+        create(con, name, rows.schema, rows.to_pylist())
+    traces.set_up(con, values)
 
 
 def features(
