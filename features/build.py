@@ -22,6 +22,8 @@ from features.digest import table_digest
 from features.engines import duckdb as engine
 from features.events import Event, Listener
 from features.lake import DataFile, Lake, data_files, overlapping
+from features.live_lines import live_lines
+from features.memory import MEMORY, NOTHING, PREVIOUS, Before
 from features.proofs import AHEAD_MS, DATED_BY, Proofs, Scope, narrow
 from features.rebuild import DAY_MS, HOUR_MS, merged
 from features.settings import Freshness, Settings
@@ -57,6 +59,7 @@ class Plan:
     params: Mapping[str, params.Value]
     inputs: Mapping[str, Input]
     code: str
+    before: Before = NOTHING
 
     @property
     def window_ms(self) -> int:
@@ -65,8 +68,11 @@ class Plan:
     @property
     def bars_from_ms(self) -> int:
         """Return the opening of the oldest bar that counts; the week spans holidays."""
-        reach_ms = _BAR_REACH * _ATR_BARS * BAR_MS[self.atr_bar_interval] + 7 * DAY_MS
-        return self.as_of_ms - reach_ms
+        bars_ms = _ATR_BARS * BAR_MS[self.atr_bar_interval]
+        if self.params["target_daily_vol"]:
+            hours = int(self.params["vol_min_returns"]) + 1  # type: ignore[arg-type]
+            bars_ms = max(bars_ms, hours * BAR_MS["1h"])
+        return self.as_of_ms - _BAR_REACH * bars_ms - 7 * DAY_MS
 
     @property
     def identity(self) -> str:
@@ -80,6 +86,7 @@ class Plan:
             },
             "code": self.code,
             "params": self.parameters(),
+            "before": [self.before.state, self.before.digest],
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
 
@@ -112,7 +119,12 @@ class CheckResult:
 
     @property
     def is_failed(self) -> bool:
-        return self.rows > 0 and self.severity in ("fail", "hold")
+        return self.rows > 0 and self.severity == "fail"
+
+    @property
+    def is_held(self) -> bool:
+        """Tell whether a person must look before publication."""
+        return self.rows > 0 and self.severity == "hold"
 
 
 @dataclass
@@ -127,6 +139,10 @@ class Built:
     @property
     def failed(self) -> list[CheckResult]:
         return [check for check in self.checks if check.is_failed]
+
+    @property
+    def held(self) -> list[CheckResult]:
+        return [check for check in self.checks if check.is_held]
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -149,8 +165,11 @@ def plan_build(
     raw_tables: tuple[str, ...],
     as_of_ms: int,
     versions: Mapping[str, int] | None = None,
+    before: Before = NOTHING,
 ) -> Plan:
     """Fix what a build reads: the newest versions of raw and core tables, or the named ones.
+
+    ``before`` is what the snapshot published before it remembers.
 
     Raises ParameterError for a parameter, or a source in [freshness], that does not exist.
     """
@@ -178,6 +197,7 @@ def plan_build(
         params=params.load(settings.params),
         inputs=inputs,
         code=code_version(),
+        before=before,
     )
 
 
@@ -213,6 +233,7 @@ def run_tables(
     """Compute the feature tables, or those in ``names`` and what they read, and their digests."""
     built = Built()
     set_up(con, lake, plan)
+    _keep_before(con, plan)
     built.left_out = _left_out(con, plan)
     values = bound_values(plan)
     wanted = [
@@ -295,6 +316,7 @@ def bound_values(plan: Plan) -> dict[str, Any]:
         "bar_interval": plan.atr_bar_interval,
         "bar_ms": BAR_MS[plan.atr_bar_interval],
         "bars_from_ms": plan.bars_from_ms,
+        "before_state": plan.before.state,
     }
 
 
@@ -303,6 +325,7 @@ def set_up(con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan) -> None:
     _window_views(con, lake, plan)
     _source_views(con, plan)
     param_knots(con, plan)
+    previous_memory(con, plan)
     values = bound_values(plan)
     view = catalog.tables()["core_window__outcomes"]
     con.execute(f"CREATE OR REPLACE TEMP VIEW {view.name} AS {engine.inline(view.sql, values)}")
@@ -417,6 +440,22 @@ def param_knots(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
     con.unregister("knots_rows")
 
 
+def previous_memory(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
+    """Create previous_memory: what the snapshot published before remembers of each symbol."""
+    con.register("memory_rows", plan.before.rows)
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {PREVIOUS} AS FROM memory_rows")
+    con.unregister("memory_rows")
+
+
+def _keep_before(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
+    """Keep that memory in the snapshot: it must outlast the snapshot it came from."""
+    memory = catalog.tables()[MEMORY]
+    kept = f"{SNAPSHOT}.main.{PREVIOUS}"
+    con.execute(f"CREATE OR REPLACE TABLE {kept} AS FROM {PREVIOUS} ORDER BY symbol")
+    words = f"What this build read of the snapshot published before it. {memory.comment}"
+    comment(con, kept, "TABLE", words, memory.columns)
+
+
 def _left_out(con: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, int]:
     """Count outcomes of the window by environment that this snapshot is not about."""
     rows = con.sql(
@@ -446,6 +485,21 @@ def write_lake_views(con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan) -> 
             if f.name not in engine.PARTITIONS
         }
         comment(con, target, "VIEW", table.metadata().description or name, comments)
+
+
+def live_jsonl(
+    con: duckdb.DuckDBPyConnection, plan: Plan, snapshot_id: str, account: str
+) -> bytes:
+    """Return what engines read of the tables that stand on this connection."""
+    header = {
+        "snapshot_id": snapshot_id,
+        "as_of_ms": plan.as_of_ms,
+        "window_days": plan.window_days,
+        "environment": plan.environment,
+        "account": account,
+        "symbol_key": plan.symbol_key,
+    }
+    return live_lines(con, f"{SNAPSHOT}.main", header, int(plan.params["live_min_n"]))  # type: ignore[arg-type]
 
 
 def comment(

@@ -30,6 +30,7 @@ _SET_UP: dict[str, Callable[[Collection[str]], tuple[str, ...]]] = {
     "rebuild_hours": lambda raw: (),
     "source_rules": lambda raw: (),
     "param_knots": lambda raw: (),
+    "previous_memory": lambda raw: (),  # of another snapshot
 }
 _BUILD_COLUMNS: dict[str, tuple[str, ...]] = {
     "raw_sources": (

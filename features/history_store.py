@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from features import publications
 from features.events import Event, Listener
 from features.lake import DataFile, Lake
-from features.snapshot import SnapshotError, Store, open_snapshot
+from features.snapshot import SnapshotError, Store, named_ms, open_snapshot
 
 TABLE = "hist_features"
 # Rows of this "feature table" are the publications themselves: a snapshot without a row for a
@@ -67,7 +67,8 @@ def tables_of(database: Path) -> dict[str, pa.Table]:
     """
     with open_snapshot(database) as con:
         names = con.sql(
-            "SELECT table_name FROM duckdb_tables() WHERE NOT internal ORDER BY table_name"
+            "SELECT table_name FROM duckdb_tables() WHERE table_name LIKE 'feat\\_%' ESCAPE '\\'"
+            " ORDER BY table_name"
         ).fetchall()
         return {name: con.table(name).to_arrow_table() for (name,) in names}
 
@@ -182,8 +183,7 @@ def _recorded(store: Store, entry: publications.Publication) -> Known:
         as_of_ms = store.manifest(entry.snapshot_id)["as_of_ms"]
         tables = tables_of(store.database(entry.snapshot_id))
     except (SnapshotError, duckdb.Error):
-        named = dt.datetime.strptime(f"{entry.snapshot_id[:16]}+0000", "%Y%m%dT%H%M%SZ%z")
-        as_of_ms, tables = round(named.timestamp() * 1000), None
+        as_of_ms, tables = named_ms(entry.snapshot_id), None
     return Known(entry.n, RECORDED, entry.snapshot_id, as_of_ms, entry.published_ms, tables)
 
 

@@ -3,6 +3,7 @@
 Put here: rebuilding for the sake of proof, in a temporary lake. Keep out: anything that publishes.
 """
 
+import hashlib
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,10 +13,12 @@ from typing import Any
 import duckdb
 from deltalake.exceptions import DeltaError
 
-from features import build, params
+from features import build, live_lines, params
+from features.before import kept
 from features.engines import duckdb as engine
 from features.events import Listener
 from features.lake import Lake, LakeTable
+from features.memory import Before
 from features.rebuild import DAY_MS, rebuild
 from features.settings import Freshness, Settings
 from features.snapshot import SnapshotError, Store
@@ -26,7 +29,7 @@ _MARGIN_MS = 2 * DAY_MS
 
 @dataclass(frozen=True)
 class Reproduced:
-    """One table: the digest that the manifest names and the one that this run computed."""
+    """One table, or live.jsonl: the digest in the manifest and the one that this run computed."""
 
     table: str
     rows: int
@@ -85,7 +88,9 @@ def rebuild_snapshot(
     scratch.mkdir(parents=True)
     try:
         _require_inputs(lake, manifest, versions)
-        return _compute(lake, settings_of(manifest, settings), manifest, versions, scratch, listen)
+        remembered = kept(store, snapshot_id)
+        settings = settings_of(manifest, settings)
+        return _compute(lake, settings, manifest, versions, remembered, scratch, listen)
     except duckdb.IOException as error:
         raise SnapshotError(
             f"{snapshot_id} cannot be rebuilt, a file of its inputs is gone: "
@@ -140,6 +145,7 @@ def _compute(
     settings: Settings,
     manifest: Mapping[str, Any],
     versions: Mapping[str, int],
+    remembered: Before,
     scratch: Path,
     listen: Listener,
 ) -> list[Reproduced]:
@@ -162,14 +168,22 @@ def _compute(
     finally:
         con.close()
     core = {name: lake.open(name).version() for name in manifest["inputs"] if name not in versions}
-    plan = build.plan_build(lake, settings, tuple(versions), as_of_ms, {**versions, **core})
+    plan = build.plan_build(lake, settings, tuple(versions), as_of_ms, {**versions, **core}, remembered)
     plan = replace(plan, code=manifest["code"])
     con = build.open_database(scratch / "features.duckdb", settings, spill)
     try:
         built = build.run_tables(con, lake, plan, listen=listen)
+        lines = build.live_jsonl(con, plan, manifest["snapshot_id"], manifest["account"])
     finally:
         con.close()
-    return [
+    tables = [
         Reproduced(name, built.rows.get(name, 0), table["sha256"], built.digests.get(name, "–"))
         for name, table in manifest["tables"].items()
     ]
+    engines = Reproduced(
+        live_lines.FILE,
+        lines.count(b"\n"),
+        manifest["files"][live_lines.FILE],
+        hashlib.sha256(lines).hexdigest(),
+    )
+    return [*tables, engines]

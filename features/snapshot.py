@@ -20,6 +20,7 @@ import duckdb
 from features.build import Built, Plan
 from features.digest import file_digest, table_digest
 from features.engines import duckdb as engine
+from features.memory import GRAIN, PREVIOUS
 
 DATABASE = "features.duckdb"
 MANIFEST = "manifest.json"
@@ -143,6 +144,23 @@ class Store:
             reason = f"{path} holds no reason that can be read"
             return Hold(int(path.stat().st_mtime * 1000), "unknown", reason)
 
+    def held_by(self, snapshot_id: str) -> list[dict[str, Any]]:
+        """Return the checks for whose sake a build waits until a person publishes it."""
+        manifest = self.manifest(snapshot_id)
+        names = manifest.get("held_checks", [])
+        return [check for check in manifest["checks"] if check["name"] in names]
+
+    def waiting(self) -> list[str]:
+        """Return the builds newer than CURRENT that a check holds for a person, oldest first."""
+        manifests = [self.manifest(snapshot_id) for snapshot_id in self.ids()]
+        current = self.current()
+        since_ms = max([m["as_of_ms"] for m in manifests if m["snapshot_id"] == current], default=0)
+        return [
+            manifest["snapshot_id"]
+            for manifest in manifests
+            if manifest.get("held_checks") and manifest["as_of_ms"] > since_ms
+        ]
+
     def rejected(self) -> list[dict[str, Any]]:
         """Return the manifests of builds that a check kept from publication, newest last."""
         found = []
@@ -222,6 +240,37 @@ class Store:
             file.flush()
             os.fsync(file.fileno())
         _replace(self.root / "CURRENT", snapshot_id + "\n")
+
+    def release(self, target: str | None, *, now_ms: int, by: str) -> str:
+        """Publish a build that was kept or that a check holds: a person has looked at it.
+
+        Without ``target`` it is the newest that waits. Returns the id now in force.
+
+        Raises SnapshotError when publication is on HOLD, nothing waits, or the build is CURRENT or
+        older than it.
+        """
+        hold = self.hold()
+        if hold is not None:
+            raise SnapshotError(
+                f"publication is on HOLD by {hold.by} ({hold.reason}): "
+                "`execintel snapshots resume` first"
+            )
+        waiting = self.waiting()
+        if target is None and not waiting:
+            raise SnapshotError("no build waits for a person; see `execintel snapshots list`")
+        target = self.resolve(target or waiting[-1])
+        current = self.current()
+        if target == current:
+            raise SnapshotError(f"{target} is CURRENT already")
+        if current in self.ids():
+            as_of_ms = self.manifest(current)["as_of_ms"]
+            if self.manifest(target)["as_of_ms"] < as_of_ms:
+                raise SnapshotError(
+                    f"{target} is older than CURRENT, {current}: "
+                    "`execintel snapshots rollback` goes back"
+                )
+        self.publish(target, now_ms=now_ms, by=by)
+        return target
 
     def rollback(self, target: str | None, *, now_ms: int, by: str, reason: str) -> str:
         """Point CURRENT at an earlier snapshot and hold publication until resume.
@@ -315,8 +364,10 @@ class Store:
                     f"such as {missing[0]}; moved the data? `execintel snapshots relocate`"
                 )
         if not any(DATABASE in fault for fault in faults):
+            before = manifest.get(PREVIOUS, {"state": "none"})
+            kept = {PREVIOUS: {**before, "grain": GRAIN}} if before["state"] == "read" else {}
             with open_snapshot(self.database(snapshot_id)) as con:
-                for name, table in manifest["tables"].items():
+                for name, table in (manifest["tables"] | kept).items():
                     if table_digest(con, name, tuple(table["grain"])) != table["sha256"]:
                         faults.append(f"{name} has other rows than when it was published")
         return faults
@@ -456,6 +507,13 @@ def manifest_of(
         "params": plan.parameters(),
         "params_sha256": params_sha256,
         "previous": previous,
+        PREVIOUS: {
+            "state": plan.before.state,
+            "snapshot_id": plan.before.snapshot_id,
+            "rows": plan.before.rows.num_rows,
+            "sha256": plan.before.digest,
+            "problem": plan.before.problem,
+        },
         "lake_root": str(lake_root),
         "inputs": {
             name: {
@@ -482,6 +540,7 @@ def manifest_of(
             for check in built.checks
         ],
         "failed_checks": [check.name for check in built.failed],
+        "held_checks": [check.name for check in built.held],
     }
 
 
@@ -489,6 +548,12 @@ def snapshot_name(plan: Plan) -> str:
     """Return the id of a plan's snapshot: as-of and the digest of all that decides its rows."""
     moment = dt.datetime.fromtimestamp(plan.as_of_ms / 1000, tz=dt.UTC)
     return f"{moment:%Y%m%dT%H%M%SZ}-{plan.identity}"
+
+
+def named_ms(snapshot_id: str) -> int:
+    """Return the as-of in a snapshot's name, epoch ms, to the second."""
+    moment = dt.datetime.strptime(f"{snapshot_id[:16]}+0000", "%Y%m%dT%H%M%SZ%z")
+    return round(moment.timestamp() * 1000)
 
 
 def diff(store: Store, before: str, after: str) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import duckdb
 
-from features import build, catalog, history_store, params, snapshot
+from features import build, catalog, history_store, live_lines, params, snapshot
+from features.before import before
 from features.build import Built, Plan
 from features.engines import duckdb as engine
 from features.events import Event, Listener
@@ -31,8 +32,9 @@ from pipelines.intake.kinds import RAW_TABLES
 class RefreshReport:
     """What one refresh read, computed and published.
 
-    ``outcome`` is published, kept (older than CURRENT), held, rejected (a check failed),
-    unchanged (this very snapshot stands already) or empty (no line was ever read).
+    ``outcome`` is published, kept (older than CURRENT), held (by a person, or by a check for one),
+    rejected (a check failed), unchanged (this very snapshot stands already) or empty (no line was
+    ever read).
     """
 
     outcome: str = "empty"
@@ -112,7 +114,10 @@ class Refresh:
     def make_plan(self) -> Plan:
         """Fix the versions and parameters that this build reads."""
         if self.plan is None:
-            self.plan = build.plan_build(self.lake, self.settings, RAW_TABLES, self.as_of_ms)
+            remembered = before(self.store, self.settings.environment, self.as_of_ms)
+            self.plan = build.plan_build(
+                self.lake, self.settings, RAW_TABLES, self.as_of_ms, before=remembered
+            )
             self.report.snapshot_id = snapshot.snapshot_name(self.plan)
         return self.plan
 
@@ -178,6 +183,8 @@ class Refresh:
             self.report.outcome = "held"
         elif self._is_older(plan):
             self.report.outcome = "kept"
+        elif self.store.held_by(name):
+            self.report.outcome = "held"
         else:
             self.listen(Event("publish.before_current", table=name))
             # Not the run's start: history must not say that it was known before it was.
@@ -202,6 +209,8 @@ class Refresh:
         with self._timed("publish"):
             self.listen(Event("publish.started", table=name))
             build.write_lake_views(self._con, self.lake, plan)
+            lines = build.live_jsonl(self._con, plan, name, self.settings.account)
+            (self._folder / live_lines.FILE).write_bytes(lines)
             self._con.execute(f"DETACH {build.SNAPSHOT}")
             self.close()
             manifest = snapshot.manifest_of(

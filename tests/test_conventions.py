@@ -85,7 +85,8 @@ def test_table_opens_with_the_house_header(path: Path) -> None:
 
 @pytest.mark.parametrize("path", TABLES, ids=table_name)
 def test_table_is_one_select_without_a_clock(path: Path) -> None:
-    sql = without_comments(path.read_text("utf-8")).strip().removesuffix(";")
+    sql = re.sub(r"'[^']*'", "''", without_comments(path.read_text("utf-8")))
+    sql = sql.strip().removesuffix(";")
     assert ";" not in sql, f"{path.name} holds more than one statement"
     assert re.match(r"(WITH|SELECT)\b", sql), f"{path.name} does not begin with WITH or SELECT"
     clock = re.search(

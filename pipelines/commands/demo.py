@@ -18,10 +18,13 @@ from pipelines.commands.refresh import tell
 from pipelines.commands.show import print_snapshot
 
 if TYPE_CHECKING:
+    from features.events import Listener
     from features.settings import Settings
+    from pipelines.refresh import RefreshReport
 
 _MARKER = "DEMO.json"  # names a root that a demo made, and so may remove
 _MINUTE_MS = 60_000
+_STEP_MS = 5 * _MINUTE_MS  # as far apart as the schedule's refreshes
 _DAY_MS = 86_400_000
 
 
@@ -98,36 +101,50 @@ def _renew(root: Path, marker: dict[str, str], *, always: bool) -> None:
 
 
 def _run(settings: "Settings", end_ms: int | None) -> None:
-    """Refresh as of ``end_ms``, or of the newest line, and show what came of it."""
+    """Refresh as of ``end_ms``, or of the newest line, and show what came of it.
+
+    One refresh stands before it, five minutes earlier: sizes and labels remember a snapshot.
+    """
     from features.lock import writer_lock
-    from pipelines.refresh import Refresh
 
     with writer_lock(settings.home, "demo", wait_s=0), common.progress() as listen:
-        run = Refresh(settings, publish_older=True, listen=listen)
-        try:
-            run.prepare()
-            run.read()
-            run.as_of_ms = end_ms or newest_line_ms(run) or run.as_of_ms
-            if run.has_lines:
-                run.plan = None
-                run.rebuild_core()
-                if not run.stands:
-                    run.build_features()
-                    run.check()
-                run.publish()
-        finally:
-            run.close()
-    tell(run.report, settings)
+        first = _refresh(settings, end_ms, _STEP_MS, listen)
+        report = _refresh(settings, end_ms, 0, listen)
+    report.intake.tables, report.core = first.intake.tables, first.core
+    tell(report, settings)
     if settings.origin != "demo" and "environment" not in settings.model_fields_set:
         common.say(
             f"environment {settings.environment} is a default, nobody said it: lines that name "
             "none count as that. EXECINTEL_ENVIRONMENT=live says it (or testnet, paper, backtest)",
             style="yellow",
         )
-    if run.report.outcome in ("empty", "rejected"):
+    if report.outcome in ("empty", "rejected"):
         raise typer.Exit(1)
     print_snapshot(settings, common.open_store(settings), None, None)
     _next_steps(settings)
+
+
+def _refresh(
+    settings: "Settings", end_ms: int | None, back_ms: int, listen: "Listener"
+) -> "RefreshReport":
+    """Refresh as of ``back_ms`` before ``end_ms`` or, without one, before the newest line."""
+    from pipelines.refresh import Refresh
+
+    run = Refresh(settings, publish_older=not back_ms, listen=listen)
+    try:
+        run.prepare()
+        run.read()
+        run.as_of_ms = (end_ms or newest_line_ms(run) or run.as_of_ms) - back_ms
+        if run.has_lines:
+            run.plan = None
+            run.rebuild_core()
+            if not run.stands:
+                run.build_features()
+                run.check()
+            run.publish()
+    finally:
+        run.close()
+    return run.report
 
 
 def newest_line_ms(run: object) -> int | None:

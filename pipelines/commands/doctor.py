@@ -168,6 +168,10 @@ def _snapshot(settings: "Settings", store: "Store", found: Findings) -> None:
             f"{hold.reason}. When that is mended: execintel snapshots resume"
         )
     current = store.current()
+    waiting = store.waiting()
+    if waiting:
+        causes = "; ".join(check["cause"] for check in store.held_by(waiting[-1]))
+        found.broken.append(f"{len(waiting)} builds wait for a person, {waiting[-1]}: {causes}")
     if current is None:
         found.broken.append("nothing is published yet: execintel refresh")
         return

@@ -46,7 +46,8 @@ def refresh(
     Example: execintel refresh --logs /var/log/executor --as-of 2025-11-06T00:00:00Z
 
     Run it as often as you like: a line counts once, and an equal snapshot is not made twice.
-    Exit code 1 when a check refused the build, CURRENT then stays as it was; and when a named log
+    In live environments a build whose sizes jump waits until a person looks and says execintel
+    snapshots publish. Exit code 1 when a check refused the build, CURRENT then stays as it was; and when a named log
     folder does not exist, what the others hold is then published.
     """
     from pipelines.refresh import refresh as run
@@ -127,15 +128,33 @@ def _tell_outcome(report: "RefreshReport", settings: "Settings", *, has_new: boo
             "--publish publishes it all the same"
         )
     elif report.outcome == "held":
-        hold = common.open_store(settings).hold()
-        why = f" since {common.when(hold.since_ms)} by {hold.by}: {hold.reason}" if hold else ""
+        _tell_hold(report, settings)
+    elif report.outcome == "rejected":
+        _tell_rejection(report)
+
+
+def _tell_hold(report: "RefreshReport", settings: "Settings") -> None:
+    """Say who or what keeps a build from publication, and what ends that."""
+    store = common.open_store(settings)
+    hold = store.hold()
+    name = str(report.snapshot_id)
+    if hold is not None:
         common.say(
-            f"kept {name}, not published: publication is on HOLD{why}. "
+            f"kept {name}, not published: publication is on HOLD since "
+            f"{common.when(hold.since_ms)} by {hold.by}: {hold.reason}. "
             "execintel snapshots resume ends the hold",
             style="yellow",
         )
-    elif report.outcome == "rejected":
-        _tell_rejection(report)
+        return
+    common.say(f"kept {name}, not published: it waits for a person", style="yellow")
+    for check in store.held_by(name):
+        common.say(f"  {check['name']}: {check['cause']}", style="yellow")
+        for example in check["examples"]:
+            common.say(f"    {example}")
+    common.say(
+        f"see what changed: execintel snapshots diff {store.current()} {name}; "
+        f"if it is right: execintel snapshots publish {name}"
+    )
 
 
 def _tell_emptiness(report: "RefreshReport", settings: "Settings") -> None:

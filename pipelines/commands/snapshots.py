@@ -40,7 +40,7 @@ def list_snapshots() -> None:
     rows = []
     for snapshot_id in store.ids():
         manifest = store.manifest(snapshot_id)
-        state = "published" if snapshot_id in published else "kept, never published"
+        state = "published" if snapshot_id in published else _why_kept(manifest)
         rows.append(_row(manifest, "CURRENT" if snapshot_id == current else state))
     for manifest in store.rejected():
         rows.append(_row(manifest, f"refused by {', '.join(manifest['failed_checks'])}"))
@@ -60,6 +60,11 @@ def list_snapshots() -> None:
             "execintel snapshots resume ends it",
             style="bold red",
         )
+
+
+def _why_kept(manifest: dict[str, Any]) -> str:
+    held = ", ".join(manifest.get("held_checks", []))
+    return f"held by {held}" if held else "kept, never published"
 
 
 def _row(manifest: dict[str, object], state: str) -> tuple[object, ...]:
@@ -170,6 +175,36 @@ def _tell_content(manifest: dict[str, Any]) -> None:
             "then execintel snapshots rollback ID --reason …",
             style="yellow",
         )
+
+
+@app.command()
+def publish(
+    snapshot: Annotated[
+        str | None,
+        typer.Argument(
+            help="A build that was kept or that a check holds, by its id or the beginning of it, "
+            "such as 20251106T000000Z; default: the newest that waits."
+        ),
+    ] = None,
+) -> None:
+    """Publish a build that waits for a person: look at it first, this releases it.
+
+    Example: execintel snapshots diff 20251105T 20251106T && execintel snapshots publish 20251106T
+
+    A check holds a build whose sizes jump against the snapshot before (parameter hold_changes; by
+    default in live environments only). Later builds are then measured against the released one.
+    """
+    from features import history_store
+    from features.lake import Lake
+    from features.lock import writer_lock
+    from pipelines.refresh import operator
+
+    settings = common.load_settings()
+    store = common.open_store(settings)
+    with writer_lock(settings.home, "snapshots publish", wait_s=_WAIT_S):
+        now = store.release(snapshot, now_ms=common.now_ms(), by=operator())
+        history_store.catch_up(Lake(settings.lake_root), store)
+    common.say(f"published {now}", style="bold green")
 
 
 @app.command()

@@ -91,7 +91,7 @@ def test_snapshot_holds_the_feature_tables_and_views_over_the_lake(
             row[0]
             for row in con.sql("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
         }
-        assert tables == set(FEATURES)
+        assert tables == {*FEATURES, "previous_memory"}
         assert views == {*RAW_TABLES, *CORE}
         times = [
             kind
@@ -249,11 +249,20 @@ def test_outcomes_of_other_environments_are_counted_as_left_out(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("severity", "rows", "is_failed"),
-    [("fail", 1, True), ("hold", 1, True), ("warn", 1, False), ("fail", 0, False)],
+    ("severity", "rows", "is_failed", "is_held"),
+    [
+        ("fail", 1, True, False),
+        ("hold", 1, False, True),
+        ("warn", 1, False, False),
+        ("fail", 0, False, False),
+        ("hold", 0, False, False),
+    ],
 )
-def test_check_fails_by_rows_and_severity(severity: str, rows: int, is_failed: bool) -> None:
-    assert build.CheckResult("c", severity, "because", rows).is_failed is is_failed
+def test_check_fails_or_holds_by_rows_and_severity(
+    severity: str, rows: int, is_failed: bool, is_held: bool
+) -> None:
+    result = build.CheckResult("c", severity, "because", rows)
+    assert (result.is_failed, result.is_held) == (is_failed, is_held)
 
 
 def test_checks_name_their_rows(built: tuple[Settings, Path], tmp_path: Path) -> None:
@@ -363,5 +372,5 @@ def test_tables_over_bars_are_computed_again_equal(fed: Settings, tmp_path: Path
     # the interval comes from the manifest, not from today's settings
     now = fed.model_copy(update={"atr_bar_interval": "1h", "params": {"score_model": "v5.11"}})
     found = rebuild_snapshot(store, now, current, tmp_path / "scratch")
-    assert {each.table for each in found} == set(FEATURES)
+    assert {each.table for each in found} == {*FEATURES, "live.jsonl"}
     assert [each.table for each in found if not each.is_equal] == []

@@ -22,6 +22,7 @@ SET_UP = {
     "cut_trace_paths",
     "edge_hours",
     "param_knots",
+    "previous_memory",
     "raw_sources",
     "rebuild_hours",
     "source_rules",
@@ -30,7 +31,7 @@ SET_UP = {
 CUTS = {"from_ms", "to_ms", "known_ms"}  # bound by those who run these two layers of sums
 CUT = {"core_execution__hourly", "core_telemetry__daily", "core_telemetry__paths"}
 BUILD_VALUES = {"as_of_ms", "window_ms", "environment", "symbol_key", "equity_usd"}
-BUILD_VALUES |= {"bar_interval", "bar_ms", "bars_from_ms"}
+BUILD_VALUES |= {"bar_interval", "bar_ms", "bars_from_ms", "before_state"}
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +90,7 @@ def test_inputs_of_a_table_are_what_it_reads(name: str) -> None:
 def test_inputs_of_a_check_are_what_it_reads(name: str) -> None:
     check = catalog.checks()[name]
     assert set(check.inputs) == by_parser(check.sql)
-    assert set(check.inputs) <= {*RAW_TABLES, *TABLES}
+    assert set(check.inputs) <= {*RAW_TABLES, *TABLES, "previous_memory"}
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -118,7 +118,7 @@ def test_a_snapshot_is_whole_named_by_its_as_of_and_readable(home: Home, ids: li
     assert [home.store.manifest(i)["previous"] for i in ids] == [None, ids[0], ids[1]]
     assert [home.store.verify(i) for i in ids] == [[], [], []]
     names = {path.name for path in home.store.path(ids[0]).iterdir()}
-    assert names == {DATABASE, MANIFEST}
+    assert names == {DATABASE, MANIFEST, "live.jsonl"}
 
 
 def test_tables_and_views_say_what_their_columns_mean(home: Home) -> None:
@@ -133,7 +133,7 @@ def test_tables_and_views_say_what_their_columns_mean(home: Home) -> None:
             "SELECT table_name, column_name FROM duckdb_columns()"
             " WHERE NOT internal AND COALESCE(comment, '') = ''"
         ).fetchall()
-    assert set(tables) == {t.name for t in catalog.layer("feat")}
+    assert set(tables) == {"previous_memory", *(t.name for t in catalog.layer("feat"))}
     assert {"raw_router__events", "core_execution__outcomes"} <= set(views)
     assert all("Units:" in text for text in tables.values())
     assert all(views.values())

@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from features import build, catalog, params, rebuild, traces
+from features import build, catalog, memory, params, rebuild, traces
 from features.engines import duckdb as engine
 from features.rebuild import DAY_MS, FOREVER_MS, HOUR_MS
 from features.settings import Freshness
@@ -31,6 +31,7 @@ T = 1_762_300_800_000  # 2025-11-05T00:00:00Z, a midnight and the time of most r
 OUTCOMES = "core_execution__outcomes"
 HOURLY = "core_execution__hourly"
 RAW = {kind.table: raw_schema(kind) for kind in KINDS}
+KNOWN = {**RAW, memory.PREVIOUS: memory.SCHEMA}  # what no SQL file makes
 
 _PLACE = {"symbol": "ETHUSDT", "account": "main", "environment": "paper", "venue": "binance"}
 _number = count(1)
@@ -220,6 +221,7 @@ def feature_schema(name: str) -> pa.Schema:
 def run_in_order(con: duckdb.DuckDBPyConnection, name: str, wanted: build.Plan) -> pa.Table:
     """Run a feature table after those that it reads, each of which then stands as a table."""
     build.param_knots(con, wanted)
+    build.previous_memory(con, wanted)
     values = build.bound_values(wanted)
     if "core_window__trace_days" in catalog.with_inputs({name}):
         build_traces(con, wanted)
@@ -236,7 +238,7 @@ def check(
     """Return what a check finds in tables of literal rows; what they do not name is empty."""
     wanted = catalog.checks()[name]
     for table in wanted.inputs:
-        known = RAW.get(table)
+        known = KNOWN.get(table)
         if known is None:
             is_core = table.startswith("core_execution__")
             known = core_schema(table) if is_core else feature_schema(table)
@@ -357,7 +359,7 @@ def features_of(
     wanted = plan(**choice)
     build.param_knots(con, wanted)
     for table in set(catalog.tables()[name].inputs) - {"param_knots"}:
-        create(con, table, RAW.get(table) or feature_schema(table), rows.get(table, []))
+        create(con, table, KNOWN.get(table) or feature_schema(table), rows.get(table, []))
     return by_key(name, run(con, name, **build.bound_values(wanted)).to_pylist())
 
 

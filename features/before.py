@@ -1,0 +1,74 @@
+"""Which snapshot was published before a build, and what it remembers.
+
+Put here: finding it among the publications. Keep out: what is remembered and why (memory.py).
+"""
+
+from collections.abc import Iterator
+
+import duckdb
+
+from features import memory, publications
+from features.memory import Before
+from features.snapshot import SnapshotError, Store, named_ms
+
+
+def before(store: Store, environment: str, as_of_ms: int) -> Before:
+    """Return the memory of the snapshot in force last whose as-of lies before ``as_of_ms``.
+
+    Never that of a snapshot of the same as-of or a later one: so an equal refresh reads the same
+    memory, and a build as of the past none of its future. What was built and not published
+    remembers nothing for others; a rollback's target does.
+    """
+    for snapshot_id in _newest_first(store):
+        try:
+            manifest = store.manifest(snapshot_id)
+        except SnapshotError as error:
+            if named_ms(snapshot_id) < as_of_ms // 1000 * 1000:
+                return Before("lost", snapshot_id, problem=str(error))
+            continue
+        if manifest["as_of_ms"] < as_of_ms and manifest["environment"] == environment:
+            return _memory_of(store, snapshot_id)
+    return memory.NOTHING
+
+
+def kept(store: Store, snapshot_id: str) -> Before:
+    """Return the memory that a snapshot's own build read, from the copy that it keeps.
+
+    Raises SnapshotError when the copy is not what the manifest says.
+    """
+    named = store.manifest(snapshot_id)[memory.PREVIOUS]
+    found = memory.read(store.database(snapshot_id), memory.PREVIOUS)
+    if found is None or (named["state"] == "read" and found[1] != named["sha256"]):
+        raise SnapshotError(
+            f"{memory.PREVIOUS} of {snapshot_id} has other rows than when it was published: "
+            "execintel snapshots verify names the damage"
+        )
+    return Before(
+        named["state"],
+        named["snapshot_id"],
+        named["sha256"],
+        found[0],
+        named["problem"],
+    )
+
+
+def _memory_of(store: Store, snapshot_id: str) -> Before:
+    try:
+        found = memory.read(store.database(snapshot_id), memory.MEMORY)
+    except duckdb.Error as error:
+        return Before("lost", snapshot_id, problem=str(error).splitlines()[0])
+    if found is None:
+        return memory.NOTHING  # of a release that decided nothing
+    rows, digest = found
+    return Before("read", snapshot_id, digest, rows)
+
+
+def _newest_first(store: Store) -> Iterator[str]:
+    """Yield CURRENT, then what was in force before; the log is read only when asked for more."""
+    current = store.current()
+    if current is None:
+        return
+    yield current
+    for entry in reversed(publications.in_force(store.root)):
+        yield entry.snapshot_id
+

@@ -1,0 +1,72 @@
+"""What a snapshot remembers of the one published before it: an input as the lake's tables are.
+
+Put here: its shape, and reading it from a snapshot's database. Keep out: which snapshot was before
+(before.py), what is remembered (sql/feat_symbol__memory.sql) and what that holds back.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import duckdb
+import pyarrow as pa
+
+from features.digest import table_digest
+
+MEMORY = "feat_symbol__memory"
+PREVIOUS = "previous_memory"  # a copy of it in the snapshot that read it
+GRAIN = ("symbol",)
+_WHEN_KNOWN = ("sharpe", "atr", "maker", "dd", "fee", "vol")
+SCHEMA = pa.schema(
+    [
+        ("symbol", pa.string()),
+        ("n", pa.int64()),
+        ("decided_ms", pa.int64()),
+        ("is_listed", pa.bool_()),
+        ("size_factor", pa.float64()),
+        ("quality", pa.string()),
+        ("candidate_quality", pa.string()),
+        ("fallback_ratio", pa.float64()),
+        ("fallback_at_ms", pa.int64()),
+        ("slip_bps_q50", pa.float64()),
+        ("slip_at_ms", pa.int64()),
+        ("regime", pa.string()),
+        ("regime_at_ms", pa.int64()),
+        *[(f"{name}_at_ms", pa.int64()) for name in _WHEN_KNOWN],
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Before:
+    """The memory of the snapshot published before; ``lost`` where it stands no more, and why."""
+
+    state: Literal["none", "read", "lost"] = "none"
+    snapshot_id: str | None = None
+    digest: str = ""  # of the rows
+    rows: pa.Table = field(default_factory=SCHEMA.empty_table, compare=False, repr=False)
+    problem: str | None = None
+
+
+NOTHING = Before()
+
+
+def read(database: Path, table: str) -> tuple[pa.Table, str] | None:
+    """Return the memory in a snapshot's database with its digest; None where it never held one.
+
+    Columns that an older release did not write are NULL: not known.
+
+    Raises duckdb.Error when the database is missing or damaged.
+    """
+    with duckdb.connect(str(database), read_only=True) as con:
+        found = con.sql(
+            "SELECT column_name FROM duckdb_columns() WHERE table_name = $table",
+            params={"table": table},
+        ).fetchall()
+        there = {name for (name,) in found}
+        if not there:
+            return None
+        listed = ", ".join(name if name in there else f"NULL AS {name}" for name in SCHEMA.names)
+        rows = con.sql(f"SELECT {listed} FROM {table} ORDER BY symbol").to_arrow_table()
+        con.register("memory_rows", rows.cast(SCHEMA))
+        return rows.cast(SCHEMA), table_digest(con, "memory_rows", GRAIN)
