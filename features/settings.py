@@ -20,6 +20,7 @@ from pydantic_settings import (
 from features import params as parameters
 
 Environment = Literal["live", "testnet", "paper", "backtest"]
+DECISIONS = ("size", "offset", "policy")  # what of a snapshot may act on an order
 
 # What follows the first group is hidden before a line is stored. Each needs =, : or white space in
 # what it matches: the intake looks for those first.
@@ -91,6 +92,59 @@ class Freshness(BaseModel):
     max_silence_s: Annotated[int, Field(ge=1)] = 86_400
 
 
+Pct = Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)]
+
+
+class Trading(BaseModel):
+    """How an engine trades and what it may never exceed; percentages are of account equity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    gross_target_usd: float = Field(1_000.0, gt=0, le=1e9, description="a trade before factors")
+    paper_equity_usd: float = Field(10_000.0, gt=0, le=1e12, description="paper account's start")
+    max_order_usd: float = Field(5_000.0, gt=0, le=1e9, description="largest single order")
+    max_leverage: float = Field(2.0, gt=0, le=20, description="gross exposure over equity")
+    max_symbol_pct: Pct = 50.0
+    max_bucket_pct: Pct = 100.0
+    max_portfolio_pct: Pct = 150.0  # of net exposure, long less short
+    max_gross_pct: Pct = 200.0
+    buckets: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="symbols that stand under one cap, by bucket"
+    )
+    max_orders_minute: int = Field(30, ge=1, le=10_000)
+    max_orders_hour: int = Field(300, ge=1, le=100_000)
+    price_band_pct: float = Field(3.0, gt=0, le=50, description="farthest price from the mark")
+    max_spread_bps: float = Field(30.0, gt=0, le=1_000)
+    max_move_pct: float = Field(5.0, gt=0, le=100, description="largest move within a minute")
+    max_quote_age_s: float = Field(90.0, gt=0, le=86_400 * 7)
+    drawdown_reduce_pct: float = Field(3.0, gt=0, le=100, description="only reduce from here on")
+    drawdown_halt_pct: float = Field(5.0, gt=0, le=100, description="halt until resumed")
+    clock_warn_ms: float = Field(250.0, gt=0, le=60_000)
+    clock_stop_ms: float = Field(1_000.0, gt=0, le=60_000)
+    maker_window_s: float = Field(60.0, ge=1, le=3_600, description="time a maker order gets")
+    maker_min_fill: float = Field(0.4, ge=0, le=1, description="share filled that buys more time")
+    collar_bps: float = Field(50.0, gt=0, le=1_000, description="a taker's worst price from mid")
+    maker_fee_bps: float = Field(-1.0, ge=-50, le=100, description="paper venue's maker fee")
+    taker_fee_bps: float = Field(5.0, ge=-50, le=100, description="paper venue's taker fee")
+    reconcile_s: float = Field(60.0, ge=1, le=3_600)
+    loop_ms: float = Field(250.0, ge=1, le=60_000, description="sleep between two turns")
+    shutdown_s: float = Field(10.0, ge=0, le=600, description="longest wait for cancels at the end")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Trading":
+        if self.drawdown_halt_pct < self.drawdown_reduce_pct:
+            raise ValueError(
+                f"drawdown_halt_pct = {self.drawdown_halt_pct} must not be below"
+                f" drawdown_reduce_pct = {self.drawdown_reduce_pct}"
+            )
+        if self.clock_stop_ms < self.clock_warn_ms:
+            raise ValueError(
+                f"clock_stop_ms = {self.clock_stop_ms} must not be below"
+                f" clock_warn_ms = {self.clock_warn_ms}"
+            )
+        return self
+
+
 class Settings(BaseSettings):
     """What a program needs to know about its surroundings; constructed once, never changed."""
 
@@ -100,6 +154,7 @@ class Settings(BaseSettings):
         frozen=True,
         extra="forbid",
         validate_default=True,
+        validate_by_name=True,  # beside the names that US-017 fixed, which have no prefix
     )
 
     home: StorablePath = Field(Path("data"), description="root of lake and snapshots")
@@ -128,6 +183,34 @@ class Settings(BaseSettings):
     atr_bar_interval: Literal["1m", "5m", "15m", "1h"] = Field(
         "15m", description="length of the bars that volatility regimes are judged by"
     )
+    intraday_telemetry_threshold: float = Field(
+        0.003,
+        gt=0,
+        lt=1,
+        validation_alias="INTRADAY_TELEMETRY_THRESHOLD",
+        description="market move, as a fraction, from which an intraday trade has a direction",
+    )
+    swing_telemetry_threshold: float = Field(
+        0.005,
+        gt=0,
+        lt=1,
+        validation_alias="SWING_TELEMETRY_THRESHOLD",
+        description="market move, as a fraction, from which a swing trade has a direction",
+    )
+    live_telemetry_sample_rate: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        validation_alias="LIVE_TELEMETRY_SAMPLE_RATE",
+        description="share of closed trades that live trading writes a trace of",
+    )
+    live_telemetry_throttle_seconds: float = Field(
+        60,
+        ge=10,
+        le=3600,
+        validation_alias="LIVE_TELEMETRY_THROTTLE_SECONDS",
+        description="shortest time between two traces of live trading",
+    )
     freshness: dict[str, Freshness] = Field(
         default_factory=dict, description="[freshness.<raw table>]: required, max_silence_s"
     )
@@ -137,6 +220,11 @@ class Settings(BaseSettings):
     secret_patterns: tuple[str, ...] = Field(
         SECRET_PATTERNS, description="regular expressions of secrets; the first group stays"
     )
+    apply: str | None = Field(
+        None,
+        description="decisions of the snapshot that act: all, none, or some of size,offset,policy",
+    )
+    trading: Trading = Field(default_factory=Trading, description="[trading]: how an engine trades")
     origin: Literal["logs", "demo"] = Field("logs", description="demo marks generated data")
 
     @classmethod
@@ -157,6 +245,16 @@ class Settings(BaseSettings):
     def _valid(cls, value: dict[str, Any]) -> dict[str, parameters.Value]:
         known = parameters.load(value)
         return {name: known[name] for name in value}
+
+    @field_validator("apply")
+    @classmethod
+    def _decisions(cls, value: str | None) -> str | None:
+        if value is None or value.strip() in ("all", "none"):
+            return value and value.strip()
+        names = [name.strip() for name in value.split(",")]
+        if not set(names) <= set(DECISIONS) or len(set(names)) != len(names):
+            raise ValueError(f"allowed are all, none, or some of {','.join(DECISIONS)}")
+        return ",".join(name for name in DECISIONS if name in names)
 
     @field_validator("secret_patterns")
     @classmethod
@@ -202,6 +300,20 @@ class Settings(BaseSettings):
             )
         return tuple(folders)
 
+    def applied(self, environment: Environment) -> frozenset[str]:
+        """Return the decisions that act in an environment; the others are only logged.
+
+        Without ``apply`` all act where no money is at stake, none on a real venue.
+        """
+        chosen = self.apply or ("all" if environment in ("paper", "backtest") else "none")
+        if chosen in ("all", "none"):
+            return frozenset(DECISIONS) if chosen == "all" else frozenset()
+        return frozenset(chosen.split(","))
+
+    @property
+    def controls_root(self) -> Path:
+        return self.home / "control"
+
     @property
     def lake_root(self) -> Path:
         return self.home / "lake"
@@ -209,6 +321,12 @@ class Settings(BaseSettings):
     @property
     def snapshots_root(self) -> Path:
         return self.home / "snapshots"
+
+
+def variable(name: str) -> str:
+    """Return the environment variable of a setting."""
+    alias = Settings.model_fields[name].validation_alias
+    return alias if isinstance(alias, str) else f"EXECINTEL_{name.upper()}"
 
 
 def config_path() -> Path | None:

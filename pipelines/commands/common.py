@@ -100,11 +100,13 @@ def load_settings(**overrides: Any) -> "Settings":
 
 
 def _faults(error: "pydantic.ValidationError") -> Iterator[str]:
-    from features.settings import Settings
+    from features.settings import Settings, variable
 
+    aliases = {item.validation_alias: name for name, item in Settings.model_fields.items()}
     for fault in error.errors():
         name = ".".join(str(part) for part in fault["loc"]) or "settings"
         top = str(fault["loc"][0]) if fault["loc"] else ""
+        top = aliases.get(top, top)
         if top not in Settings.model_fields:
             known = ", ".join(sorted(Settings.model_fields))
             yield f"{name} is no setting; there are {known}"
@@ -113,7 +115,7 @@ def _faults(error: "pydantic.ValidationError") -> Iterator[str]:
         allowed = allowed_range(top) if len(fault["loc"]) == 1 else ""
         yield (
             f"{name} = {fault['input']!r}: {what}{allowed}. "
-            f"Set it by EXECINTEL_{top.upper()} or in execintel.toml"
+            f"Set it by {variable(top)} or in execintel.toml"
         )
 
 

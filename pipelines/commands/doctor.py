@@ -62,7 +62,7 @@ def doctor() -> None:
 
 
 def _configured(settings: "Settings") -> None:
-    from features.settings import Settings, config_path
+    from features.settings import Settings, config_path, variable
 
     config = config_path()
     named = tomllib.loads(config.read_text("utf-8")) if config else {}
@@ -72,8 +72,8 @@ def _configured(settings: "Settings") -> None:
         if name == "secret_patterns":
             continue
         value = getattr(settings, name)
-        if f"EXECINTEL_{name.upper()}" in variables:
-            origin = f"EXECINTEL_{name.upper()}"
+        if variable(name) in variables:
+            origin = variable(name)
         elif name in named and config:
             origin = config.name
         else:

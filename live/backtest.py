@@ -1,0 +1,407 @@
+"""Replay bars through the live engine: the same code, a simulated clock, the paper venue.
+
+Put here: what a replay is made of, and its result. Keep out: trading (engine.py), reading bars
+(bars.py), what was known when (past.py). Nothing written depends on the machine's clock where a
+seed is given.
+"""
+
+import argparse
+import datetime as dt
+import hashlib
+import json
+import logging
+import math
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from scipy import stats
+
+from features.settings import Settings
+from live import arguments, bars
+from live.book import ClosedTrade
+from live.clock import SimulatedClock
+from live.engine import Engine
+from live.market import Bar
+from live.past import PastSnapshots
+from live.sessions import SESSIONS
+from live.strategies import Strategy
+from live.telemetry import TelemetryStats, TradeTelemetry
+from live.venues.paper import PaperConfig, PaperVenue
+
+RESULT = "backtest.json"  # parameters and result; also what marks a folder that may be replaced
+_log = logging.getLogger(__name__)
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """What the closed trades of one strategy, or of all (``*``), came to; USD are net of fees."""
+
+    strategy: str
+    trade_n: int
+    win_rate: float | None  # share of trades with a gross profit
+    gross_usd: float
+    fees_usd: float | None  # None where the venue told not every fee
+    net_usd: float | None
+    return_avg_pct: float | None  # gross, of entry notional
+    return_lo95_pct: float | None
+    return_hi95_pct: float | None
+    holding_min_avg: float | None
+
+
+class Result(msgspec.Struct, frozen=True):
+    """A replay's outcome; ``folder`` holds its logs, traces and this, as backtest.json."""
+
+    folder: Path
+    bar_n: int
+    start_ms: int | None
+    end_ms: int | None
+    equity_start_usd: float
+    equity_end_usd: float  # open positions at the last mark
+    max_drawdown_pct: float  # of equity at bar closes, from its peak; at or below 0
+    open_positions: dict[str, float]
+    snapshots_used: int
+    summaries: tuple[Summary, ...]
+    telemetry: TelemetryStats | None
+
+
+def replay(
+    groups: Iterator[list[Bar]],
+    strategies: Sequence[Strategy],
+    *,
+    settings: Settings,
+    folder: Path,
+    seed: int = 0,
+    telemetry: TradeTelemetry | None = None,
+    config: PaperConfig | None = None,
+) -> Result:
+    """Trade bars, grouped by the moment they close, and return what came of it.
+
+    Logs go to ``folder``. Telemetry is told of every closed trade and closed at the end. Readings
+    are those of the snapshots that were CURRENT at each simulated moment.
+    """
+    trades: list[ClosedTrade] = []
+
+    def on_closed(trade: ClosedTrade) -> None:
+        trades.append(trade)
+        if telemetry is not None:
+            telemetry.on_close(trade)
+
+    first = next(groups, None)
+    if first is None:
+        raise ValueError("there is no bar to replay: look at --start, --end and --session")
+    clock = SimulatedClock(min(bar.open_ms for bar in first))
+    trading = settings.trading
+    venue = PaperVenue(
+        clock,
+        seed=seed,
+        equity_usd=trading.paper_equity_usd,
+        config=config
+        or PaperConfig(maker_fee_bps=trading.maker_fee_bps, taker_fee_bps=trading.taker_fee_bps),
+        environment="backtest",
+    )
+    with ExitStack() as stack:
+        past = PastSnapshots(settings, clock)
+        stack.callback(past.close)
+        if telemetry is not None:
+            stack.callback(telemetry.close)
+        engine = Engine(
+            venue,
+            strategies,
+            past.read,
+            settings=settings.model_copy(update={"account": folder.name}),
+            clock=clock,
+            log_dir=folder,
+            on_closed=on_closed,
+            run_id=f"backtest-{seed}",
+        )
+        curve = _Curve(trading.paper_equity_usd)
+        try:
+            for group in past.follow(chain([first], groups)):
+                engine.on_bars(group)
+                curve.see(group, venue.account().equity_usd)
+        finally:
+            engine.close()
+        names = [strategy.name for strategy in strategies]
+        return Result(
+            folder=folder,
+            bar_n=curve.bar_n,
+            start_ms=curve.start_ms,
+            end_ms=curve.end_ms,
+            equity_start_usd=trading.paper_equity_usd,
+            equity_end_usd=venue.account().equity_usd,
+            max_drawdown_pct=curve.max_drawdown_pct,
+            open_positions={p.symbol: p.qty for p in venue.positions()},
+            snapshots_used=len(past.used),
+            summaries=tuple(summarise(name, trades) for name in [*names, "*"]),
+            telemetry=telemetry.stats if telemetry else None,
+        )
+
+
+class _Curve:
+    """The equity at bar closes."""
+
+    def __init__(self, start_usd: float) -> None:
+        self.bar_n = 0
+        self.start_ms: int | None = None
+        self.end_ms: int | None = None
+        self.max_drawdown_pct = 0.0
+        self._peak_usd = start_usd
+
+    def see(self, group: Sequence[Bar], equity_usd: float) -> None:
+        if self.start_ms is None:
+            self.start_ms = group[0].open_ms
+        self.end_ms = group[0].close_ms
+        self.bar_n += len(group)
+        self._peak_usd = max(self._peak_usd, equity_usd)
+        drawdown_pct = (equity_usd / self._peak_usd - 1) * 100
+        self.max_drawdown_pct = min(self.max_drawdown_pct, drawdown_pct)
+
+
+def summarise(strategy: str, trades: Sequence[ClosedTrade]) -> Summary:
+    """Sum up the trades of a strategy, ``*`` for all; bounds are of Student's t."""
+    mine = [trade for trade in trades if strategy in ("*", trade.strategy)]
+    n = len(mine)
+    returns = [trade.return_pct for trade in mine]
+    fees = [trade.fees_usd for trade in mine]
+    known_fees = [fee for fee in fees if fee is not None]
+    gross_usd = math.fsum(trade.pnl_usd for trade in mine)
+    fees_usd = math.fsum(known_fees) if len(known_fees) == n else None
+    mean = math.fsum(returns) / n if n else None
+    half = None
+    if n > 1 and mean is not None:
+        variance = math.fsum((each - mean) ** 2 for each in returns) / (n - 1)
+        half = float(stats.t.ppf(0.975, n - 1)) * math.sqrt(variance / n)
+    return Summary(
+        strategy=strategy,
+        trade_n=n,
+        win_rate=sum(trade.pnl_usd > 0 for trade in mine) / n if n else None,
+        gross_usd=gross_usd,
+        fees_usd=fees_usd,
+        net_usd=None if fees_usd is None else gross_usd - fees_usd,
+        return_avg_pct=mean,
+        return_lo95_pct=None if mean is None or half is None else mean - half,
+        return_hi95_pct=None if mean is None or half is None else mean + half,
+        holding_min_avg=math.fsum(trade.holding_minutes for trade in mine) / n if n else None,
+    )
+
+
+# -- the program ----------------------------------------------------------------------------------
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "python -m live.backtest") -> int:
+    """Replay what the flags say; returns the process's exit code."""
+    try:
+        settings = Settings()
+        args = _parse(argv, prog, settings)
+        logging.basicConfig(
+            level=args.log_level, format="[%(levelname)s] %(message)s", stream=sys.stderr
+        )
+        result, took_s = run(args, settings)
+    except (bars.BarFileError, ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(report(result, took_s))
+    return 0
+
+
+def run(args: argparse.Namespace, settings: Settings) -> tuple[Result, float]:
+    """Replay into a folder named by seed and parameters; returns the result and its seconds."""
+    paths = bars.find(args.bars, args.symbols, args.interval)
+    chosen = arguments.strategies(args, settings)
+    said = _parameters(args, settings, paths)
+    folder = _fresh(args.output_dir or settings.home / "analytics", args, said)
+    writer = arguments.telemetry(args, chosen, folder, waits_when_full=True)
+    started_s = time.perf_counter()
+    with _progress(args) as on_progress:
+        result = replay(
+            _within(bars.merged(paths, on_progress), args),
+            chosen,
+            settings=settings,
+            folder=folder,
+            seed=args.seed or 0,
+            telemetry=writer,
+        )
+    took_s = time.perf_counter() - started_s
+    _write(folder, said, result)
+    return result, took_s
+
+
+def _parse(argv: Sequence[str] | None, prog: str, settings: Settings) -> argparse.Namespace:
+    parser = arguments.parser(
+        prog,
+        "Replay bars through the live engine at a simulated time, on the paper venue.\n"
+        "Everything it writes stands in one folder: the executor's logs, traces, backtest.json.",
+        "example:\n"
+        f"  {prog} --symbols BTCUSDT ETHUSDT --bars bars --strategy both --seed 7 "
+        "--enable-telemetry\n"
+        f"  {prog} --symbols SPY --bars bars_1d --interval 1d --strategy swing",
+    )
+    parser.add_argument(
+        "--bars",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder of {SYMBOL}_{1m,5m,15m,1h,4h,1d}.csv[.gz]: date,open,high,low,close,volume",
+    )
+    parser.add_argument(
+        "--interval", choices=list(bars.INTERVAL_MS), help="which bars (default: the finest)"
+    )
+    parser.add_argument("--start", type=_moment, metavar="TIME", help="leave out earlier bars")
+    parser.add_argument("--end", type=_moment, metavar="TIME", help="leave out later bars")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        help="of the paper venue; with one, two runs write the same bytes into one folder",
+    )
+    parser.add_argument(
+        "--output-dir",
+        type=Path,
+        metavar="DIR",
+        help="where backtest_<stamp> is made (default: $EXECINTEL_HOME/analytics)",
+    )
+    parser.add_argument("--no-progress", action="store_true", help="no progress bar")
+    arguments.add_telemetry(
+        parser, settings, directory="default: the folder of the backtest", is_live=False
+    )
+    return parser.parse_args(argv)
+
+
+def _moment(text: str) -> int:
+    moment = dt.datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=dt.UTC)
+    return round(moment.timestamp() * 1000)
+
+
+def _within(groups: Iterator[list[Bar]], args: argparse.Namespace) -> Iterator[list[Bar]]:
+    """Leave out bars outside of the session and of start and end."""
+    session = SESSIONS[args.session]
+    for group in groups:
+        kept = [
+            bar
+            for bar in group
+            if (args.start is None or bar.open_ms >= args.start)
+            and (args.end is None or bar.close_ms <= args.end)
+            and (session is None or session.holds(bar))
+        ]
+        if kept:
+            yield kept
+
+
+def _parameters(
+    args: argparse.Namespace, settings: Settings, paths: Sequence[Path]
+) -> dict[str, Any]:
+    """Return everything that the replay's outcome depends on beside the history."""
+    return {
+        "symbols": list(dict.fromkeys(args.symbols)),
+        "strategy": args.strategy,
+        "thresholds": arguments.thresholds(settings),
+        "session": args.session,
+        "start_ms": args.start,
+        "end_ms": args.end,
+        "seed": args.seed,
+        "bars": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths},
+        "trading": settings.trading.model_dump(mode="json"),
+        "apply": sorted(settings.applied("backtest")),
+        "telemetry": {
+            name.removeprefix("telemetry_"): value
+            for name, value in vars(args).items()
+            if name.startswith("telemetry_") and name != "telemetry_dir"
+        },
+    }
+
+
+def _fresh(root: Path, args: argparse.Namespace, said: dict[str, Any]) -> Path:
+    """Make the empty folder of this replay; only one that a backtest made is replaced."""
+    if args.seed is None:
+        stamp = f"{dt.datetime.now(tz=dt.UTC):%Y%m%d_%H%M%S}"
+    else:
+        digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+        stamp = f"seed{args.seed}_{digest[:10]}"
+    folder = root / f"backtest_{stamp}"
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / RESULT).exists():
+            raise ValueError(f"{folder} is no folder of a backtest: move it, or use --output-dir")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder, said, None)
+    return folder
+
+
+def _write(folder: Path, said: dict[str, Any], result: Result | None) -> None:
+    """Write parameters and result; of the result what no clock of the machine is in."""
+    told = None
+    if result is not None:
+        told = msgspec.to_builtins(result, enc_hook=str)
+        del told["folder"]
+        if result.telemetry:
+            told["telemetry"] = {
+                name: count
+                for name, count in told["telemetry"].items()
+                if name in ("closed", "captured", "sampled_out", "throttled", "failed", "dropped")
+            }
+    text = json.dumps({"parameters": said, "result": told}, indent=1, sort_keys=True)
+    (folder / RESULT).write_text(text + "\n")
+
+
+def _progress(args: argparse.Namespace) -> "Any":
+    """Return a context that shows a bar on a terminal and gives what is told bytes done."""
+    from rich.progress import Progress
+
+    class Bar(Progress):
+        def __enter__(self) -> Callable[[int, int], None]:  # type: ignore[override]
+            super().__enter__()
+            task = self.add_task("replaying bars")
+            return lambda done, total: self.update(task, completed=done, total=total)
+
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return Bar(console=console, transient=True, disable=args.no_progress or not console.is_terminal)
+
+
+def report(result: Result, took_s: float) -> str:
+    """Return what a person reads at the end."""
+    rows = [
+        f"{'strategy':<10} {'trades':>7} {'win rate':>9} {'gross USD':>11} {'fees USD':>10} "
+        f"{'net USD':>11} {'mean return % (95 %)':>28} {'hold min':>9}"
+    ]
+    for each in result.summaries:
+        interval = "–"
+        if each.return_avg_pct is not None:
+            interval = f"{each.return_avg_pct:.4f}"
+            if each.return_lo95_pct is not None:
+                interval += f" ({each.return_lo95_pct:.4f} to {each.return_hi95_pct:.4f})"
+        rows.append(
+            f"{each.strategy:<10} {each.trade_n:>7} {_number(each.win_rate, 3):>9} "
+            f"{_number(each.gross_usd):>11} {_number(each.fees_usd):>10} "
+            f"{_number(each.net_usd):>11} {interval:>28} {_number(each.holding_min_avg, 1):>9}"
+        )
+    held = ", ".join(f"{symbol} {qty:g}" for symbol, qty in result.open_positions.items())
+    change_pct = (result.equity_end_usd / result.equity_start_usd - 1) * 100
+    return "\n".join(
+        [
+            *rows,
+            "",
+            f"equity {result.equity_start_usd:,.2f} → {result.equity_end_usd:,.2f} USD "
+            f"({change_pct:+.2f} %), deepest drawdown {result.max_drawdown_pct:.2f} %, "
+            f"still open: {held or 'nothing'}",
+            f"{result.bar_n:,} bars in {took_s:.1f} s ({result.bar_n / took_s:,.0f} a second); "
+            f"{result.snapshots_used} snapshots of the history were read",
+            f"logs, traces, {RESULT}: {result.folder}",
+        ]
+    )
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return "–" if value is None else f"{value:,.{digits}f}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

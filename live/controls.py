@@ -1,0 +1,130 @@
+"""The switches a person holds over the engine: one small file, checked before every order.
+
+Put here: reading and setting them. Keep out: what each stops (gates.py). A file that is there and
+cannot be read counts as kill: somebody meant something by it.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from filelock import FileLock
+
+Mode = Literal["run", "reduce_only", "halt", "kill"]
+FILE = "controls.json"
+
+
+class Disabled(msgspec.Struct, frozen=True):
+    """A symbol that is switched off; ``until_ms`` None is until a person enables it."""
+
+    reason: str
+    until_ms: int | None = None
+
+
+class State(msgspec.Struct, frozen=True):
+    """What the file says. ``resumed_ms`` is when a person last took responsibility."""
+
+    mode: Mode = "run"
+    reason: str = ""
+    by: str = ""
+    at_ms: int = 0
+    resumed_ms: int = 0
+    disabled: dict[str, Disabled] = {}
+
+
+_decode = msgspec.json.Decoder(State).decode
+
+
+class Controls:
+    """The control file of one data root."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """Hold the switches below ``folder``, made when one is first set; None: in memory only."""
+        self._folder = folder
+        self._path = folder / FILE if folder else Path(FILE)
+        self._name = os.fspath(self._path)
+        self._seen: tuple[int, ...] | None = ()
+        self._state = State()
+
+    def state(self) -> State:
+        """Return the switches as they stand now: one stat, and a read when the file changed."""
+        if self._folder is None:
+            return self._state
+        try:
+            found = os.stat(self._name)
+            mark: tuple[int, ...] | None = (found.st_mtime_ns, found.st_ino, found.st_size)
+        except FileNotFoundError:
+            mark = None
+        except OSError as error:
+            return State("kill", f"{self._path} cannot be looked at: {error}")
+        if mark == self._seen and mark != ():
+            return self._state
+        try:
+            self._state = State() if mark is None else _decode(self._path.read_bytes())
+            self._seen = mark
+        except (OSError, msgspec.MsgspecError) as error:
+            self._seen = ()
+            self._state = State("kill", f"{self._path} cannot be read: {error}")
+        return self._state
+
+    def set(self, mode: Mode, reason: str, *, by: str, now_ms: int | None = None) -> State:
+        """Set the mode and return what now stands; ``run`` is what a person's resume sets."""
+        at_ms = _now_ms() if now_ms is None else now_ms
+
+        def change(state: State) -> State:
+            resumed_ms = at_ms if mode == "run" else state.resumed_ms
+            return msgspec.structs.replace(
+                state, mode=mode, reason=reason, by=by, at_ms=at_ms, resumed_ms=resumed_ms
+            )
+
+        return self._change(change)
+
+    def halt(self, reason: str, *, now_ms: int) -> State:
+        """Halt for the engine; a kill that stands stays."""
+
+        def change(state: State) -> State:
+            if state.mode in ("kill", "halt"):
+                return state
+            return msgspec.structs.replace(
+                state, mode="halt", reason=reason, by="engine", at_ms=now_ms
+            )
+
+        return self._change(change)
+
+    def disable(self, symbol: str, reason: str, until_ms: int | None) -> State:
+        """Switch a symbol off."""
+        entry = Disabled(reason, until_ms)
+        return self._change(
+            lambda state: msgspec.structs.replace(state, disabled={**state.disabled, symbol: entry})
+        )
+
+    def enable(self, symbol: str) -> State:
+        """Switch a symbol on again."""
+        return self._change(
+            lambda state: msgspec.structs.replace(
+                state, disabled={s: d for s, d in state.disabled.items() if s != symbol}
+            )
+        )
+
+    def _change(self, change: Callable[[State], State]) -> State:
+        if self._folder is None:
+            self._state = change(self._state)
+            return self._state
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._folder / (FILE + ".lock"), timeout=10):
+            state = change(self.state())
+            draft = self._path.with_suffix(".tmp")
+            with draft.open("wb") as file:
+                file.write(json.dumps(msgspec.to_builtins(state), indent=1).encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(self._path)
+        return self.state()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

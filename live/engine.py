@@ -1,0 +1,198 @@
+"""The trading loop: read the snapshot, decide, act, record, sleep; replays drive it bar by bar.
+
+Put here: the order of things in one turn. Keep out: deciding (sizing.py), gates (gates.py), what
+happens to an order (router.py), accounts and records (executor.py).
+"""
+
+import logging
+import signal as signals
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from features.settings import Settings
+from live.book import ClosedTrade
+from live.clock import Clock, SimulatedClock
+from live.controls import Controls
+from live.executor import Executor
+from live.market import Bar, Print, Quote
+from live.reading import Reading
+from live.strategies import Strategy
+from live.venues import SimulatedMarket, Venue, VenueError
+
+HEARTBEAT_MS = 60_000
+_log = logging.getLogger(__name__)
+
+
+class Feed(Protocol):
+    """Where a live engine's market comes from."""
+
+    def poll(self) -> Sequence[Bar | Quote | Print]:
+        """Return what came since the last call, in time order; never waits longer than a second."""
+        ...
+
+
+class Engine:
+    """One account on one venue, traded by any number of strategies.
+
+    A replay calls ``on_bars`` for every moment at which bars close; ``run`` does the same with what
+    a feed brings until ``stop``. Both pass through the same ``step``.
+    """
+
+    def __init__(
+        self,
+        venue: Venue,
+        strategies: Sequence[Strategy],
+        read: Callable[[str], Reading],
+        *,
+        settings: Settings,
+        clock: Clock,
+        log_dir: Path,
+        state_dir: Path | None = None,
+        controls: Controls | None = None,
+        on_closed: Callable[[ClosedTrade], None] | None = None,
+        feed: Feed | None = None,
+        run_id: str | None = None,
+    ) -> None:
+        """Restore what an earlier run left in ``state_dir``; nothing is sent before the first step.
+
+        Args:
+            venue: where orders go; the paper venue also takes the market from ``on_bars``.
+            strategies: each is asked at every closed bar; their names stand in orders and traces.
+            read: gives a symbol's reading, as SnapshotReader.read does.
+            settings: caps, gates, and which decisions act (``apply``).
+            clock: the machine's, or a SimulatedClock that ``on_bars`` moves.
+            log_dir: folder of the logs that the intake reads.
+            state_dir: folder of the engine's journal; None remembers nothing across restarts.
+            controls: the kill switch; None has none (a backtest).
+            on_closed: told of every closed trade; it must not raise and not wait.
+            feed: the market of ``run``.
+            run_id: name of this run in the lines; made of the start time by default.
+        """
+        self._strategies = tuple(strategies)
+        self._clock = clock
+        self._feed = feed
+        self._market: SimulatedMarket | None = venue if hasattr(venue, "begin") else None  # type: ignore[assignment]
+        self.executor = Executor(
+            venue, read, settings=settings, clock=clock, log_dir=log_dir, state_dir=state_dir,
+            controls=controls, on_closed=on_closed, run_id=run_id,
+        )  # fmt: skip
+        self._loop_ms = settings.trading.loop_ms
+        self._is_stopping = False
+        self._beat_ms = 0
+
+    # -- the loop --------------------------------------------------------------------------------
+
+    def step(self) -> None:
+        """Take one turn: controls, account and reconciliation, then every order in flight."""
+        executor = self.executor
+        executor.watch()  # kill, drawdown, clock, positions: before any order
+        executor.advance()  # orders in flight, closes that must be tried again, waiting signals
+        self._heartbeat()
+
+    def on_bars(self, bars: Sequence[Bar]) -> None:
+        """Let bars that close at one moment pass (one a symbol), then ask every strategy.
+
+        A simulated clock moves through them, with a step at each thing that happens to an order.
+        Raises ValueError for bars of different closes, or none.
+        """
+        close_ms = _one_close(bars)
+        if self._market is not None:
+            self._market.begin(bars)
+        if isinstance(self._clock, SimulatedClock):
+            self._pass(self._clock, close_ms)
+        self.executor.see(bars)
+        self.step()
+        for bar in bars:
+            for strategy in self._strategies:
+                wanted = strategy.on_bar(bar)
+                if wanted is not None:
+                    self.executor.act(wanted)
+
+    def on_bar(self, bar: Bar) -> None:
+        """Let one bar pass; bars of several symbols that close together go to ``on_bars``."""
+        self.on_bars((bar,))
+
+    def on_quote(self, quote: Quote) -> None:
+        """Take a best bid and offer, and a turn if something may have happened to an order."""
+        if self._market is not None:
+            if isinstance(self._clock, SimulatedClock):
+                self._pass(self._clock, quote.at_ms)
+            self._market.on_quote(quote)
+        self.executor.see_quote(quote)
+        if self.executor.is_busy:
+            self.step()
+
+    def on_print(self, trade: Print) -> None:
+        """Take a trade of the market; only a simulated venue has a use for it."""
+        if self._market is None:
+            return
+        if isinstance(self._clock, SimulatedClock):
+            self._pass(self._clock, trade.at_ms)
+        self._market.on_print(trade)
+        if self.executor.is_busy:
+            self.step()
+
+    def run(self) -> None:
+        """Trade until ``stop``: take what the feed brings, take a turn, sleep.
+
+        A venue's error never ends the loop. Returns after open orders were cancelled or, at the
+        latest, after ``shutdown_s``.
+        """
+        while not self._is_stopping:
+            try:
+                for event in self._feed.poll() if self._feed else ():
+                    self._take(event)
+                self.step()
+            except VenueError as error:
+                _log.warning("turn cut short: %s", error)
+            self._clock.wait_ms(self._loop_ms)
+        self.close()
+
+    def stop(self, *_: Any) -> None:
+        """Let ``run`` return after its turn; may be called from a signal handler."""
+        self._is_stopping = True
+
+    def stop_at_signals(self) -> None:
+        """Let SIGTERM and SIGINT end ``run`` in order."""
+        signals.signal(signals.SIGTERM, self.stop)
+        signals.signal(signals.SIGINT, self.stop)
+
+    def close(self) -> None:
+        """Cancel what is open, keep what filled, write the last lines; call it once, at the end."""
+        self.executor.close()
+
+    # -- parts -----------------------------------------------------------------------------------
+
+    def _take(self, event: Bar | Quote | Print) -> None:
+        if isinstance(event, Bar):
+            self.on_bar(event)
+        elif isinstance(event, Quote):
+            self.on_quote(event)
+        else:
+            self.on_print(event)
+
+    def _pass(self, clock: SimulatedClock, until_ms: int) -> None:
+        """Move a simulated clock on, stopping wherever an order needs a turn."""
+        while self.executor.is_busy:
+            wakes = [self.executor.next_wake_ms(), self._market and self._market.next_event_ms()]
+            wake_ms = min([at for at in wakes if at is not None], default=until_ms)
+            if wake_ms >= until_ms:
+                break
+            clock.move_to(max(wake_ms, clock.true_ms + 1))
+            self.step()
+        clock.move_to(until_ms)
+
+    def _heartbeat(self) -> None:
+        now_ms = self._clock.now_ms()
+        if not 0 <= now_ms - self._beat_ms < HEARTBEAT_MS:
+            self._beat_ms = now_ms
+            if not isinstance(self._clock, SimulatedClock):
+                _log.info("heartbeat: %s", self.executor.summary())
+
+
+def _one_close(bars: Iterable[Bar]) -> int:
+    closes = {bar.close_ms for bar in bars}
+    if len(closes) != 1:
+        raise ValueError(f"on_bars takes bars of one close, not of {sorted(closes)}")
+    return closes.pop()

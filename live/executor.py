@@ -1,0 +1,728 @@
+"""One account on one venue: turns signals into attempts, books their fills, keeps what it owns.
+
+Put here: what connects decision, gates, router, books and journal. Keep out: each of them, and the
+loop (engine.py).
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from features.settings import Settings
+from live import lines
+from live.attempt import Attempt, Leg
+from live.book import DUST, ClosedTrade, Lot, Lots, Sleeve
+from live.clock import Clock, SimulatedClock
+from live.controls import Controls
+from live.controls import State as ControlState
+from live.gates import Ask, Veto, World, judge
+from live.journal import Journal, builtins
+from live.lines import Line, Place
+from live.market import Bar, Direction, Quote, Side, Signal
+from live.reading import Reading
+from live.router import Router
+from live.sizing import decide
+from live.venues import (
+    Account,
+    Fill,
+    Instrument,
+    Position,
+    PositionSide,
+    RetryError,
+    SkipError,
+    StopError,
+    Venue,
+    VenueError,
+)
+from live.watch import Drawdown, Moves, Peaks
+
+CLOSE_AGAIN_MS = 10_000.0  # between two tries to close what a strategy no longer wants
+CLOCK_CHECK_MS = 10_000.0
+BALANCE_SLACK_PCT = 0.5  # of equity: what funding and rounding may change within one comparison
+_MINUTE_MS, _HOUR_MS = 60_000, 3_600_000
+_log = logging.getLogger(__name__)
+
+_SleeveKey = tuple[str, str]  # strategy, symbol
+_FLAT: Direction = "NOOP"
+
+
+class Kept(msgspec.Struct):
+    """What a restart goes on from: the last checkpoint, with the records after it applied."""
+
+    seq: int = 0
+    start_ms: int = 0  # of the run that wrote it: ids of a later run begin after it
+    attempts: dict[str, Attempt] = {}
+    sleeves: list[tuple[str, str, Sleeve]] = []
+    lots: list[tuple[str, PositionSide, list[Lot]]] = []
+    orders_ms: list[int] = []
+    peaks: Peaks = msgspec.field(default_factory=Peaks)
+    rebased_ms: int = 0
+
+
+class Record(msgspec.Struct, omit_defaults=True):
+    """One change, as whole values of what it touched."""
+
+    seq: int
+    start_ms: int = 0
+    attempt: Attempt | None = None
+    is_over: bool = False  # the attempt ended: forget it
+    sleeves: list[tuple[str, str, Sleeve | None]] = []
+    lots: list[tuple[str, PositionSide, list[Lot]]] = []
+    orders_ms: list[int] = []
+    rebased_ms: int = 0
+
+
+class Executor:
+    """Holds attempts, lots and sleeves; the engine calls ``watch``, ``advance`` and ``act``."""
+
+    def __init__(
+        self,
+        venue: Venue,
+        read: Callable[[str], Reading],
+        *,
+        settings: Settings,
+        clock: Clock,
+        log_dir: Path,
+        state_dir: Path | None = None,
+        controls: Controls | None = None,
+        on_closed: Callable[[ClosedTrade], None] | None = None,
+        run_id: str | None = None,
+    ) -> None:
+        """Restore what an earlier run left in ``state_dir``; arguments as of the Engine."""
+        self._venue = venue
+        self._read = read
+        self._trading = settings.trading
+        self._apply = settings.applied(venue.environment)
+        self._clock = clock
+        self._controls = controls or Controls(None)
+        self._on_closed = on_closed
+        self.journal = Journal(log_dir, state_dir, durable=venue.environment == "live")
+        self.lots = Lots()
+        self.sleeves: dict[_SleeveKey, Sleeve] = {}
+        self._attempts: dict[str, Attempt] = {}
+        self._waiting: dict[_SleeveKey, Signal] = {}  # what a strategy wants after its attempt
+        self._closing: dict[_SleeveKey, tuple[Signal, float]] = {}  # to be closed, next try
+        self._orders_ms: deque[int] = deque()
+        self._marks: dict[str, float] = {}
+        self._quotes: dict[str, Quote] = {}
+        self._moves = Moves()
+        self._drawdown = Drawdown()
+        self._account: Account | None = None
+        self._worst: tuple[float | None, str] = (None, "")
+        self._offset_ms: float | None = None
+        self._offset_at = -CLOCK_CHECK_MS
+        self.is_reconciled = False
+        self._difference = "nothing was compared yet"
+        self._reconciled_at = float("-inf")
+        self._cash_usd = 0.0  # flows of own fills since the anchor
+        self._anchor_usd: float | None = None
+        self._mode = "run"
+        self._cancelled_at = float("-inf")
+        self._seq = 0
+        self._id_n = 0
+        self._is_closing = False
+        self._touched: set[tuple[str, PositionSide]] = set()
+        self._ended_trades: list[ClosedTrade] = []
+        self._start_ms = clock.now_ms()
+        self._rebased_ms = 0
+        self._restore()
+        self.place: Place = {
+            "account": settings.account,
+            "environment": venue.environment,
+            "venue": venue.name,
+            "run_id": run_id or _base36(self._start_ms),
+        }
+        self._router = Router(venue, clock, self._trading, self)
+        self._write(Record(self._next_seq(), start_ms=self._start_ms))
+
+    # -- the market ------------------------------------------------------------------------------
+
+    def see(self, bars: Sequence[Bar]) -> None:
+        """Take the closes of bars as marks, and close trades at their stops."""
+        for bar in bars:
+            self._mark(bar.symbol, bar.close_ms, bar.close)
+        self._stop_out([bar.symbol for bar in bars])
+
+    def see_quote(self, quote: Quote) -> None:
+        """Take a best bid and offer as the mark."""
+        self._quotes[quote.symbol] = quote
+        self._mark(quote.symbol, quote.at_ms, quote.mid)
+        self._stop_out([quote.symbol])
+
+    # -- one turn --------------------------------------------------------------------------------
+
+    def watch(self) -> None:
+        """Look at the switches, the account, the clock and, each minute, the venue's state."""
+        self.journal.flush()
+        state = self._controls.state()
+        self._obey(state)
+        self._value_account(state)
+        self._check_clock()
+        now = self._clock.elapsed_ms()
+        if not self.is_reconciled or now - self._reconciled_at >= self._trading.reconcile_s * 1e3:
+            self._reconcile()
+        if self.journal.is_due():
+            self.journal.checkpoint(builtins(self._kept()))
+
+    def advance(self) -> None:
+        """Move every attempt on, then start what waited for one to end."""
+        for attempt in list(self._attempts.values()):
+            self._step(attempt)
+        now = self._clock.elapsed_ms()
+        for key, (signal, again_at) in list(self._closing.items()):
+            if now >= again_at and not self._attempt_of(key):
+                self._closing[key] = (signal, now + CLOSE_AGAIN_MS)
+                self._start(key, signal)
+        for key, signal in list(self._waiting.items()):
+            if not self._attempt_of(key):
+                del self._waiting[key]
+                self._start(key, signal)
+
+    def act(self, signal: Signal) -> None:
+        """Bring a strategy's position to where its signal wants it."""
+        if self._is_closing:
+            return
+        key = (signal.strategy, signal.symbol)
+        if signal.direction == _FLAT:
+            if key in self.sleeves or self._attempt_of(key):
+                self._closing[key] = (signal, self._clock.elapsed_ms() + CLOSE_AGAIN_MS)
+        else:
+            self._closing.pop(key, None)
+        attempt = self._attempt_of(key)
+        if attempt is None:
+            self._start(key, signal)
+        elif attempt.target != signal.direction:
+            attempt.is_abandoned, attempt.reason = True, "superseded"
+            self._waiting[key] = signal
+            self._step(attempt)
+
+    def close(self) -> None:
+        """Abandon every attempt and wait until all are over, at most ``shutdown_s``."""
+        self._is_closing = True
+        self._waiting.clear()
+        self._abandon("shutdown")
+        until = self._clock.elapsed_ms() + self._trading.shutdown_s * 1e3
+        while self._attempts and self._clock.elapsed_ms() < until:
+            self.advance()
+            self._clock.wait_ms(min(self._trading.loop_ms, 50.0))
+        self._say_positions()
+        self.journal.checkpoint(builtins(self._kept()))
+        self.journal.close()
+
+    @property
+    def is_busy(self) -> bool:
+        """Tell whether an order is in flight."""
+        return bool(self._attempts)
+
+    def next_wake_ms(self) -> int | None:
+        """Return when (elapsed ms) the next attempt needs a turn by itself."""
+        wakes = [self._router.wake_ms(attempt) for attempt in self._attempts.values()]
+        known = [wake for wake in wakes if wake is not None]
+        return int(min(known)) + 1 if known else None
+
+    def summary(self) -> str:
+        """Return one line of where the engine stands."""
+        equity = f"{self._account.equity_usd:.2f} USD" if self._account else "unknown"
+        positions = ", ".join(f"{s} {q:g}" for s, q in sorted(self.lots.net().items())) or "flat"
+        why = "" if self.is_reconciled else f"; unreconciled: {self._difference}"
+        return f"{self._mode}, equity {equity}, {positions}, {len(self._attempts)} in flight{why}"
+
+    # -- Desk: what the router needs -------------------------------------------------------------
+
+    def permit(self, attempt: Attempt, ask: Ask) -> Veto | None:
+        """Ask every gate; a veto stands in risk_vetoes.jsonl when this returns."""
+        world = self._world(attempt)
+        veto = judge(ask, world)
+        if veto is None:
+            return None
+        _log.info("%s %s vetoed by %s: %s", ask.symbol, ask.side, veto.gate, veto.why)
+        line = lines.veto(
+            self.place, symbol=ask.symbol, side=ask.side, strategy=attempt.strategy,
+            attempt_id=attempt.attempt_id, intent_id=attempt.intent_id, gate=veto.gate,
+            why=veto.why, qty=ask.qty, at_ms=world.now_ms,
+            seen={
+                "price": ask.price,
+                "notional": ask.notional_usd,
+                "equity": world.equity_usd,
+                "drawdown_pct": world.drawdown_pct,
+                "snapshot_status": world.snapshot_status,
+                "is_reducing": ask.is_reducing,
+            },
+        )  # fmt: skip
+        self._write(Record(self._next_seq()), [("risk_vetoes", line)])
+        return veto
+
+    def save(
+        self, attempt: Attempt, written: Iterable[tuple[str, Line]] = (), *, must: bool = False
+    ) -> bool:
+        record = Record(self._next_seq(), attempt=attempt, is_over=attempt.phase == "done")
+        if must:
+            at_ms = attempt.legs[-1].sent_ms
+            self._orders_ms.append(at_ms)
+            record.orders_ms = [at_ms]
+        key = (attempt.strategy, attempt.symbol)
+        if self._touched:
+            record.lots = [(*at, self.lots.lots(*at)) for at in sorted(self._touched)]
+            record.sleeves = [(*key, self.sleeves.get(key))]
+        touched, self._touched = self._touched, set()
+        is_written = self._write(record, written, must=must)
+        if touched:
+            self._say_positions(touched)
+        ended, self._ended_trades = self._ended_trades, []
+        for trade in ended:
+            if self._on_closed is not None:
+                self._on_closed(trade)
+        return is_written
+
+    def book(self, attempt: Attempt, leg: Leg, fills: Sequence[Fill]) -> None:
+        key = (attempt.strategy, attempt.symbol)
+        for fill in fills:
+            signed = fill.qty if leg.side == "BUY" else -fill.qty
+            closed = self.lots.apply(attempt.symbol, leg.position_side, signed, fill.price)
+            if closed.closed_qty:
+                leg.closed_qty += closed.closed_qty
+                leg.realized_usd += closed.realized_usd
+                if leg.size_before is None:
+                    leg.size_before = closed.before
+                leg.size_after = closed.after
+            leg.filled += fill.qty
+            leg.filled_usd += fill.qty * fill.price
+            leg.maker_qty += fill.qty if fill.is_maker else 0.0
+            both = leg.fee_usd is not None and fill.fee_usd is not None
+            leg.fee_usd = leg.fee_usd + fill.fee_usd if both else None  # type: ignore[operator]
+            leg.first_ms = min(leg.first_ms or fill.at_ms, fill.at_ms)
+            leg.last_ms = max(leg.last_ms, fill.at_ms)
+            leg.trade_ids.append(fill.trade_id)
+            self._cash_usd -= signed * fill.price
+            if fill.fee_usd is None:
+                self._anchor_usd = None  # cash is not known: compare anew from the next look on
+            else:
+                self._cash_usd -= fill.fee_usd
+            self._book_sleeve(key, attempt, leg, fill)
+        self._touched.add((attempt.symbol, leg.position_side))
+
+    def find_quote(self, symbol: str) -> Quote | None:
+        try:
+            quote = self._venue.quote(symbol)
+        except (RetryError, SkipError) as error:
+            _log.info("%s: no quote: %s", symbol, error)
+            return None
+        self._quotes[symbol] = quote
+        self._marks[symbol] = quote.mid
+        return quote
+
+    def new_id(self) -> str:
+        self._id_n += 1
+        return f"x{_base36(self._start_ms)}-{_base36(self._id_n)}"
+
+    # -- attempts --------------------------------------------------------------------------------
+
+    def _start(self, key: _SleeveKey, signal: Signal) -> None:
+        """Decide and begin an attempt, where one is needed."""
+        sleeve = self.sleeves.get(key)
+        held = sleeve.qty if sleeve else 0.0
+        standing: Direction = "NOOP" if not held else "LONG" if held > 0 else "SHORT"
+        if standing == signal.direction or self._is_closing:
+            return
+        quote = self.find_quote(signal.symbol)
+        mark = quote.mid if quote else self._marks.get(signal.symbol, signal.price)
+        now_ms = self._clock.now_ms()
+        context = decide(
+            self._read(signal.symbol),
+            gross_target_usd=self._trading.gross_target_usd,
+            hour_utc=now_ms // _HOUR_MS % 24,
+            apply=self._apply,
+        )
+        instrument = self._instrument(signal.symbol)
+        is_flat = signal.direction == _FLAT
+        side: Side = "BUY" if signal.direction == "LONG" or (is_flat and held < 0) else "SELL"
+        qty = abs(held) if is_flat else context.notional_usd / mark
+        qty = instrument.floor_qty(qty) if instrument else qty
+        position_side = self._position_side(signal.direction if not is_flat else standing)
+        signed = qty if side == "BUY" else -qty
+        allows_maker = signal.wants_maker and context.policy.maker_first is not False
+        flips = bool(held) and not is_flat
+        attempt = Attempt(
+            attempt_id=f"sig_{self.new_id()[1:]}",
+            intent_id=f"ord_{self.new_id()[1:]}",
+            signal=signal,
+            symbol=signal.symbol,
+            side=side,
+            position_side=position_side,
+            target=signal.direction,
+            qty=qty,
+            reduce_qty=abs(held) if flips else 0.0,
+            mark=mark,
+            decided_ms=now_ms,
+            ctx=context,
+            wants_maker=allows_maker and not is_flat,
+            is_reducing=is_flat and self._only_reduces(signal.symbol, position_side, signed),
+        )
+        attempt.phase = "reduce" if flips else "maker" if attempt.wants_maker else "taker"
+        self._attempts[attempt.attempt_id] = attempt
+        line = lines.attempted(self.place, attempt, self._nav(), at_ms=now_ms)
+        self.save(attempt, [("orders_attempted", line)])
+        self._step(attempt)
+
+    def _step(self, attempt: Attempt) -> None:
+        try:
+            self._router.step(attempt)
+        except StopError as error:
+            self._halt(f"the venue needs a person: {error}")
+            return
+        if attempt.phase == "done" and attempt.attempt_id in self._attempts:
+            del self._attempts[attempt.attempt_id]
+            self._router.forget(attempt)
+            key = (attempt.strategy, attempt.symbol)
+            if any(leg.status == "UNKNOWN" for leg in attempt.legs):
+                self._unreconcile(f"the outcome of {attempt.attempt_id} is unknown")
+            if attempt.target == _FLAT and key not in self.sleeves:
+                self._closing.pop(key, None)
+
+    def _attempt_of(self, key: _SleeveKey) -> Attempt | None:
+        for attempt in self._attempts.values():
+            if (attempt.strategy, attempt.symbol) == key:
+                return attempt
+        return None
+
+    def _abandon(self, reason: str) -> None:
+        for attempt in list(self._attempts.values()):
+            if not attempt.is_abandoned:
+                attempt.is_abandoned, attempt.reason = True, reason
+            self._step(attempt)
+
+    def _book_sleeve(self, key: _SleeveKey, attempt: Attempt, leg: Leg, fill: Fill) -> None:
+        sleeve = self.sleeves.get(key)
+        if sleeve is None:
+            sleeve = self.sleeves[key] = Sleeve(attempt.attempt_id, attempt.signal)
+        sleeve.apply(leg.side, fill.qty, fill.price, fill.fee_usd, fill.at_ms)
+        if abs(sleeve.qty) <= DUST and sleeve.opened_qty:
+            sleeve.exit_reason = attempt.signal.reason or (
+                "signal" if attempt.target == _FLAT else "flip"
+            )
+            del self.sleeves[key]
+            self._ended_trades.append(sleeve.closed())
+
+    def _stop_out(self, symbols: Sequence[str]) -> None:
+        """Close trades whose stop or target the mark has reached."""
+        for key, sleeve in list(self.sleeves.items()):
+            if sleeve.signal.symbol not in symbols or key in self._closing:
+                continue
+            mark = self._marks[sleeve.signal.symbol]
+            reason = _stop_reason(sleeve, mark)
+            if reason:
+                signal = msgspec.structs.replace(
+                    sleeve.signal, direction=_FLAT, at_ms=self._clock.now_ms(), price=mark,
+                    reason=reason,
+                )  # fmt: skip
+                self.act(signal)
+
+    def _only_reduces(self, symbol: str, position_side: PositionSide, signed: float) -> bool:
+        """Tell whether an order can only bring the account's position nearer to zero."""
+        held = self.lots.qty(symbol, position_side)
+        return (held > 0) != (signed > 0) and abs(signed) <= abs(held) + DUST
+
+    def _position_side(self, direction: Direction) -> PositionSide:
+        if not self._venue.is_hedged:
+            return "BOTH"
+        return "SHORT" if direction == "SHORT" else "LONG"
+
+    # -- what is known now -----------------------------------------------------------------------
+
+    def _world(self, attempt: Attempt) -> World:
+        now_ms = self._clock.now_ms()
+        reading = self._read(attempt.symbol)
+        orders = self._orders_ms
+        while orders and not now_ms - orders[0] < _HOUR_MS:
+            orders.popleft()
+        long_usd, short_usd = self._exposure()
+        return World(
+            now_ms=now_ms,
+            trading=self._trading,
+            environment=self._venue.environment,
+            controls=self._controls.state(),
+            instrument=self._instrument(attempt.symbol),
+            quote=self._quotes.get(attempt.symbol),
+            equity_usd=self._account.equity_usd if self._account else None,
+            drawdown_pct=self._worst[0],
+            drawdown_of=self._worst[1],
+            clock_offset_ms=self._offset_ms,
+            is_reconciled=self.is_reconciled,
+            is_writable=self.journal.is_sound,
+            snapshot_status=reading.status,
+            snapshot_too_old=reading.reduce_only,
+            has_snapshot=reading.snapshot_id is not None,
+            move_pct=self._moves.pct(attempt.symbol, now_ms),
+            orders_minute=sum([now_ms - at_ms < _MINUTE_MS for at_ms in orders]),
+            orders_hour=len(orders),
+            long_usd=long_usd,
+            short_usd=short_usd,
+        )
+
+    def _exposure(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Return USD by symbol as it stands when every open buy fills, and every open sell."""
+        net = {
+            symbol: qty * self._marks.get(symbol, 0.0) for symbol, qty in self.lots.net().items()
+        }
+        long_usd, short_usd = dict(net), dict(net)
+        for attempt in self._attempts.values():
+            leg = attempt.leg
+            if leg is None or leg.reduce_only:
+                continue
+            usd = leg.left * (leg.price or self._marks.get(attempt.symbol, attempt.mark))
+            symbol = attempt.symbol
+            if leg.side == "BUY":
+                long_usd[symbol] = long_usd.get(symbol, 0.0) + usd
+            else:
+                short_usd[symbol] = short_usd.get(symbol, 0.0) - usd
+        return long_usd, short_usd
+
+    def _nav(self) -> Line:
+        gross = {
+            symbol: abs(qty) * self._marks.get(symbol, 0.0)
+            for symbol, qty in self.lots.net().items()
+        }
+        return {
+            "nav_usd": self._account.equity_usd if self._account else None,
+            "gross_usd": sum(gross.values()),
+            "symbol_gross_usd": gross,
+        }
+
+    def _mark(self, symbol: str, at_ms: int, mark: float) -> None:
+        self._marks[symbol] = mark
+        self._moves.see(symbol, at_ms, mark)
+
+    def _instrument(self, symbol: str) -> Instrument | None:
+        try:
+            return self._venue.instrument(symbol)
+        except VenueError:
+            return None
+
+    # -- safety ----------------------------------------------------------------------------------
+
+    def _obey(self, state: ControlState) -> None:
+        """Follow the switches: kill and halt cancel everything that is open."""
+        if state.mode != self._mode:
+            _log.warning("controls: %s -> %s %s", self._mode, state.mode, state.reason)
+            self._mode = state.mode
+        if state.resumed_ms > self._rebased_ms:
+            self._rebased_ms = state.resumed_ms
+            self._drawdown.rebase()
+            self._adopt_positions()
+        now = self._clock.elapsed_ms()
+        if state.mode in ("kill", "halt") and now - self._cancelled_at >= 1_000.0:
+            self._cancelled_at = now
+            self._abandon(state.mode)
+            self._cancel_all()
+
+    def _cancel_all(self) -> None:
+        try:
+            for order in self._venue.open_orders():
+                try:
+                    self._venue.cancel(order.symbol, order.client_id)
+                except SkipError:
+                    pass  # it is no longer open
+        except VenueError as error:
+            _log.error("not everything is cancelled yet, trying again: %s", error)
+
+    def _value_account(self, state: ControlState) -> None:
+        """Take the equity, and halt at the last line of defence."""
+        try:
+            self._account = account = self._venue.account()
+        except (RetryError, SkipError) as error:
+            if self._account is not None:
+                _log.warning("the account cannot be read: %s", error)
+            self._account = None
+            return
+        except StopError as error:
+            self._halt(f"the venue needs a person: {error}")
+            return
+        self._worst = self._drawdown.see(self._clock.now_ms(), account.equity_usd)
+        worst, of = self._worst
+        if worst is not None and worst <= -self._trading.drawdown_halt_pct:
+            if state.mode not in ("halt", "kill"):
+                self._halt(f"{worst:.2f} % from {of}, equity {account.equity_usd:.2f} USD")
+
+    def _halt(self, reason: str) -> None:
+        _log.error("halted: %s; execintel resume goes on", reason)
+        self._obey(self._controls.halt(reason, now_ms=self._clock.now_ms()))
+
+    def _check_clock(self) -> None:
+        now = self._clock.elapsed_ms()
+        is_simulated = isinstance(self._clock, SimulatedClock)
+        if now - self._offset_at < CLOCK_CHECK_MS and not is_simulated:
+            return
+        self._offset_at = now
+        try:
+            before_ms = self._clock.now_ms()
+            server_ms = self._venue.server_ms()
+            here_ms = (before_ms + self._clock.now_ms()) / 2  # the answer took half of the way
+        except VenueError as error:
+            _log.warning("the venue's clock cannot be read: %s", error)
+            self._offset_ms = None
+            return
+        before, self._offset_ms = self._offset_ms, here_ms - server_ms
+        limit = self._trading.clock_warn_ms
+        if abs(self._offset_ms) >= limit and (before is None or abs(before) < limit):
+            _log.warning("the clock is %+.0f ms off the venue's", self._offset_ms)
+
+    # -- reconciliation --------------------------------------------------------------------------
+
+    def _reconcile(self) -> None:
+        """Compare open orders, positions and equity with the venue's."""
+        try:
+            difference = self._compare(self._venue.positions(), self._venue.account())
+        except VenueError as error:
+            difference = f"the venue's state cannot be read: {error}"
+        self._reconciled_at = self._clock.elapsed_ms()
+        if difference is None:
+            if not self.is_reconciled:
+                _log.info("reconciled with %s", self._venue.name)
+            self.is_reconciled = True
+            self._say_positions()
+        else:
+            self._unreconcile(difference)
+
+    def _compare(self, positions: Sequence[Position], account: Account) -> str | None:
+        theirs = {(p.symbol, p.position_side): p for p in positions}
+        ours = self.lots.positions()
+        for symbol, side in {*theirs, *ours}:
+            instrument = self._instrument(symbol)
+            slack = instrument.step / 2 if instrument else DUST
+            found = theirs.get((symbol, side))
+            qty, own_qty = found.qty if found else 0.0, ours.get((symbol, side), 0.0)
+            if abs(qty - own_qty) > slack:
+                return f"{symbol} {side}: {qty:g} at the venue, {own_qty:g} here"
+        known = {leg.client_id for a in self._attempts.values() if (leg := a.leg)}
+        for order in self._venue.open_orders():
+            if order.client_id not in known:
+                if order.client_id.startswith("x"):  # ours, come late: it must not stand
+                    self._venue.cancel(order.symbol, order.client_id)
+                return f"order {order.client_id} of {order.symbol} is open and not known here"
+        worth = self._cash_usd + sum([p.qty * p.mark for p in positions])
+        if self._anchor_usd is not None:
+            off_usd = account.equity_usd - worth - self._anchor_usd
+            if abs(off_usd) > max(1.0, account.equity_usd * BALANCE_SLACK_PCT / 100):
+                return f"equity is {off_usd:+.2f} USD off what own fills explain"
+        self._anchor_usd = account.equity_usd - worth
+        return None
+
+    def _unreconcile(self, difference: str) -> None:
+        if self.is_reconciled or difference != self._difference:
+            _log.warning("reduce-only until the venue agrees: %s", difference)
+        self.is_reconciled, self._difference = False, difference
+
+    def _adopt_positions(self) -> None:
+        """Take the venue's positions for true: a person resumed while they differed."""
+        try:
+            positions = self._venue.positions()
+        except VenueError as error:
+            _log.warning("positions cannot be adopted yet: %s", error)
+            return
+        theirs = {(p.symbol, p.position_side): p for p in positions}
+        for symbol, side in {*theirs, *self.lots.positions()}:
+            found = theirs.get((symbol, side))
+            qty = found.qty if found else 0.0
+            if abs(qty - self.lots.qty(symbol, side)) <= DUST:
+                continue
+            _log.warning("%s %s: adopted %g from the venue", symbol, side, qty)
+            self.lots.replace(symbol, side, qty, found.entry_price if found else 0.0)
+            for key in [key for key in self.sleeves if key[1] == symbol]:
+                del self.sleeves[key]  # nobody knows whose it is any more
+        self._anchor_usd = None
+        self.journal.checkpoint(builtins(self._kept()))
+
+    # -- records ---------------------------------------------------------------------------------
+
+    def _say_positions(self, keys: Iterable[tuple[str, PositionSide]] | None = None) -> None:
+        if keys is None and isinstance(self._clock, SimulatedClock):
+            return  # a replay needs no heartbeat of positions that did not change
+        at_ms = self._clock.now_ms()
+        for symbol, side in sorted(self.lots.positions() if keys is None else keys):
+            qty, entry = self.lots.qty(symbol, side), self.lots.entry_price(symbol, side)
+            mark = self._marks.get(symbol)
+            line = lines.position(
+                self.place, symbol=symbol, position_side=side, qty=qty, entry_px=entry,
+                unrealized_usd=qty * (mark - entry) if mark is not None else None, at_ms=at_ms,
+            )  # fmt: skip
+            self._write(Record(self._next_seq()), [("position_state", line)])
+
+    def _write(
+        self, record: Record, written: Iterable[tuple[str, Line]] = (), *, must: bool = False
+    ) -> bool:
+        return self.journal.write(builtins(record), written, must=must)
+
+    def _next_seq(self) -> int:
+        self._seq += 1
+        return self._seq
+
+    def _kept(self) -> Kept:
+        return Kept(
+            self._seq,
+            self._start_ms,
+            self._attempts,
+            [(*key, sleeve) for key, sleeve in self.sleeves.items()],
+            self.lots.dump(),
+            list(self._orders_ms),
+            self._drawdown.dump(),
+            self._rebased_ms,
+        )
+
+    def _restore(self) -> None:
+        """Go on from the checkpoint and the records after it; open attempts only end."""
+        state, records = self.journal.restore()
+        kept = msgspec.convert(state, Kept) if state else Kept()
+        sleeves = {(strategy, symbol): sleeve for strategy, symbol, sleeve in kept.sleeves}
+        lots = {(symbol, side): lots for symbol, side, lots in kept.lots}
+        for plain in records:
+            record = msgspec.convert({k: v for k, v in plain.items() if k != "lines"}, Record)
+            kept.seq = record.seq
+            kept.start_ms = max(kept.start_ms, record.start_ms)
+            kept.orders_ms += record.orders_ms
+            if record.attempt is not None:
+                kept.attempts[record.attempt.attempt_id] = record.attempt
+                if record.is_over:
+                    del kept.attempts[record.attempt.attempt_id]
+            for strategy, symbol, sleeve in record.sleeves:
+                sleeves.pop((strategy, symbol), None)
+                if sleeve is not None:
+                    sleeves[strategy, symbol] = sleeve
+            lots |= {(symbol, side): found for symbol, side, found in record.lots}
+        self._seq = kept.seq
+        self._start_ms = max(self._start_ms, kept.start_ms + 1)
+        self.sleeves = sleeves
+        self.lots.load([(symbol, side, found) for (symbol, side), found in lots.items()])
+        self._orders_ms.extend(sorted(kept.orders_ms))
+        self._drawdown.load(kept.peaks)
+        self._rebased_ms = kept.rebased_ms
+        for attempt in kept.attempts.values():
+            attempt.is_abandoned, attempt.reason = True, attempt.reason or "restart"
+            self._attempts[attempt.attempt_id] = attempt
+            key = (attempt.strategy, attempt.symbol)
+            if attempt.target == _FLAT and key in self.sleeves:
+                self._closing[key] = (attempt.signal, 0.0)
+        if kept.attempts:
+            _log.warning("%d attempts of an earlier run are being ended", len(kept.attempts))
+
+
+def _stop_reason(sleeve: Sleeve, mark: float) -> str | None:
+    sign = 1.0 if sleeve.qty > 0 else -1.0
+    stop, target = sleeve.signal.stop_loss, sleeve.signal.take_profit
+    if stop is not None and sign * (mark - stop) <= 0:
+        return "stop_loss"
+    if target is not None and sign * (mark - target) >= 0:
+        return "take_profit"
+    return None
+
+
+def _base36(number: int) -> str:
+    digits = ""
+    while True:
+        number, digit = divmod(number, 36)
+        digits = "0123456789abcdefghijklmnopqrstuvwxyz"[digit] + digits
+        if not number:
+            return digits

@@ -1,0 +1,240 @@
+"""What the engine writes: whole lines in its logs, and a journal that a restart goes on from.
+
+Put here: files. Keep out: what the lines say (lines.py). Every change goes to the journal first,
+together with its log lines; so a kill between the two loses no line and doubles none.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+Line = Mapping[str, Any]
+Lines = Iterable[tuple[str, Line]]  # log name, line
+
+STATE, JOURNAL = "state.json", "journal.jsonl"
+_TAIL = 4 << 20  # bytes at a log's end in which a restart looks for the last lines
+_COMPACT_AFTER = 2_000  # journal records between two checkpoints
+_log = logging.getLogger(__name__)
+
+
+def encode(line: Line) -> bytes:
+    """Write a line as the logs hold it; NaN and infinities are no JSON and raise ValueError."""
+    return json.dumps(line, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+
+
+class LineFile:
+    """A log that is appended to in whole lines, whoever rotates it, whatever the disk does."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd = -1
+        self._inode = -1
+        self._is_cut = False  # the last write left half a line
+
+    def append(self, data: bytes) -> None:
+        """Write whole lines in one call.
+
+        Raises OSError when they could not be written whole; what got there is ended with the next
+        write, so that nothing is glued to it.
+        """
+        self._open()
+        if self._is_cut:
+            data = b"\n" + data
+        written = 0
+        try:
+            while written < len(data):
+                written += os.write(self._fd, data[written:])
+            self._is_cut = False
+        except OSError:
+            if written:
+                self._is_cut = data[written - 1 : written] != b"\n"
+            raise
+
+    def sync(self) -> None:
+        """Wait until the disk has it."""
+        os.fsync(self._fd)
+
+    def tail(self) -> bytes:
+        """Return the last lines that the file holds."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+                return file.read()
+        except FileNotFoundError:
+            return b""
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _open(self) -> None:
+        if self._fd >= 0:
+            try:
+                if os.stat(self.path).st_ino == self._inode:
+                    return
+            except FileNotFoundError:
+                pass
+            self.close()  # it was renamed or removed under us: begin a new one
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        found = os.fstat(self._fd)
+        self._inode = found.st_ino
+        self._is_cut = bool(found.st_size) and os.pread(self._fd, 1, found.st_size - 1) != b"\n"
+
+
+class Journal:
+    """Logs and journal of one engine.
+
+    ``is_sound`` is False while something could not be written: then nothing may be opened. What
+    waits is kept, up to ``most_waiting`` lines, and written as soon as it can be.
+    """
+
+    most_waiting = 100_000
+
+    def __init__(self, log_dir: Path, state_dir: Path | None, *, durable: bool = False) -> None:
+        """Write logs to ``log_dir`` and, unless it is None, the journal to ``state_dir``.
+
+        Args:
+            log_dir: made when first written to.
+            durable: wait for the disk before a create call is made, so that a power cut forgets
+                no order; for real money.
+        """
+        self._log_dir = log_dir
+        self._state_dir = state_dir
+        self._durable = durable
+        self._logs: dict[str, LineFile] = {}
+        self._journal = LineFile(state_dir / JOURNAL) if state_dir else None
+        self._waiting: list[tuple[str, bytes]] = []
+        self._record_n = 0
+        self.lost = 0
+        self.problem: str | None = None
+
+    @property
+    def is_sound(self) -> bool:
+        return self.problem is None
+
+    def write(self, record: Mapping[str, Any], lines: Lines = (), *, must: bool = False) -> bool:
+        """Write a record, then its lines; False when something had to wait.
+
+        Args:
+            must: the record comes before an order: it must be on disk when this returns True.
+        """
+        named = [(name, encode(line)) for name, line in lines]
+        if self._journal is not None:
+            texts = [[name, data.decode()] for name, data in named]
+            self._wait("", encode({**record, "lines": texts}))
+            self._record_n += 1
+        for name, data in named:
+            self._wait(name, data)
+        is_done = self.flush()
+        if is_done and must and self._durable and self._journal is not None:
+            self._journal.sync()
+        return is_done
+
+    def flush(self) -> bool:
+        """Try to write what waits; True when nothing waits any more."""
+        done = 0
+        try:
+            for name, data in self._waiting:
+                self._file(name).append(data)
+                done += 1
+        except OSError as error:
+            self._tell(f"{error.filename or self._path(name)}: {error.strerror or error}")
+        else:
+            self._tell(None)
+        del self._waiting[:done]
+        return not self._waiting
+
+    def is_due(self) -> bool:
+        """Tell whether the journal has grown enough for a checkpoint."""
+        return self._record_n >= _COMPACT_AFTER
+
+    def checkpoint(self, state: Mapping[str, Any]) -> None:
+        """Replace the journal by one whole state; on failure the journal just stays."""
+        if self._state_dir is None or self._journal is None or self._waiting:
+            return
+        draft = self._state_dir / (STATE + ".tmp")
+        try:
+            self._state_dir.mkdir(parents=True, exist_ok=True)
+            with draft.open("wb") as file:
+                file.write(encode(state))
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(self._state_dir / STATE)
+            self._journal.close()
+            self._journal.path.unlink(missing_ok=True)
+            self._record_n = 0
+        except OSError as error:
+            _log.warning("checkpoint not written, the journal goes on: %s", error)
+
+    def restore(self) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+        """Return the last checkpoint and the records after it; mends the logs' ends.
+
+        Raises OSError when the state cannot be read, ValueError when it is no state.
+        """
+        if self._state_dir is None or self._journal is None:
+            return None, []
+        path = self._state_dir / STATE
+        state = json.loads(path.read_bytes()) if path.exists() else None
+        records = []
+        for data in (
+            self._journal.path.read_bytes().split(b"\n") if self._journal.path.exists() else ()
+        ):
+            try:
+                records.append(json.loads(data))
+            except ValueError:
+                continue  # the half line of a kill: its lines and its order were never sent
+        records = [record for record in records if isinstance(record, dict)]
+        done = int(state["seq"]) if state else 0
+        records = [record for record in records if record.get("seq", 0) > done]
+        self._record_n = len(records)
+        if records:
+            for name, text in records[-1]["lines"]:
+                self._repeat(name, text.encode())
+        return state, records
+
+    def close(self) -> None:
+        for file in [*self._logs.values(), *([self._journal] if self._journal else [])]:
+            file.close()
+
+    def _repeat(self, name: str, data: bytes) -> None:
+        """Write a line of the last record unless its log holds it."""
+        if (b"\n" + data) not in b"\n" + self._file(name).tail():
+            self._wait(name, data)
+            self.flush()
+
+    def _wait(self, name: str, data: bytes) -> None:
+        if len(self._waiting) >= self.most_waiting:
+            self.lost += 1
+            return
+        self._waiting.append((name, data))
+
+    def _file(self, name: str) -> LineFile:
+        if not name and self._journal is not None:
+            return self._journal
+        file = self._logs.get(name)
+        if file is None:
+            file = self._logs[name] = LineFile(self._path(name))
+        return file
+
+    def _path(self, name: str) -> Path:
+        return self._log_dir / f"{name}.jsonl" if name else Path(JOURNAL)
+
+    def _tell(self, problem: str | None) -> None:
+        if problem != self.problem:
+            if problem:
+                _log.error("cannot write: %s; no position is opened until it can", problem)
+            else:
+                _log.warning("writing again; %d lines were lost", self.lost)
+        self.problem = problem
+
+
+def builtins(value: Any) -> Any:
+    """Return plain values that JSON holds."""
+    return msgspec.to_builtins(value)

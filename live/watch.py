@@ -1,0 +1,87 @@
+"""What the gates judge by and nobody else measures: drawdown, the market's last minute, the clock.
+
+Put here: measuring from values passed in. Keep out: asking the venue (executor.py), refusing.
+"""
+
+from collections import deque
+
+import msgspec
+
+DAY_MS = 86_400_000
+_MINUTE_MS = 60_000
+
+
+class Peaks(msgspec.Struct):
+    """The equity peaks that drawdown is measured from, as the journal keeps them."""
+
+    day: int = -1  # UTC day number
+    day_usd: float = 0.0
+    high_usd: float = 0.0  # high-water mark since the start or the last resume
+    minutes: list[tuple[int, float]] = []  # peak of each minute of the last 24 hours
+
+
+class Drawdown:
+    """Drawdown of equity from its peak of the UTC day, of the last 24 hours, and of all time."""
+
+    def __init__(self) -> None:
+        self.peaks = Peaks()
+        self._falling: deque[tuple[int, float]] = deque()  # minutes whose peak may yet be the peak
+
+    def load(self, peaks: Peaks) -> None:
+        """Go on from what the journal kept."""
+        self.peaks = peaks
+        self._falling = deque(peaks.minutes)
+
+    def rebase(self) -> None:
+        """Forget every peak: a person looked at the loss and resumed."""
+        self.load(Peaks())
+
+    def see(self, now_ms: int, equity_usd: float) -> tuple[float, str]:
+        """Take the equity of now; return the worst drawdown in percent (0 or below) and of what."""
+        peaks = self.peaks
+        if now_ms // DAY_MS != peaks.day:
+            peaks.day, peaks.day_usd = now_ms // DAY_MS, equity_usd
+        peaks.day_usd = max(peaks.day_usd, equity_usd)
+        peaks.high_usd = max(peaks.high_usd, equity_usd)
+        falling, minute = self._falling, now_ms // _MINUTE_MS
+        while falling and falling[-1][1] <= equity_usd:
+            falling.pop()
+        if not falling or falling[-1][0] != minute:
+            falling.append((minute, equity_usd))
+        while falling[0][0] < minute - DAY_MS // _MINUTE_MS:
+            falling.popleft()
+        of = (
+            (equity_usd / peaks.day_usd - 1.0, "the day's peak"),
+            (equity_usd / falling[0][1] - 1.0, "the peak of 24 hours"),
+            (equity_usd / peaks.high_usd - 1.0, "the high-water mark"),
+        )
+        worst, name = min(of)
+        return worst * 100.0, name
+
+    def dump(self) -> Peaks:
+        """Return what ``load`` goes on from."""
+        self.peaks.minutes = list(self._falling)
+        return self.peaks
+
+
+class Moves:
+    """The largest move of each symbol's mark within a minute."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, deque[tuple[int, float]]] = {}
+
+    def see(self, symbol: str, at_ms: int, mark: float) -> None:
+        """Take a mark; of those within a second the last counts."""
+        seen = self._seen.setdefault(symbol, deque())
+        if seen and at_ms < seen[-1][0]:
+            return
+        if len(seen) > 1 and at_ms - seen[-2][0] < 1_000:
+            seen.pop()
+        seen.append((at_ms, mark))
+        while seen[0][0] < at_ms - _MINUTE_MS:
+            seen.popleft()
+
+    def pct(self, symbol: str, now_ms: int) -> float | None:
+        """Return the move from lowest to highest mark of the last minute, None with under two."""
+        marks = [mark for at_ms, mark in self._seen.get(symbol, ()) if at_ms >= now_ms - _MINUTE_MS]
+        return (max(marks) / min(marks) - 1.0) * 100.0 if len(marks) > 1 else None
