@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -41,6 +49,11 @@ def _zone(name: str) -> str:
     return name
 
 
+_ALSO_PARAMETERS = (
+    "intraday_telemetry_threshold",
+    "swing_telemetry_threshold",
+    "dashboard_alert_precision_threshold",
+)
 Zone = Annotated[str, AfterValidator(_zone)]
 
 
@@ -211,6 +224,13 @@ class Settings(BaseSettings):
         validation_alias="LIVE_TELEMETRY_THROTTLE_SECONDS",
         description="shortest time between two traces of live trading",
     )
+    dashboard_alert_precision_threshold: float = Field(
+        0.55,
+        ge=0,
+        le=1,
+        validation_alias="DASHBOARD_ALERT_PRECISION_THRESHOLD",
+        description="precision of a direction below which an alert opens",
+    )
     freshness: dict[str, Freshness] = Field(
         default_factory=dict, description="[freshness.<raw table>]: required, max_silence_s"
     )
@@ -242,7 +262,11 @@ class Settings(BaseSettings):
 
     @field_validator("params")
     @classmethod
-    def _valid(cls, value: dict[str, Any]) -> dict[str, parameters.Value]:
+    def _valid(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, parameters.Value]:
+        # These have names of their own in the environment, and decide numbers as parameters do.
+        named = {name: info.data[name] for name in _ALSO_PARAMETERS if name in info.data}
+        defaults = parameters.load({})
+        value = {n: v for n, v in named.items() if v != defaults[n]} | value
         known = parameters.load(value)
         return {name: known[name] for name in value}
 

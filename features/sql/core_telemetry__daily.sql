@@ -41,8 +41,8 @@ SELECT
             0
         ) AS DOUBLE
     ) AS brier_sum, -- sum of squared distances of confidence from being right (1) or wrong (0)
-    COUNT(*) FILTER (inclusion_rate < 1) AS sampled_n, -- predictions of which only a share was logged
-    CAST(SUM(CAST(1 / inclusion_rate AS DECIMAL(38, 9))) AS DOUBLE) AS represented_n, -- trades they stand for
+    COUNT(*) FILTER (represented_n > 1) AS sampled_n, -- predictions of which only a share was logged
+    CAST(SUM(CAST(represented_n AS DECIMAL(38, 9))) AS DOUBLE) AS represented_n, -- trades they stand for
     MIN(event_ms) AS first_ms, -- first entry, epoch ms
     MAX(close_ms) AS last_ms, -- last exit, epoch ms
 FROM core_window__traces

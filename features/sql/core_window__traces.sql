@@ -49,5 +49,5 @@ SELECT
     holding_period_minutes AS holding_min, -- holding time, minutes
     predicted_confidence AS confidence, -- confidence, 0 to 1; NULL = not logged
     CAST(LEAST(floor(predicted_confidence * 10), 9) AS INTEGER) AS confidence_decile, -- 0 to 9; 9 includes 1.0
-    COALESCE(inclusion_rate, 1e0) AS inclusion_rate, -- share of such trades that were logged
+    (1 + COALESCE(throttled_before, 0e0)) / COALESCE(inclusion_probability, 1e0) AS represented_n, -- trades it stands for: more than 1 where telemetry samples or throttles
 FROM judged

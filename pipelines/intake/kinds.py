@@ -15,12 +15,16 @@ Type = Literal["text", "number", "amount", "flag", "time_ms", "json"]
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a raw table: the first of ``keys`` with a non-null value, as ``type``."""
+    """One column of a raw table: the first of ``keys`` with a non-null value, as ``type``.
+
+    With ``within``, a number that the JSON of another column holds, wherever that came from.
+    """
 
     name: str
     type: Type
     keys: tuple[str, ...]
     comment: str
+    within: str = ""
 
 
 @dataclass(frozen=True)
@@ -281,7 +285,21 @@ _TRACE_COLUMNS = (
     _col("realized_return_pct", "number", "realised return, percent"),
     _col("features_json", "json", "features of the signal", "features_json", "features"),
     _col("metadata_json", "json", "exit reason, stops, times", "metadata_json", "metadata"),
-    _col("inclusion_rate", "number", "share of such trades that were logged; NULL = all"),
+    # Telemetry that samples says so in the metadata, which is one cell of CSV.
+    Column(
+        "inclusion_probability",
+        "number",
+        (),
+        "chance that such a trade was logged; NULL = 1",
+        within="metadata_json",
+    ),
+    Column(
+        "throttled_before",
+        "number",
+        (),
+        "trades that this one took the place of, because they closed too soon after another",
+        within="metadata_json",
+    ),
 )
 # A prediction without exit, outcome and return is pending: kept, and no part of any statistic.
 _IS_CLOSED = (
@@ -304,7 +322,10 @@ _TRACE_RULES = (
         f"{_IS_CLOSED} AND realized_return_pct IS NULL AND predicted_direction <> 'NOOP'",
     ),
     Rule("confidence_out_of_range", "NOT predicted_confidence BETWEEN 0 AND 1"),
-    Rule("inclusion_rate_out_of_range", "inclusion_rate <= 0 OR inclusion_rate > 1"),
+    Rule(
+        "sampling_out_of_range",
+        "inclusion_probability <= 0 OR inclusion_probability > 1 OR throttled_before < 0",
+    ),
     # A trade that ends after it was read never ended; one without a duration ended at no time.
     Rule(
         "impossible_holding_time",

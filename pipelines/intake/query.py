@@ -166,6 +166,16 @@ class _Writer:
         ]
 
     def value(self, column: Column) -> str:
+        if column.within:
+            other = next(c for c in self.kind.columns if c.name == column.within)
+            text = self.value(other)
+            if text == "NULL":
+                return text
+            path = sql_text(f"$.{column.name}")
+            return (
+                f"CASE WHEN contains({text}, {sql_text(column.name)}) AND json_valid({text})"
+                f" THEN TRY_CAST(json_extract_string({text}, {path}) AS DOUBLE) END"
+            )
         if column.type in ("number", "amount"):
             return _first(
                 [

@@ -40,8 +40,8 @@ MENDING: dict[str, str] = {
     "missing_return": "The trace has an exit and no realized_return_pct: write it, 0 for NOOP.",
     "confidence_out_of_range": "predicted_confidence is outside 0 to 1: write a probability, "
     "or leave the field out.",
-    "inclusion_rate_out_of_range": "inclusion_rate is not above 0 and at most 1: write the share of "
-    "such trades that the log holds.",
+    "sampling_out_of_range": "metadata.inclusion_probability is not above 0 and at most 1, or "
+    "metadata.throttled_before below 0: write what the sampling did, or leave them out.",
     "impossible_holding_time": "The trace ends more than a day after it was read, or does not say "
     "how long it was held: write holding_period_minutes, in minutes.",
     "impossible_return": "realized_return_pct is 10000 percent or more: write percent of the "

@@ -138,9 +138,17 @@ def create(con: duckdb.DuckDBPyConnection, name: str, schema: pa.Schema, rows: l
     unknown = {column for row in rows for column in row} - set(schema.names)
     if unknown:
         raise KeyError(f"{name} has no column {sorted(unknown)}")
+    if name == traces.VIEW:
+        forget_view(con)
     con.register("literal_rows", pa.Table.from_pylist(rows, schema))
     con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS FROM literal_rows")
     con.unregister("literal_rows")
+
+
+def forget_view(con: duckdb.DuckDBPyConnection) -> None:
+    """Drop the traces view, or the table of literal rows that stands for it."""
+    found = con.sql(f"SELECT 1 FROM duckdb_views() WHERE view_name = '{traces.VIEW}'").fetchall()
+    con.execute(f"DROP {'VIEW' if found else 'TABLE'} IF EXISTS {traces.VIEW}")
 
 
 def load_raw(con: duckdb.DuckDBPyConnection, lines: Iterable[Line]) -> None:
@@ -150,6 +158,7 @@ def load_raw(con: duckdb.DuckDBPyConnection, lines: Iterable[Line]) -> None:
         rows = [line.values for line in lines if line.table == name]
         create(con, name, schema.remove(schema.get_field_index(PART_COLUMN)), rows)
     con.execute(f"CREATE OR REPLACE TEMP TABLE spoken_hours AS {rebuild._SPOKEN}")
+    forget_view(con)
     traces.create_view(con, params.load({}))
 
 
@@ -212,8 +221,9 @@ def feature_schema(name: str) -> pa.Schema:
         wanted = plan(inputs=dict.fromkeys(RAW))
         build_window(con, wanted)
         build._source_views(con, wanted)
-        build_traces(con, wanted)
         if name.startswith("core_window__"):
+            if "trace" in name:
+                build_traces(con, wanted)
             return con.sql(f"FROM {name}").to_arrow_table().schema
         return run_in_order(con, name, wanted).schema
 
@@ -332,6 +342,7 @@ def build_window(
 def build_traces(con: duckdb.DuckDBPyConnection, wanted: build.Plan) -> None:
     """Create the core tables of the traces that stand, and the window tables over them."""
     values = build.bound_values(wanted)
+    forget_view(con)
     traces.create_view(con, values)
     for name in traces.STORED:
         rows = traces.run(con, name)
