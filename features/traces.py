@@ -80,6 +80,21 @@ def _create_window(
     con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {sql}")
 
 
+def build_in_memory(con: duckdb.DuckDBPyConnection, params: Mapping[str, Any]) -> int:
+    """Create the stored tables beside the raw traces on this connection, without a lake.
+
+    Returns an as-of (epoch ms) at which all of them are known.
+    """
+    create_view(con, params)
+    months = _months(con)
+    for name in STORED:
+        pieces = [_month_rows(con, name, batch, "") for batch in _batches(months)]
+        _create(con, name, pa.concat_tables(pieces).drop_columns(list(engine.PARTITIONS)))
+    newest = f"SELECT MAX(close_ms) AS ms FROM {VIEW} UNION ALL SELECT MAX(event_ms) FROM {RAW}"
+    ((as_of_ms,),) = con.sql(f"SELECT COALESCE(MAX(ms), 0) FROM ({newest})").fetchall()
+    return int(as_of_ms)
+
+
 # ---------------------------------------------------------------------------------------- rebuild
 
 
@@ -173,8 +188,14 @@ def _touched(
     ).fetchall()
     months = {month for (month,) in fresh} | stale
     _raw_view(con, raw, params, files)
-    counted = dict(con.sql(f"SELECT {_MONTH} AS m, COUNT(*) FROM {VIEW} GROUP BY m").fetchall())
+    counted = _months(con)
     return {month: counted.get(month, 0) for month in sorted(months)}
+
+
+def _months(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """Count the closed traces by month, in order."""
+    found = con.sql(f"SELECT {_MONTH} AS m, COUNT(*) FROM {VIEW} GROUP BY m ORDER BY m").fetchall()
+    return dict(found)
 
 
 def _batches(months: Mapping[str, int]) -> list[list[str]]:

@@ -9,6 +9,7 @@ from pipelines.commands import common, params, snapshots
 from pipelines.commands.demo import demo
 from pipelines.commands.doctor import doctor
 from pipelines.commands.explain import explain
+from pipelines.commands.export_metrics import export_metrics
 from pipelines.commands.operate import up, upkeep
 from pipelines.commands.quarantine import quarantine
 from pipelines.commands.refresh import refresh
@@ -30,6 +31,7 @@ app.command()(refresh)
 app.command()(show)
 app.command()(explain)
 app.command()(sql)
+app.command()(export_metrics)
 app.command()(doctor)
 app.command()(quarantine)
 app.add_typer(snapshots.app, name="snapshots")
