@@ -176,7 +176,10 @@ def _lineage(name: str, raw: tuple[tuple[str, tuple[str, ...]], ...]) -> Lineage
     columns: dict[str, Collection[str]] = {**known, **_BUILD_COLUMNS}
     for core in layer("core"):
         columns[core.name] = tables()[_STORED_AS.get(core.name, core.name)].columns
-    for core_name, span_of in (("core_window__trace_days", "cut_trace_days"), ("core_window__trace_paths", "cut_trace_paths")):
+    for core_name, span_of in (
+        ("core_window__trace_days", "cut_trace_days"),
+        ("core_window__trace_paths", "cut_trace_paths"),
+    ):
         columns[core_name] = columns[span_of] = ("span", *columns[core_name])
     columns |= {feat.name: tuple(feat.columns) for feat in layer("feat")}
     columns["edge_hours"] = columns["core_execution__hourly"]

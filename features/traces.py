@@ -73,9 +73,7 @@ def _create(con: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
     con.unregister("trace_rows")
 
 
-def _create_window(
-    con: duckdb.DuckDBPyConnection, name: str, values: Mapping[str, Any]
-) -> None:
+def _create_window(con: duckdb.DuckDBPyConnection, name: str, values: Mapping[str, Any]) -> None:
     sql = engine.inline(catalog.tables()[name].sql, values)
     con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {sql}")
 

@@ -57,7 +57,9 @@ class Traces(Sequence[PredictionTrace]):
     @property
     def accepted(self) -> pa.Table:
         kept = self.rows.filter(pc.is_null(self.rows["reject_reason"]))
-        return kept.sort_by([(name, "ascending") for name in ("event_ms", "source_id", "line_offset")])
+        return kept.sort_by(
+            [(name, "ascending") for name in ("event_ms", "source_id", "line_offset")]
+        )
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -76,7 +78,7 @@ class Traces(Sequence[PredictionTrace]):
         return Traces(self.rows.filter(pc.equal(self.rows["strategy"], strategy)))
 
     def __len__(self) -> int:
-        return self.rows["reject_reason"].null_count
+        return int(self.rows["reject_reason"].null_count)
 
     def __iter__(self) -> Iterator[PredictionTrace]:
         for batch in self.accepted.to_batches(max_chunksize=10_000):
@@ -101,7 +103,8 @@ def _trace(row: Mapping[str, Any]) -> PredictionTrace:
     )
 
 
-AnyTraces = Traces | pl.DataFrame | Iterable[PredictionTrace] | Path | str
+InMemory = Traces | pl.DataFrame | Iterable[PredictionTrace]
+AnyTraces = InMemory | Path | str
 
 
 class AccuracyAnalyzer:
@@ -181,7 +184,8 @@ class AccuracyAnalyzer:
     def arrow_tables(self, traces: AnyTraces) -> dict[str, pa.Table]:
         """Return the same as Arrow tables."""
         with engine.connect(memory_limit_mb=self.memory_limit_mb) as con:
-            con.register("loaded_traces", _rows(con, traces))
+            loaded = self.load_traces(traces) if isinstance(traces, str | Path) else traces
+            con.register("loaded_traces", _rows(con, loaded))
             con.execute(
                 f"CREATE TEMP VIEW {prediction_traces.RAW} AS"
                 f" SELECT * REPLACE ('{_ENVIRONMENT}' AS environment) FROM loaded_traces"
@@ -258,7 +262,7 @@ def _read(
             committed[f"{source.source_id}:tail"] = sources.digest_63(chunk.tail)
 
 
-def _rows(con: duckdb.DuckDBPyConnection, traces: AnyTraces) -> pa.Table:
+def _rows(con: duckdb.DuckDBPyConnection, traces: InMemory) -> pa.Table:
     """Bring traces of any form into the shape of raw_telemetry__traces, judged by its rules."""
     if isinstance(traces, Traces):
         return traces.rows
@@ -277,8 +281,10 @@ def _frame_of(traces: Iterable[PredictionTrace]) -> pl.DataFrame:
         ]
         for trace in traces
     ]
-    kinds = [pl.Datetime("ms", "UTC"), *[pl.String] * 4, *[pl.Float64] * 5, pl.String]
-    schema = dict(zip([*COLUMNS[:10], "metadata_json"], kinds, strict=True))
+    texts = (*COLUMNS[1:5], "metadata_json")
+    schema: dict[str, pl.DataType] = {"timestamp": pl.Datetime("ms", "UTC")}
+    for name in [*COLUMNS[1:10], "metadata_json"]:
+        schema[name] = pl.String() if name in texts else pl.Float64()
     return pl.DataFrame(rows, schema=schema, orient="row", strict=False)
 
 
@@ -304,7 +310,9 @@ def _of_frame(con: duckdb.DuckDBPyConnection, frame: pl.DataFrame) -> pa.Table:
     """
     missing = [name for name in COLUMNS[:10] if name not in frame.columns]
     if missing:
-        raise TraceError(f"the frame lacks {', '.join(missing)}; it needs {', '.join(COLUMNS[:10])}")
+        raise TraceError(
+            f"the frame lacks {', '.join(missing)}; it needs {', '.join(COLUMNS[:10])}"
+        )
     con.register("frame_rows", frame.to_arrow())
     whens = " ".join(f"WHEN {rule.sql} THEN '{rule.reason}'" for rule in TRACES_CSV.rules)
     typed = [_typed(column, set(frame.columns)) for column in TRACES_CSV.columns]
@@ -325,7 +333,9 @@ def _of_frame(con: duckdb.DuckDBPyConnection, frame: pl.DataFrame) -> pa.Table:
         params={"ingested_ms": _FAR_MS},
     ).to_arrow_table()
     columns = [
-        judged[f.name].cast(f.type) if f.name in judged.column_names else pa.nulls(len(judged), f.type)
+        judged[f.name].cast(f.type)
+        if f.name in judged.column_names
+        else pa.nulls(len(judged), f.type)
         for f in _SCHEMA
     ]
     return pa.table(columns, schema=_SCHEMA)

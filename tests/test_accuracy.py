@@ -63,7 +63,9 @@ def predict(bars: dict[str, list[tuple[int, float]]]) -> list[Trade]:
                         entry=entry,
                         exit=exit_,
                         minutes=(close_ms - entry_ms) / MINUTE_MS,
-                        return_pct=0.0 if predicted == "NOOP" else gain * (1 - 2 * (predicted == "SHORT")),
+                        return_pct=0.0
+                        if predicted == "NOOP"
+                        else gain * (1 - 2 * (predicted == "SHORT")),
                     )
                 )
     return trades
@@ -106,7 +108,8 @@ def desk(bars_1m: Path, tmp_path_factory: pytest.TempPathFactory) -> Desk:
     for third in range(3):
         write(root / "logs", trades[third::3])  # out of order across pieces: days come back
         report = refresh(
-            settings_over(root / "logs", root / "pieces"), as_of_ms=as_of_ms + third - 2,
+            settings_over(root / "logs", root / "pieces"),
+            as_of_ms=as_of_ms + third - 2,
             now_ms=as_of_ms + 40 * DAY_MS,
         )
         assert report.outcome == "published", [c.examples for c in report.built.failed]
@@ -114,11 +117,7 @@ def desk(bars_1m: Path, tmp_path_factory: pytest.TempPathFactory) -> Desk:
 
 
 def chosen(desk: Desk, strategy: str, symbol: str) -> list[Trade]:
-    return [
-        t
-        for t in desk.trades
-        if strategy in ("*", t.strategy) and symbol in ("*", t.symbol)
-    ]
+    return [t for t in desk.trades if strategy in ("*", t.strategy) and symbol in ("*", t.symbol)]
 
 
 def close(found: Any, expected: Any) -> bool:
@@ -194,4 +193,6 @@ def test_trades_that_close_after_as_of_are_pending(desk: Desk) -> None:
         t for t in desk.trades if t.close_ms > desk.as_of_ms and t.entry_ms <= desk.as_of_ms
     ]
     assert row["pending_n"] == len(open_then) > 0
-    assert row["n"] + len([t for t in desk.trades if t.close_ms > desk.as_of_ms]) == len(desk.trades)
+    assert row["n"] + len([t for t in desk.trades if t.close_ms > desk.as_of_ms]) == len(
+        desk.trades
+    )

@@ -29,7 +29,7 @@ class World:
 
 
 def sum_sd() -> float:
-    """Standard deviation of a day's sum of returns."""
+    """Return the standard deviation of a day's sum of returns."""
     n = SYMBOLS * A_DAY
     return math.sqrt((n * DAY_SD) ** 2 + n * OWN_SD**2)
 
@@ -44,7 +44,9 @@ def worlds(seed: int, count: int, *, days: int, edge: float = 0.0) -> Iterator[W
 def _run(dice: np.random.Generator, count: int, days: int, edge: float) -> Iterator[World]:
     names = [f"w{world:03d}{half}" for world in range(count) for half in "ab"]
     shape = (len(names), days, SYMBOLS, A_DAY)
-    returns = MEAN + dice.normal(0, DAY_SD, shape[:2])[..., None, None] + dice.normal(0, OWN_SD, shape)
+    returns = (
+        MEAN + dice.normal(0, DAY_SD, shape[:2])[..., None, None] + dice.normal(0, OWN_SD, shape)
+    )
     returns[1::2] += edge
     who, day, symbol, nth = (axis.ravel() for axis in np.indices(shape))
     value = returns.ravel()
@@ -52,7 +54,10 @@ def _run(dice: np.random.Generator, count: int, days: int, edge: float) -> Itera
     # The market went where the trade earned: all are LONG, so right is a return above 0.
     frame = pl.DataFrame(
         {
-            "timestamp": [start + dt.timedelta(days=int(d), minutes=int(m)) for d, m in zip(day, nth * 7 + symbol, strict=True)],
+            "timestamp": [
+                start + dt.timedelta(days=int(d), minutes=int(m))
+                for d, m in zip(day, nth * 7 + symbol, strict=True)
+            ],
             "symbol": [f"S{s}" for s in symbol],
             "strategy": [names[w] for w in who],
             "predicted_direction": "LONG",
@@ -82,7 +87,9 @@ def _run(dice: np.random.Generator, count: int, days: int, edge: float) -> Itera
         yield World(
             better=found if found == "inconclusive" else found[-1],
             day_interval=(row["day_lo95"], row["day_hi95"]),
-            return_intervals=tuple((accuracy[n]["return_lo95"], accuracy[n]["return_hi95"]) for n in pair),
+            return_intervals=tuple(
+                (accuracy[n]["return_lo95"], accuracy[n]["return_hi95"]) for n in pair
+            ),
             hit_intervals=tuple((accuracy[n]["hit_lo95"], accuracy[n]["hit_hi95"]) for n in pair),
         )
 

@@ -11,7 +11,9 @@ from duckdb.func import PythonUDFType
 from scipy import special
 
 _STEPS = "STRUCT(close_ms BIGINT, return_pct DOUBLE)[]"
-_PATH = pa.struct([(name, pa.float64()) for name in ("return_pct", "peak_pct", "trough_pct", "fall_pct")])
+_PATH = pa.struct(
+    [(name, pa.float64()) for name in ("return_pct", "peak_pct", "trough_pct", "fall_pct")]
+)
 
 # Bounds of a share k of n (Wilson 1927) at the normal quantile z; n need not be whole, because
 # trades of one day count as fewer than they are. 0 of 0 has no bounds.
@@ -68,7 +70,9 @@ def path(steps: pa.Array) -> pa.Array:
     points.real = inner.field("close_ms").to_numpy(zero_copy_only=False)
     points.imag = inner.field("return_pct").to_numpy(zero_copy_only=False)
     found = np.zeros((len(steps), 4))
-    for row, (first, end) in enumerate(zip(bounds[:-1] - bounds[0], bounds[1:] - bounds[0], strict=True)):
+    for row, (first, end) in enumerate(
+        zip(bounds[:-1] - bounds[0], bounds[1:] - bounds[0], strict=True)
+    ):
         if end > first:
             found[row] = _follow(points[first:end])
     columns = [pa.array(column) for column in found.T]

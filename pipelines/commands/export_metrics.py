@@ -76,13 +76,13 @@ def export_metrics(
         head, tables = _from_snapshot(snapshot)
     draft = out.with_name(f".{out.name}.part")
     if output is Format.JSON:
-        rows = {name: found.to_pylist() for name, found in tables.items()}
-        draft.write_text(json.dumps({**head, **rows}, indent=1, default=str, allow_nan=False))
+        lists = {name: found.to_pylist() for name, found in tables.items()}
+        draft.write_text(json.dumps({**head, **lists}, indent=1, default=str, allow_nan=False))
     else:
         _write_one(tables[f"feat_telemetry__{table}"], draft, output)
     draft.replace(out)
-    total = sum(found.num_rows for found in tables.values())
-    common.say(f"wrote {out}: {total if output is Format.JSON else tables[f'feat_telemetry__{table}'].num_rows} rows")
+    written = tables.values() if output is Format.JSON else [tables[f"feat_telemetry__{table}"]]
+    common.say(f"wrote {out}: {sum(rows.num_rows for rows in written)} rows")
 
 
 def _from_snapshot(name: str | None) -> tuple[dict[str, Any], "dict[str, pa.Table]"]:

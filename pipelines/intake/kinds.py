@@ -302,9 +302,7 @@ _TRACE_COLUMNS = (
     ),
 )
 # A prediction without exit, outcome and return is pending: kept, and no part of any statistic.
-_IS_CLOSED = (
-    "COALESCE(exit_price > 0 OR actual_direction <> '' OR realized_return_pct <> 0, FALSE)"
-)
+_IS_CLOSED = "COALESCE(exit_price > 0 OR actual_direction <> '' OR realized_return_pct <> 0, FALSE)"
 _DIRECTIONS = "('LONG', 'SHORT', 'NOOP')"
 _TRACE_RULES = (
     Rule("missing_strategy", "COALESCE(trim(strategy), '') IN ('', '*')"),

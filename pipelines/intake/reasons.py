@@ -31,10 +31,10 @@ MENDING: dict[str, str] = {
     "out where it is unknown.",
     "negative": "The named price, quantity or amount is below 0: write its size, and the direction "
     "in side.",
-    "missing_strategy": "The trace names no strategy (or *): name it in the line, or in the file as "
-    "traces_intraday_0.csv.",
-    "unknown_direction": "The named direction is none of LONG, SHORT, NOOP: let the writer spell it "
-    "so. A prediction still open has neither actual_direction nor exit_price.",
+    "missing_strategy": "The trace names no strategy (or *): name it in the line, or in the file "
+    "as traces_intraday_0.csv.",
+    "unknown_direction": "The named direction is none of LONG, SHORT, NOOP: let the writer spell "
+    "it so. A prediction still open has neither actual_direction nor exit_price.",
     "missing_exit": "The trace has an outcome and no exit_price: write both when the position "
     "closes, neither before.",
     "missing_return": "The trace has an exit and no realized_return_pct: write it, 0 for NOOP.",
