@@ -30,7 +30,7 @@ help: ## this list
 	@echo
 	@echo "The first command makes .venv (about a minute). After that the program itself is $(BIN)/execintel --help"
 
-demo: $(READY) ## generate a week of logs, compute every table, publish a snapshot, show it
+demo: $(READY) ## trade a simulated week on paper, compute every table of it, publish a snapshot, show it
 	@$(BIN)/execintel demo $(if $(LOGS),--logs "$(LOGS)")
 
 test: lint ## what CI runs: ruff, format, mypy, import directions, then pytest with warnings as errors

@@ -183,6 +183,7 @@ def _lineage(name: str, raw: tuple[tuple[str, tuple[str, ...]], ...]) -> Lineage
         columns[core_name] = columns[span_of] = ("span", *columns[core_name])
     columns |= {feat.name: tuple(feat.columns) for feat in layer("feat")}
     columns["edge_hours"] = columns["core_execution__hourly"]
+    columns["previous_memory"] = columns["feat_symbol__memory"]
     tree = qualify(
         sqlglot.parse_one(tables()[name].sql, dialect="duckdb"),
         dialect="duckdb",
@@ -220,6 +221,8 @@ def _origins(
     seen[key] = frozenset()  # ends a recursive CTE
     pairs: set[Column] = set()
     query = scope.expression
+    if isinstance(query, exp.Values):  # literal rows come from no column
+        return seen[key]
     assert isinstance(query, exp.Query)
     if scope.set_operation_scopes:
         position = query.named_selects.index(column)

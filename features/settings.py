@@ -310,19 +310,24 @@ class Settings(BaseSettings):
         return data
 
     def log_folders(self) -> tuple[LogFolder, ...]:
-        """Return every folder that the intake looks into."""
-        folders = list(self.logs)
-        if self.log_dir is not None:
-            folders.append(
-                LogFolder(
-                    path=self.log_dir,
-                    account=self.account,
-                    environment=self.environment,
-                    venue=self.venue,
-                    naive_zone=self.naive_zone,
-                )
+        """Return every folder that the intake looks into.
+
+        ``logs`` and ``analytics`` below home, where our own engine and backtester write, count from
+        when they are there.
+        """
+        own = [path for path in (self.home / "logs", self.home / "analytics") if path.is_dir()]
+        named = [folder.path for folder in self.logs]
+        return self.logs + tuple(
+            LogFolder(
+                path=path,
+                account=self.account,
+                environment=self.environment,
+                venue=self.venue,
+                naive_zone=self.naive_zone,
             )
-        return tuple(folders)
+            for path in dict.fromkeys([self.log_dir, *own])
+            if path is not None and not any(path.is_relative_to(other) for other in named)
+        )
 
     def applied(self, environment: Environment) -> frozenset[str]:
         """Return the decisions that act in an environment; the others are only logged.

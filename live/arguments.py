@@ -5,6 +5,7 @@ Put here: flags of strategies and telemetry, the telemetry made of them. Keep ou
 
 import argparse
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,13 @@ def parser(prog: str, description: str, example: str) -> argparse.ArgumentParser
         help="what is written to standard error (default: INFO)",
     )
     return made
+
+
+def log_to_stderr(args: argparse.Namespace) -> None:
+    """Let the process's log lines go to standard error, as US-017 shows them."""
+    logging.basicConfig(
+        level=args.log_level, format="[%(levelname)s] %(message)s", stream=sys.stderr, force=True
+    )
 
 
 def add_telemetry(

@@ -14,6 +14,7 @@ import math
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain
@@ -23,14 +24,16 @@ from typing import Any
 import msgspec
 from scipy import stats
 
+from features import setting_faults
 from features.settings import Settings
 from live import arguments, bars
 from live.book import ClosedTrade
 from live.clock import SimulatedClock
+from live.controls import Controls
 from live.engine import Engine
 from live.market import Bar
 from live.past import PastSnapshots
-from live.sessions import SESSIONS
+from live.sessions import DAY_MS, SESSIONS
 from live.strategies import Strategy
 from live.telemetry import TelemetryStats, TradeTelemetry
 from live.venues.paper import PaperConfig, PaperVenue
@@ -66,6 +69,8 @@ class Result(msgspec.Struct, frozen=True):
     max_drawdown_pct: float  # of equity at bar closes, from its peak; at or below 0
     open_positions: dict[str, float]
     snapshots_used: int
+    vetoes: dict[str, int]  # orders that a gate refused, by gate
+    resumed_n: int  # times that trading was resumed for a person, at midnight
     summaries: tuple[Summary, ...]
     telemetry: TelemetryStats | None
 
@@ -79,11 +84,14 @@ def replay(
     seed: int = 0,
     telemetry: TradeTelemetry | None = None,
     config: PaperConfig | None = None,
+    resumes_daily: bool = False,
 ) -> Result:
     """Trade bars, grouped by the moment they close, and return what came of it.
 
     Logs go to ``folder``. Telemetry is told of every closed trade and closed at the end. Readings
-    are those of the snapshots that were CURRENT at each simulated moment.
+    are those of the snapshots that were CURRENT at each simulated moment. A drawdown beyond the
+    limits ends the trading until a person resumes: nobody does, or with ``resumes_daily`` one at
+    every UTC midnight. Raises ValueError where there is no bar.
     """
     trades: list[ClosedTrade] = []
 
@@ -110,6 +118,7 @@ def replay(
         stack.callback(past.close)
         if telemetry is not None:
             stack.callback(telemetry.close)
+        controls = Controls(None)
         engine = Engine(
             venue,
             strategies,
@@ -117,12 +126,17 @@ def replay(
             settings=settings.model_copy(update={"account": folder.name}),
             clock=clock,
             log_dir=folder,
+            controls=controls,
             on_closed=on_closed,
             run_id=f"backtest-{seed}",
         )
         curve = _Curve(trading.paper_equity_usd)
+        day, resumed_n = clock.true_ms // DAY_MS, 0
         try:
             for group in past.follow(chain([first], groups)):
+                if resumes_daily and clock.true_ms // DAY_MS > day:
+                    day, resumed_n = clock.true_ms // DAY_MS, resumed_n + 1
+                    controls.set("run", "midnight", by="backtest", now_ms=clock.true_ms)
                 engine.on_bars(group)
                 curve.see(group, venue.account().equity_usd)
         finally:
@@ -138,9 +152,17 @@ def replay(
             max_drawdown_pct=curve.max_drawdown_pct,
             open_positions={p.symbol: p.qty for p in venue.positions()},
             snapshots_used=len(past.used),
+            vetoes=_vetoes(folder),
+            resumed_n=resumed_n,
             summaries=tuple(summarise(name, trades) for name in [*names, "*"]),
             telemetry=telemetry.stats if telemetry else None,
         )
+
+
+def _vetoes(folder: Path) -> dict[str, int]:
+    path = folder / "risk_vetoes.jsonl"
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    return dict(sorted(Counter(json.loads(line)["veto_reason"] for line in lines).items()))
 
 
 class _Curve:
@@ -197,11 +219,11 @@ def summarise(strategy: str, trades: Sequence[ClosedTrade]) -> Summary:
 def main(argv: Sequence[str] | None = None, prog: str = "python -m live.backtest") -> int:
     """Replay what the flags say; returns the process's exit code."""
     try:
-        settings = Settings()
+        settings = setting_faults.load()
         args = _parse(argv, prog, settings)
-        logging.basicConfig(
-            level=args.log_level, format="[%(levelname)s] %(message)s", stream=sys.stderr
-        )
+        arguments.log_to_stderr(args)
+        if args.log_level == "INFO":
+            logging.getLogger("live.executor").setLevel("WARNING")  # every veto; they are counted
         result, took_s = run(args, settings)
     except (bars.BarFileError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -220,12 +242,13 @@ def run(args: argparse.Namespace, settings: Settings) -> tuple[Result, float]:
     started_s = time.perf_counter()
     with _progress(args) as on_progress:
         result = replay(
-            _within(bars.merged(paths, on_progress), args),
+            within(bars.merged(paths, on_progress), args),
             chosen,
             settings=settings,
             folder=folder,
             seed=args.seed or 0,
             telemetry=writer,
+            resumes_daily=args.resume_daily,
         )
     took_s = time.perf_counter() - started_s
     _write(folder, said, result)
@@ -242,22 +265,16 @@ def _parse(argv: Sequence[str] | None, prog: str, settings: Settings) -> argpars
         "--enable-telemetry\n"
         f"  {prog} --symbols SPY --bars bars_1d --interval 1d --strategy swing",
     )
-    parser.add_argument(
-        "--bars",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="folder of {SYMBOL}_{1m,5m,15m,1h,4h,1d}.csv[.gz]: date,open,high,low,close,volume",
-    )
-    parser.add_argument(
-        "--interval", choices=list(bars.INTERVAL_MS), help="which bars (default: the finest)"
-    )
-    parser.add_argument("--start", type=_moment, metavar="TIME", help="leave out earlier bars")
-    parser.add_argument("--end", type=_moment, metavar="TIME", help="leave out later bars")
+    add_bars(parser)
     parser.add_argument(
         "--seed",
         type=int,
         help="of the paper venue; with one, two runs write the same bytes into one folder",
+    )
+    parser.add_argument(
+        "--resume-daily",
+        action="store_true",
+        help="resume at every UTC midnight what drawdown stopped (default: as live, it stays so)",
     )
     parser.add_argument(
         "--output-dir",
@@ -272,6 +289,22 @@ def _parse(argv: Sequence[str] | None, prog: str, settings: Settings) -> argpars
     return parser.parse_args(argv)
 
 
+def add_bars(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say which bars."""
+    parser.add_argument(
+        "--bars",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder of {SYMBOL}_{1m,5m,15m,1h,4h,1d}.csv[.gz]: date,open,high,low,close,volume",
+    )
+    parser.add_argument(
+        "--interval", choices=list(bars.INTERVAL_MS), help="which bars (default: the finest)"
+    )
+    parser.add_argument("--start", type=_moment, metavar="TIME", help="leave out earlier bars")
+    parser.add_argument("--end", type=_moment, metavar="TIME", help="leave out later bars")
+
+
 def _moment(text: str) -> int:
     moment = dt.datetime.fromisoformat(text)
     if moment.tzinfo is None:
@@ -279,15 +312,16 @@ def _moment(text: str) -> int:
     return round(moment.timestamp() * 1000)
 
 
-def _within(groups: Iterator[list[Bar]], args: argparse.Namespace) -> Iterator[list[Bar]]:
-    """Leave out bars outside of the session and of start and end."""
+def within(groups: Iterator[list[Bar]], args: argparse.Namespace) -> Iterator[list[Bar]]:
+    """Leave out bars outside of the session, of --start and --end."""
     session = SESSIONS[args.session]
     for group in groups:
+        if args.end is not None and group[0].close_ms > args.end:
+            return
         kept = [
             bar
             for bar in group
             if (args.start is None or bar.open_ms >= args.start)
-            and (args.end is None or bar.close_ms <= args.end)
             and (session is None or session.holds(bar))
         ]
         if kept:
@@ -306,6 +340,7 @@ def _parameters(
         "start_ms": args.start,
         "end_ms": args.end,
         "seed": args.seed,
+        "resume_daily": args.resume_daily,
         "bars": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths},
         "trading": settings.trading.model_dump(mode="json"),
         "apply": sorted(settings.applied("backtest")),
@@ -384,6 +419,7 @@ def report(result: Result, took_s: float) -> str:
             f"{_number(each.net_usd):>11} {interval:>28} {_number(each.holding_min_avg, 1):>9}"
         )
     held = ", ".join(f"{symbol} {qty:g}" for symbol, qty in result.open_positions.items())
+    refused = ", ".join(f"{gate} {count:,}" for gate, count in result.vetoes.items())
     change_pct = (result.equity_end_usd / result.equity_start_usd - 1) * 100
     return "\n".join(
         [
@@ -392,6 +428,8 @@ def report(result: Result, took_s: float) -> str:
             f"equity {result.equity_start_usd:,.2f} → {result.equity_end_usd:,.2f} USD "
             f"({change_pct:+.2f} %), deepest drawdown {result.max_drawdown_pct:.2f} %, "
             f"still open: {held or 'nothing'}",
+            f"refused by gates: {refused or 'nothing'}"
+            + (f"; resumed at {result.resumed_n} midnights" if result.resumed_n else ""),
             f"{result.bar_n:,} bars in {took_s:.1f} s ({result.bar_n / took_s:,.0f} a second); "
             f"{result.snapshots_used} snapshots of the history were read",
             f"logs, traces, {RESULT}: {result.folder}",

@@ -7,6 +7,7 @@ happens to an order (router.py), accounts and records (executor.py).
 import logging
 import signal as signals
 from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -141,12 +142,12 @@ class Engine:
         """
         while not self._is_stopping:
             try:
-                for event in self._feed.poll() if self._feed else ():
-                    self._take(event)
+                self._take(self._feed.poll() if self._feed else ())
                 self.step()
             except VenueError as error:
                 _log.warning("turn cut short: %s", error)
-            self._clock.wait_ms(self._loop_ms)
+            if not self._is_stopping:
+                self._clock.wait_ms(self._loop_ms)
         self.close()
 
     def stop(self, *_: Any) -> None:
@@ -164,18 +165,23 @@ class Engine:
 
     # -- parts -----------------------------------------------------------------------------------
 
-    def _take(self, event: Bar | Quote | Print) -> None:
-        if isinstance(event, Bar):
-            self.on_bar(event)
-        elif isinstance(event, Quote):
-            self.on_quote(event)
-        else:
-            self.on_print(event)
+    def _take(self, events: Sequence[Bar | Quote | Print]) -> None:
+        """Take what a feed brought; bars that follow each other and close together are one turn."""
+        for close_ms, together in groupby(events, key=_close_of):
+            if close_ms is not None:
+                self.on_bars([event for event in together if isinstance(event, Bar)])
+                continue
+            for event in together:
+                if isinstance(event, Quote):
+                    self.on_quote(event)
+                elif isinstance(event, Print):
+                    self.on_print(event)
 
     def _pass(self, clock: SimulatedClock, until_ms: int) -> None:
         """Move a simulated clock on, stopping wherever an order needs a turn."""
         while self.executor.is_busy:
-            wakes = [self.executor.next_wake_ms(), self._market and self._market.next_event_ms()]
+            event_ms = self._market.next_event_ms() if self._market is not None else None
+            wakes = (self.executor.next_wake_ms(), event_ms)
             wake_ms = min([at for at in wakes if at is not None], default=until_ms)
             if wake_ms >= until_ms:
                 break
@@ -191,8 +197,18 @@ class Engine:
                 _log.info("heartbeat: %s", self.executor.summary())
 
 
+def _close_of(event: Bar | Quote | Print) -> int | None:
+    return event.close_ms if isinstance(event, Bar) else None
+
+
 def _one_close(bars: Iterable[Bar]) -> int:
     closes = {bar.close_ms for bar in bars}
     if len(closes) != 1:
         raise ValueError(f"on_bars takes bars of one close, not of {sorted(closes)}")
     return closes.pop()
+
+
+if __name__ == "__main__":
+    from live.run import main
+
+    raise SystemExit(main())

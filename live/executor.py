@@ -7,19 +7,20 @@ loop (engine.py).
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from features.settings import Settings
-from live import lines
+from live import journal, lines
 from live.attempt import Attempt, Leg
 from live.book import DUST, ClosedTrade, Lot, Lots, Sleeve
 from live.clock import Clock, SimulatedClock
 from live.controls import Controls
 from live.controls import State as ControlState
 from live.gates import Ask, Veto, World, judge
-from live.journal import Journal, builtins
+from live.journal import Journal
 from live.lines import Line, Place
 from live.market import Bar, Direction, Quote, Side, Signal
 from live.reading import Reading
@@ -62,17 +63,15 @@ class Kept(msgspec.Struct):
     rebased_ms: int = 0
 
 
-class Record(msgspec.Struct, omit_defaults=True):
+class Record(journal.Record, omit_defaults=True, kw_only=True):
     """One change, as whole values of what it touched."""
 
-    seq: int
     start_ms: int = 0
     attempt: Attempt | None = None
     is_over: bool = False  # the attempt ended: forget it
-    sleeves: list[tuple[str, str, Sleeve | None]] = []
-    lots: list[tuple[str, PositionSide, list[Lot]]] = []
-    orders_ms: list[int] = []
-    rebased_ms: int = 0
+    sleeves: list[tuple[str, str, Sleeve | None]] = msgspec.field(default_factory=list)
+    lots: list[tuple[str, PositionSide, list[Lot]]] = msgspec.field(default_factory=list)
+    orders_ms: list[int] = msgspec.field(default_factory=list)
 
 
 class Executor:
@@ -136,7 +135,7 @@ class Executor:
             "run_id": run_id or _base36(self._start_ms),
         }
         self._router = Router(venue, clock, self._trading, self)
-        self._write(Record(self._next_seq(), start_ms=self._start_ms))
+        self._write(Record(seq=self._next_seq(), start_ms=self._start_ms))
 
     # -- the market ------------------------------------------------------------------------------
 
@@ -165,7 +164,7 @@ class Executor:
         if not self.is_reconciled or now - self._reconciled_at >= self._trading.reconcile_s * 1e3:
             self._reconcile()
         if self.journal.is_due():
-            self.journal.checkpoint(builtins(self._kept()))
+            self.journal.checkpoint(self._kept())
 
     def advance(self) -> None:
         """Move every attempt on, then start what waited for one to end."""
@@ -209,7 +208,7 @@ class Executor:
             self.advance()
             self._clock.wait_ms(min(self._trading.loop_ms, 50.0))
         self._say_positions()
-        self.journal.checkpoint(builtins(self._kept()))
+        self.journal.checkpoint(self._kept())
         self.journal.close()
 
     @property
@@ -252,13 +251,13 @@ class Executor:
                 "is_reducing": ask.is_reducing,
             },
         )  # fmt: skip
-        self._write(Record(self._next_seq()), [("risk_vetoes", line)])
+        self._write(Record(seq=self._next_seq()), [("risk_vetoes", line)])
         return veto
 
     def save(
         self, attempt: Attempt, written: Iterable[tuple[str, Line]] = (), *, must: bool = False
     ) -> bool:
-        record = Record(self._next_seq(), attempt=attempt, is_over=attempt.phase == "done")
+        record = Record(seq=self._next_seq(), attempt=attempt, is_over=attempt.phase == "done")
         if must:
             at_ms = attempt.legs[-1].sent_ms
             self._orders_ms.append(at_ms)
@@ -379,8 +378,13 @@ class Executor:
             key = (attempt.strategy, attempt.symbol)
             if any(leg.status == "UNKNOWN" for leg in attempt.legs):
                 self._unreconcile(f"the outcome of {attempt.attempt_id} is unknown")
-            if attempt.target == _FLAT and key not in self.sleeves:
+            sleeve = self.sleeves.get(key)
+            if sleeve is None:
                 self._closing.pop(key, None)
+            elif attempt.target not in (_FLAT, sleeve.direction):
+                # A flip that did not close the old position: that much is still to be done.
+                close = msgspec.structs.replace(attempt.signal, direction=_FLAT)
+                self._closing.setdefault(key, (close, self._clock.elapsed_ms() + CLOSE_AGAIN_MS))
 
     def _attempt_of(self, key: _SleeveKey) -> Attempt | None:
         for attempt in self._attempts.values():
@@ -511,7 +515,9 @@ class Executor:
         if state.resumed_ms > self._rebased_ms:
             self._rebased_ms = state.resumed_ms
             self._drawdown.rebase()
-            self._adopt_positions()
+            if not self.is_reconciled:
+                self._catch_up()
+                self._adopt_positions()
         now = self._clock.elapsed_ms()
         if state.mode in ("kill", "halt") and now - self._cancelled_at >= 1_000.0:
             self._cancelled_at = now
@@ -521,10 +527,8 @@ class Executor:
     def _cancel_all(self) -> None:
         try:
             for order in self._venue.open_orders():
-                try:
+                with suppress(SkipError):  # it is no longer open
                     self._venue.cancel(order.symbol, order.client_id)
-                except SkipError:
-                    pass  # it is no longer open
         except VenueError as error:
             _log.error("not everything is cancelled yet, trying again: %s", error)
 
@@ -542,9 +546,9 @@ class Executor:
             return
         self._worst = self._drawdown.see(self._clock.now_ms(), account.equity_usd)
         worst, of = self._worst
-        if worst is not None and worst <= -self._trading.drawdown_halt_pct:
-            if state.mode not in ("halt", "kill"):
-                self._halt(f"{worst:.2f} % from {of}, equity {account.equity_usd:.2f} USD")
+        is_lost = worst is not None and worst <= -self._trading.drawdown_halt_pct
+        if is_lost and state.mode not in ("halt", "kill"):
+            self._halt(f"{worst:.2f} % from {of}, equity {account.equity_usd:.2f} USD")
 
     def _halt(self, reason: str) -> None:
         _log.error("halted: %s; execintel resume goes on", reason)
@@ -573,6 +577,7 @@ class Executor:
 
     def _reconcile(self) -> None:
         """Compare open orders, positions and equity with the venue's."""
+        self._catch_up()
         try:
             difference = self._compare(self._venue.positions(), self._venue.account())
         except VenueError as error:
@@ -585,6 +590,11 @@ class Executor:
             self._say_positions()
         else:
             self._unreconcile(difference)
+
+    def _catch_up(self) -> None:
+        """Book what filled since the last turn: else the venue is ahead, and that is no fault."""
+        for attempt in list(self._attempts.values()):
+            self._step(attempt)
 
     def _compare(self, positions: Sequence[Position], account: Account) -> str | None:
         theirs = {(p.symbol, p.position_side): p for p in positions}
@@ -633,7 +643,7 @@ class Executor:
             for key in [key for key in self.sleeves if key[1] == symbol]:
                 del self.sleeves[key]  # nobody knows whose it is any more
         self._anchor_usd = None
-        self.journal.checkpoint(builtins(self._kept()))
+        self.journal.checkpoint(self._kept())
 
     # -- records ---------------------------------------------------------------------------------
 
@@ -648,12 +658,12 @@ class Executor:
                 self.place, symbol=symbol, position_side=side, qty=qty, entry_px=entry,
                 unrealized_usd=qty * (mark - entry) if mark is not None else None, at_ms=at_ms,
             )  # fmt: skip
-            self._write(Record(self._next_seq()), [("position_state", line)])
+            self._write(Record(seq=self._next_seq()), [("position_state", line)])
 
     def _write(
         self, record: Record, written: Iterable[tuple[str, Line]] = (), *, must: bool = False
     ) -> bool:
-        return self.journal.write(builtins(record), written, must=must)
+        return self.journal.write(record, written, must=must)
 
     def _next_seq(self) -> int:
         self._seq += 1
@@ -673,12 +683,13 @@ class Executor:
 
     def _restore(self) -> None:
         """Go on from the checkpoint and the records after it; open attempts only end."""
-        state, records = self.journal.restore()
-        kept = msgspec.convert(state, Kept) if state else Kept()
+        state, records = self.journal.restore(Kept, Record)
+        kept = state or Kept()
         sleeves = {(strategy, symbol): sleeve for strategy, symbol, sleeve in kept.sleeves}
         lots = {(symbol, side): lots for symbol, side, lots in kept.lots}
-        for plain in records:
-            record = msgspec.convert({k: v for k, v in plain.items() if k != "lines"}, Record)
+        for record in records:
+            if record.seq <= kept.seq:
+                continue  # the checkpoint came after it
             kept.seq = record.seq
             kept.start_ms = max(kept.start_ms, record.start_ms)
             kept.orders_ms += record.orders_ms

@@ -1,7 +1,7 @@
 """The risk gates: one table, asked before every order; none can be overridden by a snapshot.
 
-Put here: what refuses an order, and why. Keep out: measuring (watch.py), sizing. Each gate is a pure
-function of the order and of what is known now; it returns why it refuses, or None.
+Put here: what refuses an order, and why. Keep out: measuring (watch.py), sizing. Each gate is a
+pure function of the order and of what is known now; it returns why it refuses, or None.
 """
 
 from collections.abc import Callable, Mapping

@@ -4,12 +4,11 @@ Put here: files. Keep out: what the lines say (lines.py). Every change goes to t
 together with its log lines; so a kill between the two loses no line and doubles none.
 """
 
-import json
 import logging
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -22,9 +21,17 @@ _COMPACT_AFTER = 2_000  # journal records between two checkpoints
 _log = logging.getLogger(__name__)
 
 
-def encode(line: Line) -> bytes:
-    """Write a line as the logs hold it; NaN and infinities are no JSON and raise ValueError."""
-    return json.dumps(line, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+class Record(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """One change with the log lines that tell it; what changed is added by a subclass."""
+
+    seq: int
+    lines: list[tuple[str, msgspec.Raw]] = []
+
+
+_State = TypeVar("_State", bound=msgspec.Struct)
+_Record = TypeVar("_Record", bound=Record)
+_write = os.write
+_encode = msgspec.json.encode  # an unknown number, NaN, becomes null: the logs have no other word
 
 
 class LineFile:
@@ -48,7 +55,7 @@ class LineFile:
         written = 0
         try:
             while written < len(data):
-                written += os.write(self._fd, data[written:])
+                written += _write(self._fd, data[written:])
             self._is_cut = False
         except OSError:
             if written:
@@ -59,11 +66,12 @@ class LineFile:
         """Wait until the disk has it."""
         os.fsync(self._fd)
 
-    def tail(self) -> bytes:
-        """Return the last lines that the file holds."""
+    def read(self, most: int | None = None) -> bytes:
+        """Return what the file holds, of a long one the last ``most`` bytes; b"" without a file."""
         try:
             with self.path.open("rb") as file:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+                if most is not None:
+                    file.seek(max(0, os.fstat(file.fileno()).st_size - most))
                 return file.read()
         except FileNotFoundError:
             return b""
@@ -119,19 +127,18 @@ class Journal:
     def is_sound(self) -> bool:
         return self.problem is None
 
-    def write(self, record: Mapping[str, Any], lines: Lines = (), *, must: bool = False) -> bool:
+    def write(self, record: Record, lines: Lines = (), *, must: bool = False) -> bool:
         """Write a record, then its lines; False when something had to wait.
 
         Args:
             must: the record comes before an order: it must be on disk when this returns True.
         """
-        named = [(name, encode(line)) for name, line in lines]
+        record.lines = [(name, msgspec.Raw(_encode(line))) for name, line in lines]
         if self._journal is not None:
-            texts = [[name, data.decode()] for name, data in named]
-            self._wait("", encode({**record, "lines": texts}))
+            self._wait("", _encode(record) + b"\n")
             self._record_n += 1
-        for name, data in named:
-            self._wait(name, data)
+        for name, data in record.lines:
+            self._wait(name, bytes(data) + b"\n")
         is_done = self.flush()
         if is_done and must and self._durable and self._journal is not None:
             self._journal.sync()
@@ -155,7 +162,7 @@ class Journal:
         """Tell whether the journal has grown enough for a checkpoint."""
         return self._record_n >= _COMPACT_AFTER
 
-    def checkpoint(self, state: Mapping[str, Any]) -> None:
+    def checkpoint(self, state: msgspec.Struct) -> None:
         """Replace the journal by one whole state; on failure the journal just stays."""
         if self._state_dir is None or self._journal is None or self._waiting:
             return
@@ -163,7 +170,7 @@ class Journal:
         try:
             self._state_dir.mkdir(parents=True, exist_ok=True)
             with draft.open("wb") as file:
-                file.write(encode(state))
+                file.write(_encode(state) + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(self._state_dir / STATE)
@@ -173,30 +180,29 @@ class Journal:
         except OSError as error:
             _log.warning("checkpoint not written, the journal goes on: %s", error)
 
-    def restore(self) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
-        """Return the last checkpoint and the records after it; mends the logs' ends.
+    def restore(
+        self, state_type: type[_State], record_type: type[_Record]
+    ) -> tuple[_State | None, list[_Record]]:
+        """Return the last checkpoint and every record of the journal; mends the logs' ends.
 
-        Raises OSError when the state cannot be read, ValueError when it is no state.
+        A checkpoint may already hold the first records: its ``seq`` says up to which.
+
+        Raises OSError when the state cannot be read, msgspec.MsgspecError when it is none.
         """
         if self._state_dir is None or self._journal is None:
             return None, []
         path = self._state_dir / STATE
-        state = json.loads(path.read_bytes()) if path.exists() else None
-        records = []
-        for data in (
-            self._journal.path.read_bytes().split(b"\n") if self._journal.path.exists() else ()
-        ):
+        state = msgspec.json.decode(path.read_bytes(), type=state_type) if path.exists() else None
+        records: list[_Record] = []
+        decode = msgspec.json.Decoder(record_type).decode
+        for data in self._journal.read().splitlines():
             try:
-                records.append(json.loads(data))
-            except ValueError:
+                records.append(decode(data))
+            except msgspec.MsgspecError:
                 continue  # the half line of a kill: its lines and its order were never sent
-        records = [record for record in records if isinstance(record, dict)]
-        done = int(state["seq"]) if state else 0
-        records = [record for record in records if record.get("seq", 0) > done]
         self._record_n = len(records)
-        if records:
-            for name, text in records[-1]["lines"]:
-                self._repeat(name, text.encode())
+        for name, line in records[-1].lines if records else ():
+            self._repeat(name, bytes(line) + b"\n")
         return state, records
 
     def close(self) -> None:
@@ -205,7 +211,7 @@ class Journal:
 
     def _repeat(self, name: str, data: bytes) -> None:
         """Write a line of the last record unless its log holds it."""
-        if (b"\n" + data) not in b"\n" + self._file(name).tail():
+        if (b"\n" + data) not in b"\n" + self._file(name).read(_TAIL):
             self._wait(name, data)
             self.flush()
 
@@ -233,8 +239,3 @@ class Journal:
             else:
                 _log.warning("writing again; %d lines were lost", self.lost)
         self.problem = problem
-
-
-def builtins(value: Any) -> Any:
-    """Return plain values that JSON holds."""
-    return msgspec.to_builtins(value)

@@ -94,7 +94,7 @@ def router(place: Place, a: Attempt) -> Line:
             "retries": a.retries + a.rejections,
             "cancelled": any(leg.status == "CANCELED" for leg in legs),
         },
-        "fees_usd": sum(fees) if fees and None not in fees else None,  # type: ignore[arg-type]
+        "fees_usd": sum(fees) if fees and None not in fees else None,
         "slippage_bps": (price - a.mark) / a.mark * 1e4 * sign if price and a.mark else None,
         "is_maker_final": last_filled.maker_qty > 0 if last_filled else None,
         "started_maker": a.started_maker,

@@ -6,6 +6,7 @@ which the desk provides (executor.py). Nothing here waits: ``step`` goes as far 
 
 import logging
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 from features.settings import Trading
@@ -116,7 +117,7 @@ class Router:
                 return
 
     def wake_ms(self, a: Attempt) -> float | None:
-        """Return when (elapsed ms) an attempt needs a turn by itself, None if only events move it."""
+        """Return when (elapsed ms) an attempt needs a turn by itself, None without such a time."""
         return self._wake.get(a.attempt_id)
 
     def forget(self, a: Attempt) -> None:
@@ -181,10 +182,8 @@ class Router:
                 return
         self._wake_in(a, AGAIN_MS)
         leg.cancel_n += 1
-        try:
+        with suppress(SkipError):  # no longer open: the next look says how it ended
             self._venue.cancel(a.symbol, leg.client_id)
-        except SkipError:
-            pass  # no longer open: the next look says how it ended
 
     def _window_ms(self, a: Attempt) -> float:
         share = PREFER_TAKER_WINDOW if a.ctx.policy.taker_bias == "prefer_taker" else 1.0
@@ -224,9 +223,8 @@ class Router:
             return self._next_of_flip(a, last)
         if a.phase == "maker" and last is not None and last.kind == "maker":
             self._after_maker(a, last)
-        if a.phase == "taker" and last is not None and last.kind == "taker":
-            if last.status != "LOST":
-                return self._finish(a, None if self._is_whole(a) else last.reason or "not_filled")
+        if last is not None and last.kind == "taker" and last.status != "LOST":
+            return self._finish(a, None if self._is_whole(a) else last.reason or "not_filled")
         if self._is_whole(a):
             return self._finish(a, None)
         if a.reason is not None:

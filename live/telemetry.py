@@ -181,6 +181,16 @@ class TelemetryWriter:
             self._wake.set()  # costs 30 µs, so only where waiting for the thread would drop
         return True
 
+    def flush(self, timeout_s: float = 5.0) -> bool:
+        """Wait until everything queued is written; tells whether it is, within the timeout."""
+        until_s = time.monotonic() + timeout_s
+        while not (done := self.stats.written + self.stats.dropped >= self.stats.captured):
+            if time.monotonic() >= until_s:
+                break
+            self._wake.set()
+            time.sleep(0.001)
+        return done
+
     def close(self, timeout_s: float = 5.0) -> None:
         """Write what waits and finish the files; what a hung disk does not take in time is lost."""
         if self._closing.is_set():
@@ -323,6 +333,10 @@ class TradeTelemetry:
             self.stats.failed += 1
             if self.stats.failed == 1:  # each would say the same
                 _log.warning("telemetry: no trace of %s: %r; trading goes on", trade, error)
+
+    def flush(self) -> None:
+        """Write what waits now, as before somebody reads the files."""
+        self._writer.flush()
 
     def close(self) -> None:
         """Write what waits and log what was captured."""

@@ -21,6 +21,7 @@ from features.engines import duckdb as engine
 from features.events import Event, Listener
 from features.lake import Lake
 from features.lock import writer_lock
+from features.memory import Before
 from features.proofs import Proofs
 from features.rebuild import CoreReport, rebuild
 from features.settings import Settings
@@ -73,6 +74,7 @@ class Refresh:
         self.params = params.load(settings.params)
         self.report = RefreshReport()
         self.plan: Plan | None = None
+        self._before: Before | None = None
         self._con: duckdb.DuckDBPyConnection | None = None
         self._folder: Path | None = None
 
@@ -114,9 +116,10 @@ class Refresh:
     def make_plan(self) -> Plan:
         """Fix the versions and parameters that this build reads."""
         if self.plan is None:
-            remembered = before(self.store, self.settings.environment, self.as_of_ms)
+            if self._before is None:  # nothing is published meanwhile: the writer lock is held
+                self._before = before(self.store, self.settings.environment, self.as_of_ms)
             self.plan = build.plan_build(
-                self.lake, self.settings, RAW_TABLES, self.as_of_ms, before=remembered
+                self.lake, self.settings, RAW_TABLES, self.as_of_ms, before=self._before
             )
             self.report.snapshot_id = snapshot.snapshot_name(self.plan)
         return self.plan

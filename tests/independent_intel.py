@@ -272,3 +272,346 @@ def symbol_scores(
         for model in ("v5.10", "v5.11"):
             table[symbol, model] = _score_row(model, known)
     return table
+
+
+# ---------------------------------------------------------------- the snapshot before
+
+MEMORY_MS = 7 * 24 * HOUR_MS
+# what a snapshot says of when each input was last known: name in its memory, input of the score
+WHEN_KNOWN = {
+    "sharpe_at_ms": "sharpe",
+    "atr_at_ms": "atr_ratio",
+    "maker_at_ms": "maker_fill_ratio",
+    "dd_at_ms": "dd_pct",
+    "fee_at_ms": "fee_bps",
+}
+
+
+def _before(memory: Mapping[str, Row], symbol: str, as_of_ms: int) -> Row | None:
+    row = memory.get(symbol)
+    return row if row and row["decided_ms"] > as_of_ms - MEMORY_MS else None
+
+
+def _recall(before: Row | None, name: str, at: str, as_of_ms: int) -> Any:
+    """Return a remembered value unless it is too old."""
+    if before is None or before[at] is None or before[at] <= as_of_ms - MEMORY_MS:
+        return None
+    return before[name]
+
+
+def memories(
+    scores: Mapping[tuple[str, str], Row],
+    sizes: Mapping[str, Row],
+    policies: Mapping[str, Row],
+    memory: Mapping[str, Row],
+    as_of_ms: int,
+) -> dict[str, Row]:
+    """Return {symbol: columns of feat_symbol__memory}."""
+    table = {}
+    for symbol, size in sizes.items():
+        score, policy = scores[symbol, "v5.10"], policies[symbol]
+        old = memory.get(symbol) or dict.fromkeys(
+            (*WHEN_KNOWN, "vol_at_ms", "fallback_at_ms", "slip_at_ms", "regime_at_ms")
+        )
+        row: Row = {
+            "n": score["n"],
+            "decided_ms": as_of_ms,
+            "is_listed": True,
+            "size_factor": size["final_size_factor"],
+            "quality": policy["quality"],
+            "candidate_quality": policy["candidate_quality"],
+        }
+        for kept, acting, measured, at in (
+            ("fallback_ratio", "acting_fallback_ratio", "fallback_ratio", "fallback_at_ms"),
+            ("slip_bps_q50", "acting_slip_bps", "slip_bps_q50", "slip_at_ms"),
+            ("regime", "acting_regime", "regime", "regime_at_ms"),
+        ):
+            is_measured = policy[measured] is not None and policy[measured] == policy[acting]
+            row[kept], row[at] = policy[acting], as_of_ms if is_measured else old[at]
+        for at, name in WHEN_KNOWN.items():
+            row[at] = old[at] if score[name] is None else as_of_ms
+        row["vol_at_ms"] = old["vol_at_ms"] if size["daily_vol"] is None else as_of_ms
+        table[symbol] = row
+    for symbol in memory:
+        left = _before(memory, symbol, as_of_ms)
+        if symbol not in table and left is not None:
+            table[symbol] = {**left, "n": 0, "is_listed": False}
+    return table
+
+
+# ---------------------------------------------------------------- size
+
+
+def daily_volatility(minutes: Mapping[int, Bar], as_of_ms: int, needed: int = 168) -> Row:
+    """Return the deviation of a day's return by the last hourly ones, and of how many."""
+    closes: dict[int, float] = {}
+    for opened_ms in sorted(minutes):
+        hour = opened_ms // HOUR_MS
+        if (hour + 1) * HOUR_MS <= as_of_ms:
+            closes[hour] = minutes[opened_ms][2]
+    hours = sorted(closes)[-needed - 1 :]
+    returns = [math.log(closes[b] / closes[a]) for a, b in itertools.pairwise(hours)]
+    row: Row = {"daily_vol_n": len(returns), "daily_vol": None}
+    if len(returns) < needed or (hours[-1] + 1) * HOUR_MS < as_of_ms - BARS_AGE_MS:
+        return row
+    middle = math.fsum(returns) / len(returns)
+    variance = math.fsum((r - middle) ** 2 for r in returns) / (len(returns) - 1)
+    days = (hours[-1] - hours[0]) / 24
+    return {**row, "daily_vol": math.sqrt(variance * len(returns) / days)}
+
+
+def sharpe_multiplier(sharpe: float | None) -> float:
+    return on_line([(-1, 0.25), (3, 2.0)], 0.0 if sharpe is None else sharpe)
+
+
+def _size_row(
+    score: Row, bound: float | None, regime: Row, vol: Row, target: float, before: Row | None
+) -> Row:
+    """Return a size; ``bound`` is that of the Sharpe ratio, ``before`` tells what was, if known."""
+    row: Row = {
+        "n": score["round_trip_n"],
+        "intel_size_factor": score["size_factor"],
+        "sharpe_7d": score["sharpe"],
+        "sharpe_lo90": bound,
+        "sharpe_mult": sharpe_multiplier(score["sharpe"]),
+        "regime_scale": regime.get("regime_scale", 1.0),
+        **vol,
+        "inverse_vol": 1.0,
+    }
+    if target and vol["daily_vol"] is not None:
+        row["inverse_vol"] = max(0.25, min(2.0, target / vol["daily_vol"]))
+    size = row["product_v510"] = (
+        row["inverse_vol"] * row["regime_scale"] * row["sharpe_mult"] * row["intel_size_factor"]
+    )
+    is_evident = row["n"] >= 30 and bound is not None and bound > 0
+    row["evidence_cap"] = 2.0 if is_evident else 1.0
+    guards = []
+
+    def guard(name: str, column: str, new: float) -> float:
+        if new != size:
+            guards.append(name)
+        row[column] = new
+        return new
+
+    size = guard("evidence_cap", "after_evidence", size if is_evident else min(size, 1.0))
+    row["pnl_coverage"], row["incomplete"] = None, True  # nobody knows it yet
+    size = guard("incomplete", "after_incomplete", min(size, 1.0))
+    size = guard("clamp", "after_clamp", max(0.25, min(2.0, size)))
+    row["previous_size_factor"], row["is_input_lost"] = None, False
+    highest, lowest = 1.0, 0.0
+    if before is not None:
+        was = row["previous_size_factor"] = before["size_factor"]
+        inputs = {at: score[name] for at, name in WHEN_KNOWN.items() if name != "fee_bps"}
+        inputs |= {"fallback_at_ms": score["fallback_ratio"], "slip_at_ms": score["slip_bps_q50"]}
+        if target:
+            inputs["vol_at_ms"] = vol["daily_vol"]
+        lost = [at for at, value in inputs.items() if value is None and at in before["known"]]
+        row["is_input_lost"] = bool(lost)
+        highest = was if lost else 1.25 * was
+        lowest = min(0.75 * was, 1.0)  # of what is incomplete 1 is the most
+    size = guard("change", "after_change", min(max(size, lowest), highest))
+    row["final_size_factor"] = max(0.25, min(2.0, size))
+    row["capped_by"] = ",".join(guards)
+    return row
+
+
+def symbol_sizes(
+    scores: Mapping[tuple[str, str], Row],
+    performance: Mapping[str, Row],
+    regimes: Mapping[str, Row],
+    minutes: Mapping[str, Mapping[int, Bar]],
+    memory: Mapping[str, Row],
+    as_of_ms: int,
+    target: float = 0.0,
+) -> dict[str, Row]:
+    """Return {symbol: columns of feat_symbol__sizing} from the tables that it reads."""
+    table: dict[str, Row] = {}
+    for symbol, model in scores:
+        if model != "v5.10":
+            continue
+        vol: Row = {"daily_vol_n": 0, "daily_vol": None}
+        if target and symbol in minutes:
+            vol = daily_volatility(minutes[symbol], as_of_ms)
+        before = _before(memory, symbol, as_of_ms)
+        if before is not None:
+            known = {at for at in before if at.endswith("_at_ms")}
+            known = {at for at in known if (before[at] or 0) > as_of_ms - MEMORY_MS}
+            before = {"size_factor": before["size_factor"], "known": known}
+        bound = performance.get(symbol, {}).get("sharpe_lo90")
+        regime = regimes.get(symbol, {})
+        table[symbol] = _size_row(scores[symbol, model], bound, regime, vol, target, before)
+    return table
+
+
+# ---------------------------------------------------------------- router policy
+
+LABELS = ("broken", "degraded", "unknown", "ok", "good")  # from tight to loose
+
+
+def wilson90(share: float | None, count: int) -> tuple[float | None, float | None]:
+    """Return the one-sided 90 % bounds of a share by Wilson's score."""
+    if share is None or not count:
+        return None, None
+    z = 1.2815515655446004
+    middle = share + z * z / (2 * count)
+    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    whole = 1 + z * z / count
+    return (middle - half) / whole, (middle + half) / whole
+
+
+def label_of(maker: float | None, fallback: float | None, slip: float | None) -> str:
+    """Return the label of the numbers alone, ok where they say nothing."""
+    if (fallback is not None and fallback >= 0.9) or (slip is not None and slip >= 20):
+        return "broken"
+    if (fallback is not None and fallback >= 0.6) or (slip is not None and slip >= 8):
+        return "degraded"
+    if maker is None or fallback is None or slip is None:
+        return "ok"
+    return "good" if maker >= 0.7 and fallback <= 0.4 and slip <= 4 else "ok"
+
+
+def _worse(measured: float | None, count: int, remembered: float | None) -> float | None:
+    """Return an input that acts: with fewer than 20 samples the worse of now and then."""
+    if measured is not None and count >= 20:
+        return measured
+    known = [value for value in (measured, remembered) if value is not None]
+    return max(known, default=None)
+
+
+def _acting_regime(regime: Row, remembered: str | None) -> str:
+    name: str = regime.get("regime", "unknown")
+    if regime.get("atr_source") in ("bars", "short") and name != "unknown":
+        return name
+    for alarm in ("panic", "hot"):
+        if alarm in (name, remembered):
+            return alarm
+    return "normal" if name == "normal" else "unknown"
+
+
+def _policy_row(score: Row, regime: Row, old: Row | None, as_of_ms: int) -> Row:
+    maker, fallback, slip = (
+        score[name] for name in ("maker_fill_ratio", "fallback_ratio", "slip_bps_q50")
+    )
+    counts = (score["maker_known_n"], score["fallback_known_n"], score["slip_n"])
+    old_fallback = _recall(old, "fallback_ratio", "fallback_at_ms", as_of_ms)
+    old_slip = _recall(old, "slip_bps_q50", "slip_at_ms", as_of_ms)
+    acting_fallback = _worse(fallback, counts[1], old_fallback)
+    acting_slip = _worse(slip, counts[2], old_slip)
+    acting_regime = _acting_regime(regime, _recall(old, "regime", "regime_at_ms", as_of_ms))
+    label = label_of(maker, acting_fallback, acting_slip)
+    if label == "good" and min(counts) < 20:
+        label = "ok"
+    if label == "ok" and maker is None and acting_fallback is None and acting_slip is None:
+        label = "unknown"
+    acting = label
+    seen = ("unknown", "unknown") if old is None else (old["quality"], old["candidate_quality"])
+    if LABELS.index(label) > LABELS.index(seen[0]):  # better: as far as it was seen before
+        acting = min(label, max(seen, key=LABELS.index), key=LABELS.index)
+    weak = acting in ("broken", "degraded")
+    panic = acting_regime == "panic"
+    low, high = wilson90(fallback, counts[1])
+    biases = {"good": "prefer_maker", "broken": "prefer_taker", "degraded": "prefer_taker"}
+    first = None if acting == "unknown" else acting != "broken" and not (weak and panic)
+    return {
+        "n": score["n"],
+        "quality": acting,
+        "maker_first": first,
+        "taker_bias": "prefer_taker" if panic else biases.get(acting, "balanced"),
+        "regime": regime.get("regime", "unknown"),
+        "quality_v510": label_of(maker, fallback, slip),
+        "candidate_quality": label,
+        "previous_quality": None if old is None else old["quality"],
+        "maker_fill_ratio": maker,
+        "maker_known_n": counts[0],
+        "fallback_ratio": fallback,
+        "fallback_lo90": low,
+        "fallback_hi90": high,
+        "fallback_known_n": counts[1],
+        "slip_bps_q50": slip,
+        "slip_n": counts[2],
+        "regime_n": regime.get("n", 0),
+        "left_out_n": 0,
+        "acting_fallback_ratio": acting_fallback,
+        "acting_slip_bps": acting_slip,
+        "acting_regime": acting_regime,
+    }
+
+
+def router_policies(
+    scores: Mapping[tuple[str, str], Row],
+    regimes: Mapping[str, Row],
+    memory: Mapping[str, Row],
+    as_of_ms: int,
+) -> dict[str, Row]:
+    """Return {symbol: columns of feat_router__policies, but for the words of its reason}."""
+    return {
+        symbol: _policy_row(
+            score, regimes.get(symbol, {}), _before(memory, symbol, as_of_ms), as_of_ms
+        )
+        for (symbol, model), score in scores.items()
+        if model == "v5.10"
+    }
+
+
+# ---------------------------------------------------------------- maker offset
+
+REGIME_BPS = {"quiet": -0.5, "hot": 0.5, "panic": 1.0}
+
+
+def offset_parts(
+    regime: str, maker: float | None, fallback: float | None, slip: float | None, hour_bps: float
+) -> Row:
+    """Return each adjustment of the 2 bps."""
+    return {
+        "base_bps": 2.0,
+        "regime_bps": REGIME_BPS.get(regime, 0.0),
+        "maker_bps": -0.5 if maker is not None and maker > 0.7 else 0.0,
+        "fallback_bps": 1.0 if fallback is not None and fallback > 0.5 else 0.0,
+        "fallback_high_bps": 1.5 if fallback is not None and fallback > 0.8 else 0.0,
+        "slip_bps_adj": 0.0 if slip is None else 0.8 if slip > 5 else -0.2 if slip < 1 else 0.0,
+        "hour_bps": hour_bps,
+    }
+
+
+def _bounded(parts: Row) -> float:
+    return max(0.5, min(8.0, math.fsum(parts.values())))
+
+
+def maker_offsets(
+    policies: Mapping[str, Row], hours: Mapping[tuple[str, int], Row]
+) -> dict[tuple[str, int], Row]:
+    """Return {(symbol, hour): columns of feat_router__maker_offsets}."""
+    table = {}
+    for symbol, policy in policies.items():
+        for hour in range(24):
+            row = hours.get((symbol, hour), {})
+            earns, low, high = (row.get(x) for x in ("exp_per_notional", "exp_lo95", "exp_hi95"))
+            closes = row.get("close_n", 0)
+            sign = 0.0 if not earns else -0.2 if earns > 0 else 0.2
+            excludes = low is not None and high is not None and (low > 0 or high < 0)
+            speaks = sign if closes >= 20 and excludes else 0.0
+            maker = policy["maker_fill_ratio"]
+            parts = offset_parts(
+                policy["acting_regime"],
+                maker,
+                policy["acting_fallback_ratio"],
+                policy["acting_slip_bps"],
+                speaks,
+            )
+            alone = offset_parts(
+                policy["regime"], maker, policy["fallback_ratio"], policy["slip_bps_q50"], sign
+            )
+            inputs = ("n", "regime_n", "maker_fill_ratio", "maker_known_n", "fallback_ratio")
+            inputs += ("fallback_known_n", "slip_bps_q50", "slip_n")
+            table[symbol, hour] = {
+                **parts,
+                **{name: policy[name] for name in inputs},
+                "offset_bps": _bounded(parts),
+                "offset_v510_bps": _bounded(alone),
+                "regime": policy["acting_regime"],
+                "exp_per_notional": earns,
+                "exp_lo95": low,
+                "exp_hi95": high,
+                "close_n": closes,
+            }
+    return table

@@ -6,23 +6,26 @@ Keep out: the calculation itself (tests/independent_intel.py), generated logs.
 
 import csv
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
 from features import build
+from features.digest import table_digest
 from features.lake import Lake
+from features.memory import MEMORY, NOTHING, Before
 from features.settings import Settings
 from pipelines.intake.kinds import RAW_TABLES
 from pipelines.refresh import Refresh
 from tests import independent as ind
 from tests import independent_intel as intel
 from tests.independent import Row
-from tests.test_real_logs import AS_OFS, DAY_END, at, differences, fetch
+from tests.test_real_logs import AS_OFS, DAY_END, LATER, at, differences, fetch
 
 Build = Callable[..., duckdb.DuckDBPyConnection]
 
@@ -85,11 +88,19 @@ def bars_at(bars_1m: Path, tmp_path_factory: pytest.TempPathFactory) -> Build:
 
 
 @pytest.fixture(scope="module")
-def intel_at(router_logs: Path, bars_1m: Path, tmp_path_factory: pytest.TempPathFactory) -> Build:
-    """Build over the logs and the minute bars moved to end with them."""
+def intel_home(
+    router_logs: Path, bars_1m: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Settings:
+    """Read the logs and the minute bars moved to end with them."""
     root = tmp_path_factory.mktemp("intel")
     bars = shifted(bars_1m, root / "bars", at(DAY_END) - at(BARS_END))
-    return builder(read(root / "home", router_logs, bars), root)
+    return read(root / "home", router_logs, bars)
+
+
+@pytest.fixture(scope="module")
+def intel_at(intel_home: Settings, tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """Build over the logs and these bars."""
+    return builder(intel_home, tmp_path_factory.mktemp("builds"))
 
 
 @pytest.fixture(scope="module")
@@ -234,3 +245,100 @@ def test_scores_without_bars_equal_the_independent_ones(
     table = fetch(logs_at(DAY_END), "feat_symbol__scores", ("symbol", "model"))
     assert differences(expected, table, tuple(expected["LTCUSDT", "v5.10"])) == []
     assert all("atr_ratio" in row["missing"].split(",") for row in table.values())
+
+
+# ---------------------------------------------------------------- size, policy, offset
+
+
+BEFORE_MS = 300_000  # as far apart as the schedule's refreshes
+DECIDING = (
+    ("feat_symbol__sizing", ("symbol",)),
+    ("feat_router__policies", ("symbol",)),
+    ("feat_router__maker_offsets", ("symbol", "hour_utc")),
+    ("feat_symbol__memory", ("symbol",)),
+)
+
+
+def deciding(
+    folder: Path,
+    rows: list[Row],
+    minutes: dict[str, dict[int, intel.Bar]],
+    memory: dict[str, Row],
+    as_of_ms: int,
+    target: float = 0.0,
+) -> dict[str, dict[Any, Row]]:
+    """Return the tables that decide how to trade, calculated from log lines and bars alone."""
+    regimes = intel.atr_regimes(minutes, rows, "15m", as_of_ms)
+    performance = ind.symbol_performance(folder, rows, as_of_ms)
+    scores = expected_scores(folder, rows, minutes, as_of_ms)
+    for score in scores.values():
+        score["fallback_known_n"] = 0  # no order of the recorded run began as maker
+    sizes = intel.symbol_sizes(scores, performance, regimes, minutes, memory, as_of_ms, target)
+    policies = intel.router_policies(scores, regimes, memory, as_of_ms)
+    hours = ind.hourly_expectancy(rows, as_of_ms)
+    return {
+        "feat_symbol__sizing": sizes,
+        "feat_router__policies": policies,
+        "feat_router__maker_offsets": intel.maker_offsets(policies, hours),
+        "feat_symbol__memory": intel.memories(scores, sizes, policies, memory, as_of_ms),
+    }
+
+
+def chain(
+    settings: Settings, root: Path, as_ofs: Iterable[int], **choice: Any
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Build at each time, every build remembering the one before it."""
+    mine = settings.model_copy(update=choice)
+    lake, before = Lake(mine.lake_root), NOTHING
+    for as_of_ms in as_ofs:
+        plan = build.plan_build(lake, mine, RAW_TABLES, as_of_ms, before=before)
+        con = build.open_database(root / f"{as_of_ms}{plan.identity}.duckdb", mine)
+        build.run_tables(con, lake, plan)
+        results = build.run_checks(con, lake, plan)
+        assert [check.name for check in results if check.is_failed] == []
+        yield con
+        remembered = con.table(MEMORY).to_arrow_table()
+        before = Before("read", str(as_of_ms), table_digest(con, MEMORY, ("symbol",)), remembered)
+
+
+@pytest.mark.parametrize("target", [0.0, 0.03])
+def test_what_decides_equals_the_independent_one_from_snapshot_to_snapshot(
+    router_logs: Path,
+    bars_1m: Path,
+    rows: list[Row],
+    late_minutes: dict[str, dict[int, intel.Bar]],
+    intel_home: Settings,
+    tmp_path: Path,
+    target: float,
+) -> None:
+    end_ms = at(DAY_END)
+    # five minutes, an hour, over a week later: by then everything is forgotten
+    as_ofs = [end_ms - BEFORE_MS, end_ms, end_ms + 5, at(LATER), end_ms + 9 * 86_400_000]
+    memory: dict[str, Row] = {}
+    sizes = set()
+    builds = chain(intel_home, tmp_path, as_ofs, params={"target_daily_vol": target})
+    for as_of_ms, con in zip(as_ofs, builds, strict=True):
+        expected = deciding(router_logs, rows, late_minutes, memory, as_of_ms, target)
+        for name, grain in DECIDING:
+            table = fetch(con, name, grain)
+            found = {key[0] if len(key) == 1 else key: row for key, row in table.items()}
+            mine = expected[name]
+            assert set(found) == set(mine), name
+            if mine:
+                columns = tuple(next(iter(mine.values())))
+                assert differences(mine, found, columns) == [], (name, as_of_ms)
+                said = {"reason"} if name == "feat_router__policies" else set()
+                assert {*columns, *grain, *said} == set(next(iter(found.values())))
+        memory = expected["feat_symbol__memory"]
+        sizes |= {row["final_size_factor"] for row in expected["feat_symbol__sizing"].values()}
+    assert len(sizes) > 5  # not all of them at a bound
+
+
+@pytest.mark.parametrize("as_of", ["2025-05-12T09:00:00Z", "2025-06-03T15:30:00Z"])
+def test_daily_volatility_of_minute_bars_equals_the_independent_one(
+    minutes: dict[str, dict[int, intel.Bar]], as_of: str
+) -> None:
+    for mine in minutes.values():
+        found = intel.daily_volatility(mine, at(as_of))
+        assert found["daily_vol_n"] == 168
+        assert 0.005 < found["daily_vol"] < 0.2

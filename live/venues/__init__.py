@@ -147,8 +147,12 @@ class Venue(Protocol):
     """
 
     name: str
-    environment: Literal["live", "testnet", "paper", "backtest"]
     is_hedged: bool  # long and short of one symbol are separate positions
+
+    @property
+    def environment(self) -> Literal["live", "testnet", "paper", "backtest"]:
+        """Return whose money it is; every line says it."""
+        ...
 
     def instrument(self, symbol: str) -> Instrument:
         """Return the rules of a symbol; SkipError where it is not traded."""

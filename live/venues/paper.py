@@ -37,6 +37,7 @@ class PaperConfig(msgspec.Struct, frozen=True):
     slippage_bps: float = 0.5  # mean, of takers, beyond the touch
     participation: float = 0.1  # share of a bar's volume that resting orders get
     partial_rate: float = 0.0  # a fill is only a part
+    queue_ms: int = 1_000  # from a part to the next fill of a resting order
     reject_rate: float = 0.0  # a create call is refused
     maker_fee_bps: float = -1.0
     taker_fee_bps: float = 5.0
@@ -344,7 +345,8 @@ class PaperVenue:
         )
         if new.price is not None:
             if touch > new.price if is_buy else touch < new.price:
-                return self._end(live, "EXPIRED", at_ms, "collar")
+                self._end(live, "EXPIRED", at_ms, "collar")
+                return
             price = min(price, new.price) if is_buy else max(price, new.price)
         qty = min(new.qty, self._reducible(new)) if new.reduce_only else new.qty
         if rng.random() < self.config.partial_rate:
@@ -369,7 +371,7 @@ class PaperVenue:
             qty *= live.rng.random()
         if qty < live.left:
             qty = instrument.floor_qty(qty)
-        live.next_fill_ms = at_ms + 1_000  # the queue behind a part needs a moment
+        live.next_fill_ms = at_ms + self.config.queue_ms
         if qty <= 0:
             return 0.0
         self._fill(live, at_ms, new.price, qty, is_maker=True)

@@ -9,7 +9,6 @@ import itertools
 import os
 import sys
 import time
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -21,8 +20,6 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    import pydantic
-
     from features.events import Event, Listener
     from features.settings import Settings
     from features.snapshot import Store
@@ -84,60 +81,12 @@ def load_settings(**overrides: Any) -> "Settings":
 
     Raises CommandError naming each bad value, its allowed range and where it may be set.
     """
-    from pydantic import ValidationError
-    from pydantic_settings import SettingsError
-
-    from features.settings import Settings
+    from features import setting_faults
 
     try:
-        return Settings(**overrides)
-    except ValidationError as error:
-        raise CommandError("; ".join(_faults(error))) from error
-    except (FileNotFoundError, SettingsError) as error:
-        raise CommandError(f"{error}; mend or unset the variable") from error
-    except tomllib.TOMLDecodeError as error:
-        raise CommandError(f"the configuration file is not TOML: {error}") from error
-
-
-def _faults(error: "pydantic.ValidationError") -> Iterator[str]:
-    from features.settings import Settings, variable
-
-    aliases = {item.validation_alias: name for name, item in Settings.model_fields.items()}
-    for fault in error.errors():
-        name = ".".join(str(part) for part in fault["loc"]) or "settings"
-        top = str(fault["loc"][0]) if fault["loc"] else ""
-        top = aliases.get(top, top)
-        if top not in Settings.model_fields:
-            known = ", ".join(sorted(Settings.model_fields))
-            yield f"{name} is no setting; there are {known}"
-            continue
-        what = fault["msg"][:1].lower() + fault["msg"][1:]
-        allowed = allowed_range(top) if len(fault["loc"]) == 1 else ""
-        yield (
-            f"{name} = {fault['input']!r}: {what}{allowed}. "
-            f"Set it by {variable(top)} or in execintel.toml"
-        )
-
-
-def allowed_range(name: str) -> str:
-    """Write the bounds of a numeric setting, or nothing where it has none."""
-    from features.settings import Settings
-
-    bounds = {
-        kind: getattr(item, kind)
-        for item in Settings.model_fields[name].metadata
-        for kind in ("ge", "gt", "le", "lt")
-        if getattr(item, kind, None) is not None
-    }
-    low = bounds.get("ge", bounds.get("gt"))
-    high = bounds.get("le", bounds.get("lt"))
-    if low is None and high is None:
-        return ""
-    if low is not None and high is not None:
-        return f" (allowed: {low} to {high})"
-    if low is not None:
-        return f" (allowed: {'from' if 'ge' in bounds else 'above'} {low})"
-    return f" (allowed: up to {high})"
+        return setting_faults.load(**overrides)
+    except setting_faults.BadSettingError as error:
+        raise CommandError(str(error)) from error
 
 
 def open_store(settings: "Settings") -> "Store":

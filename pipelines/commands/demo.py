@@ -1,6 +1,6 @@
-"""`execintel demo`: everything once, in a root of its own, with generated or with your own logs.
+"""`execintel demo`: everything once, in a root of its own: a simulated week, or your own logs.
 
-Put here: that root, and what to try next. Keep out: the generator (pipelines/demo).
+Put here: that root, and what to try next. Keep out: the simulation (pipelines/demo).
 """
 
 import json
@@ -9,7 +9,7 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,38 +32,75 @@ def demo(
     logs: Annotated[
         Path | None,
         typer.Option(
-            help="Your own logs instead of generated ones, such as --logs /var/log/executor; "
-            "they are only read and get a root apart from the generated one."
+            help="Your own logs instead of a simulated week, such as --logs /var/log/executor; "
+            "they are only read and get a root apart from the simulated one."
         ),
     ] = None,
+    faults: Annotated[
+        bool,
+        typer.Option(
+            "--faults",
+            help="Generated logs of an executor as v5.10 wrote them, with the faults of real ones: "
+            "bad, torn and repeated lines, rotation, orders never looked at again.",
+        ),
+    ] = False,
 ) -> None:
-    """Generate a week of logs of 8 symbols, compute every table, publish and show the snapshot.
+    """Trade a simulated week on paper, compute every table of it, publish and show the snapshot.
 
     Example: execintel demo, or execintel demo --logs /var/log/executor
 
-    Works below EXECINTEL_HOME/demo (own logs: demo-logs) and touches nothing else.
+    The second half of the week trades on snapshots of the first. Works below EXECINTEL_HOME/demo
+    (own logs: demo-logs) and touches nothing else.
     """
     if logs is not None:
         _demo_of_logs(logs.expanduser().absolute())
-    else:
+    elif faults:
         _demo_of_generated()
+    else:
+        _demo_of_a_week()
+
+
+def _demo_of_a_week() -> None:
+    from pipelines.demo.week import MAX_AGE_S, trade_week
+
+    root = common.load_settings().home / "demo"
+    _renew(root, {"logs": "simulated"}, always=True)
+    settings = generated_settings(root, snapshot_max_age_s=MAX_AGE_S)
+    with common.counting("trading a simulated week") as count:
+        week = trade_week(settings, end_ms=_end_ms(), on_progress=count)
+    common.say(
+        f"the paper engine traded a simulated week in {root / 'logs'}: {week.minute_bars:,} bars "
+        f"of a minute, {week.trades:,} trades, {week.net_usd:,.2f} USD after fees"
+    )
+    first, second = week.orders
+    common.say(
+        f"first half: {first:,} orders, nothing known; second half: {second:,} orders, "
+        f"{week.orders_with_snapshot[1]:,} of them by one of {week.snapshots} snapshots of what "
+        "was traded until then"
+    )
+    _run(settings, week.end_ms)
+
+
+def _end_ms() -> int:
+    """Return the end of what is generated: a clock before it would call its lines future ones."""
+    from pipelines.demo import DEMO_END_MS
+
+    return min(DEMO_END_MS, common.now_ms() // _DAY_MS * _DAY_MS)
 
 
 def _demo_of_generated() -> None:
-    from pipelines.demo import DEMO_END_MS, generate
+    from pipelines.demo import generate
 
     root = common.load_settings().home / "demo"
     _renew(root, {"logs": "generated"}, always=True)
     folder = root / "logs"
-    # A clock before the story's end would call its lines future ones, so it ends at midnight then.
-    end_ms = min(DEMO_END_MS, common.now_ms() // _DAY_MS * _DAY_MS)
     with common.counting("generating logs") as count:
-        made = generate(folder, end_ms=end_ms, on_progress=count)
+        made = generate(folder, end_ms=_end_ms(), on_progress=count)
     common.say(f"generated a week of logs in {folder}: {sum(made.attempts.values())} attempts")
     _run(generated_settings(root), made.end_ms)
 
 
-def generated_settings(root: Path) -> "Settings":
+def generated_settings(root: Path, **overrides: Any) -> "Settings":
     """Return settings that no variable and no configuration file bends: generated data is alike."""
     from features.settings import Settings
 
@@ -72,7 +109,7 @@ def generated_settings(root: Path) -> "Settings":
         for name, setting in Settings.model_fields.items()
     }
     return common.load_settings(
-        **defaults | {"home": root, "log_dir": root / "logs", "origin": "demo"}
+        **defaults | {"home": root, "log_dir": root / "logs", "origin": "demo"} | overrides
     )
 
 
@@ -176,9 +213,13 @@ def _next_steps(settings: "Settings") -> None:
             " ORDER BY n DESC, symbol LIMIT 1"
         ).fetchall()
     program = _program()
-    where = {"EXECINTEL_HOME": settings.home, "EXECINTEL_LOG_DIR": settings.log_dir}
+    where: dict[str, object] = {
+        "EXECINTEL_HOME": settings.home,
+        "EXECINTEL_LOG_DIR": settings.log_dir,
+    }
     if settings.origin == "demo":
-        where["EXECINTEL_ORIGIN"] = Path("demo")
+        where["EXECINTEL_ORIGIN"] = "demo"
+        where["EXECINTEL_SNAPSHOT_MAX_AGE_S"] = settings.snapshot_max_age_s
     common.say()
     common.say("Try next:", style="bold")
     common.say(

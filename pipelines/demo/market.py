@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from live.market import Bar
+
 MINUTE_US = 60_000_000
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
@@ -86,6 +88,7 @@ class Market:
         self.first_us = (start_us - WARMUP_DAYS * DAY_US) // bar_us * bar_us
         self.bar_count = (end_us - self.first_us) // bar_us
         minutes = (end_us - self.first_us) // MINUTE_US + 2
+        self._seed = seed
         self.paths: dict[str, list[float]] = {}
         self._volumes: dict[str, npt.NDArray[np.float64]] = {}
         for number, symbol in enumerate(symbols):
@@ -117,6 +120,26 @@ class Market:
             return path[last]
         before = path[minute]
         return before + (path[minute + 1] - before) * (rest / MINUTE_US)
+
+    def minute_bars(self, symbol: str) -> list[Bar]:
+        """Return the closed one-minute bars of the whole path.
+
+        Highs and lows lie beyond the path as those of a random walk between two minutes would:
+        bars that only run from open to close would betray their close.
+        """
+        path = np.asarray(self.paths[symbol])[: self.bar_count * BAR_MINUTES + 1]
+        opens, closes = path[:-1], path[1:]
+        rng = np.random.Generator(np.random.PCG64([self._seed, 2, list(self.paths).index(symbol)]))
+        beyond = rng.exponential(0.5 * spec_of(symbol).minute_vol, (2, len(opens)))
+        highs = np.maximum(opens, closes) * np.exp(beyond[0])
+        lows = np.minimum(opens, closes) * np.exp(-beyond[1])
+        volumes = np.repeat(self._volumes[symbol] / BAR_MINUTES, BAR_MINUTES)
+        first_ms, minute_ms = self.first_us // 1000, MINUTE_US // 1000
+        columns = (column.tolist() for column in (opens, highs, lows, closes, volumes))
+        return [
+            Bar(symbol, first_ms + number * minute_ms, minute_ms, *values)
+            for number, values in enumerate(zip(*columns, strict=True))
+        ]
 
     def bars_csv(self, symbol: str) -> str:
         """Write the closed 15-minute bars as CSV: bar-open time UTC, open … volume."""

@@ -532,7 +532,14 @@ def test_every_check_is_tried_here() -> None:
         "core_window__one_account_and_venue",
     }
     pairs = {"feat_symbol__scores_sound"}
-    assert {*SOUND, *core, *pairs} == set(catalog.checks())
+    deciding = {  # test_checks_intel.py
+        "feat_symbol__sizing_sound",
+        "feat_symbol__sizing_jump",
+        "feat_router__maker_offsets_sound",
+        "feat_router__policies_sound",
+        "feat_symbol__memory_sound",
+    }
+    assert {*SOUND, *core, *pairs, *deciding} == set(catalog.checks())
 
 
 def test_tables_of_literal_lines_pass_every_check(con: Con) -> None:

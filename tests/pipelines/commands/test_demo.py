@@ -22,7 +22,7 @@ def advice(output: str) -> list[list[str]]:
 def test_demo_shows_tables_and_its_advice_works(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = desk.run("demo")
+    result = desk.run("demo", "--faults")
     assert result.exit_code == 0, result.output
     root = desk.home / "demo"
     assert "generated demo data" in result.stdout
@@ -79,7 +79,7 @@ def test_a_folder_that_no_demo_made_is_never_removed(desk: Desk) -> None:
     precious = desk.home / "demo" / "precious.txt"
     precious.parent.mkdir(parents=True)
     precious.write_text("mine")
-    result = desk.run("demo")
+    result = desk.run("demo", "--faults")
     assert result.exit_code == 1
     assert "was not made by a demo: move it away" in result.stderr
     assert precious.read_text() == "mine"

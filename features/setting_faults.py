@@ -1,0 +1,69 @@
+"""Settings that are bad, in words: each name, its value, what is allowed and where it is set.
+
+Put here: the one way to construct Settings for a person. Keep out: the settings (settings.py).
+"""
+
+import tomllib
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
+
+from features.settings import Settings, variable
+
+
+class BadSettingError(ValueError):
+    """A setting cannot be used; the text says which, why, and where to mend it."""
+
+
+def load(**overrides: Any) -> Settings:
+    """Construct the settings of this process.
+
+    Raises BadSettingError naming each bad value, its allowed range and where it may be set.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise BadSettingError("; ".join(_faults(error))) from error
+    except (FileNotFoundError, SettingsError) as error:
+        raise BadSettingError(f"{error}; mend or unset the variable") from error
+    except tomllib.TOMLDecodeError as error:
+        raise BadSettingError(f"the configuration file is not TOML: {error}") from error
+
+
+def _faults(error: ValidationError) -> Iterator[str]:
+    aliases = {item.validation_alias: name for name, item in Settings.model_fields.items()}
+    for fault in error.errors():
+        name = ".".join(str(part) for part in fault["loc"]) or "settings"
+        top = str(fault["loc"][0]) if fault["loc"] else ""
+        top = aliases.get(top, top)
+        if top not in Settings.model_fields:
+            known = ", ".join(sorted(Settings.model_fields))
+            yield f"{name} is no setting; there are {known}"
+            continue
+        what = fault["msg"][:1].lower() + fault["msg"][1:]
+        allowed = _allowed_range(top) if len(fault["loc"]) == 1 else ""
+        yield (
+            f"{name} = {fault['input']!r}: {what}{allowed}. "
+            f"Set it by {variable(top)} or in execintel.toml"
+        )
+
+
+def _allowed_range(name: str) -> str:
+    """Write the bounds of a numeric setting, or nothing where it has none."""
+    bounds = {
+        kind: getattr(item, kind)
+        for item in Settings.model_fields[name].metadata
+        for kind in ("ge", "gt", "le", "lt")
+        if getattr(item, kind, None) is not None
+    }
+    low = bounds.get("ge", bounds.get("gt"))
+    high = bounds.get("le", bounds.get("lt"))
+    if low is None and high is None:
+        return ""
+    if low is not None and high is not None:
+        return f" (allowed: {low} to {high})"
+    if low is not None:
+        return f" (allowed: {'from' if 'ge' in bounds else 'above'} {low})"
+    return f" (allowed: up to {high})"

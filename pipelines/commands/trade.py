@@ -1,0 +1,28 @@
+"""`execintel live` and `execintel backtest`: the programs of live/, under one command.
+
+Put here: handing words through. Keep out: their flags, which live/ owns and explains.
+"""
+
+import typer
+
+THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+def live(context: typer.Context) -> None:
+    """Trade on paper by the loop that trades live (as python -m live.engine; see live --help).
+
+    Example: execintel live --symbols BTCUSDT --bars bars --strategy both --enable-telemetry
+    """
+    from live.run import main
+
+    raise typer.Exit(main(context.args, prog="execintel live"))
+
+
+def backtest(context: typer.Context) -> None:
+    """Replay bars through the live engine (as python -m live.backtest; see backtest --help).
+
+    Example: execintel backtest --symbols BTCUSDT --bars bars --seed 7 --enable-telemetry
+    """
+    from live.backtest import main
+
+    raise typer.Exit(main(context.args, prog="execintel backtest"))
