@@ -23,7 +23,7 @@ from features.engines import duckdb as engine
 from features.events import Event, Listener
 from features.lake import DataFile, Lake, data_files, overlapping
 from features.live_lines import live_lines
-from features.memory import MEMORY, NOTHING, PREVIOUS, Before
+from features.memory import ALERTS, MEMORY, NOTHING, PREVIOUS, PREVIOUS_ALERTS, Before
 from features.proofs import AHEAD_MS, DATED_BY, Proofs, Scope, narrow
 from features.rebuild import DAY_MS, HOUR_MS, merged
 from features.settings import Freshness, Settings
@@ -86,7 +86,7 @@ class Plan:
             },
             "code": self.code,
             "params": self.parameters(),
-            "before": [self.before.state, self.before.digest],
+            "before": [self.before.state, self.before.digest, self.before.alerts_digest],
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
 
@@ -441,19 +441,26 @@ def param_knots(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
 
 
 def previous_memory(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
-    """Create previous_memory: what the snapshot published before remembers of each symbol."""
+    """Create previous_memory and previous_alerts: what the snapshot before remembers."""
     con.register("memory_rows", plan.before.rows)
     con.execute(f"CREATE OR REPLACE TEMP TABLE {PREVIOUS} AS FROM memory_rows")
     con.unregister("memory_rows")
+    con.register("alert_rows", plan.before.alerts)
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {PREVIOUS_ALERTS} AS FROM alert_rows")
+    con.unregister("alert_rows")
 
 
 def _keep_before(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
     """Keep that memory in the snapshot: it must outlast the snapshot it came from."""
-    memory = catalog.tables()[MEMORY]
-    kept = f"{SNAPSHOT}.main.{PREVIOUS}"
-    con.execute(f"CREATE OR REPLACE TABLE {kept} AS FROM {PREVIOUS} ORDER BY symbol")
-    words = f"What this build read of the snapshot published before it. {memory.comment}"
-    comment(con, kept, "TABLE", words, memory.columns)
+    for name, copy in ((MEMORY, PREVIOUS), (ALERTS, PREVIOUS_ALERTS)):
+        table = catalog.tables()[name]
+        kept = f"{SNAPSHOT}.main.{copy}"
+        order = ", ".join(table.grain)
+        con.execute(f"CREATE OR REPLACE TABLE {kept} AS FROM {copy} ORDER BY {order}")
+        words = f"What this build read of the snapshot published before it. {table.comment}"
+        there = set(con.table(kept).columns)
+        columns = {n: text for n, text in table.columns.items() if n in there}
+        comment(con, kept, "TABLE", words, columns)
 
 
 def _left_out(con: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, int]:
@@ -487,9 +494,7 @@ def write_lake_views(con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan) -> 
         comment(con, target, "VIEW", table.metadata().description or name, comments)
 
 
-def live_jsonl(
-    con: duckdb.DuckDBPyConnection, plan: Plan, snapshot_id: str, account: str
-) -> bytes:
+def live_jsonl(con: duckdb.DuckDBPyConnection, plan: Plan, snapshot_id: str, account: str) -> bytes:
     """Return what engines read of the tables that stand on this connection."""
     header = {
         "snapshot_id": snapshot_id,

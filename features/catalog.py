@@ -31,6 +31,7 @@ _SET_UP: dict[str, Callable[[Collection[str]], tuple[str, ...]]] = {
     "source_rules": lambda raw: (),
     "param_knots": lambda raw: (),
     "previous_memory": lambda raw: (),  # of another snapshot
+    "previous_alerts": lambda raw: (),
 }
 _BUILD_COLUMNS: dict[str, tuple[str, ...]] = {
     "raw_sources": (
@@ -184,6 +185,7 @@ def _lineage(name: str, raw: tuple[tuple[str, tuple[str, ...]], ...]) -> Lineage
     columns |= {feat.name: tuple(feat.columns) for feat in layer("feat")}
     columns["edge_hours"] = columns["core_execution__hourly"]
     columns["previous_memory"] = columns["feat_symbol__memory"]
+    columns["previous_alerts"] = columns["feat_ops__alerts"]
     tree = qualify(
         sqlglot.parse_one(tables()[name].sql, dialect="duckdb"),
         dialect="duckdb",

@@ -183,9 +183,7 @@ def test_a_memory_that_is_lost_loosens_nothing(home: Home, ids: list[str], harm:
     assert {label for (label,) in labels} <= {"broken", "degraded", "unknown"}
 
 
-def test_in_a_live_environment_a_lost_memory_waits_for_a_person(
-    home: Home, ids: list[str]
-) -> None:
+def test_in_a_live_environment_a_lost_memory_waits_for_a_person(home: Home, ids: list[str]) -> None:
     live = {"environment": "live"}
     first = home.published(2, **live)
     damage(home.store.database(first))

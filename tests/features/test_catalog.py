@@ -22,6 +22,7 @@ SET_UP = {
     "cut_trace_paths",
     "edge_hours",
     "param_knots",
+    "previous_alerts",
     "previous_memory",
     "raw_sources",
     "rebuild_hours",
@@ -90,7 +91,7 @@ def test_inputs_of_a_table_are_what_it_reads(name: str) -> None:
 def test_inputs_of_a_check_are_what_it_reads(name: str) -> None:
     check = catalog.checks()[name]
     assert set(check.inputs) == by_parser(check.sql)
-    assert set(check.inputs) <= {*RAW_TABLES, *TABLES, "previous_memory"}
+    assert set(check.inputs) <= {*RAW_TABLES, *TABLES, "previous_alerts", "previous_memory"}
 
 
 @pytest.mark.parametrize("name", TABLES)

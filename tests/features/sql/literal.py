@@ -31,7 +31,12 @@ T = 1_762_300_800_000  # 2025-11-05T00:00:00Z, a midnight and the time of most r
 OUTCOMES = "core_execution__outcomes"
 HOURLY = "core_execution__hourly"
 RAW = {kind.table: raw_schema(kind) for kind in KINDS}
-KNOWN = {**RAW, memory.PREVIOUS: memory.SCHEMA}  # what no SQL file makes
+# What no SQL file makes.
+KNOWN = {
+    **RAW,
+    memory.PREVIOUS: memory.SCHEMA,
+    memory.PREVIOUS_ALERTS: memory.ALERTS_SCHEMA,
+}
 
 _PLACE = {"symbol": "ETHUSDT", "account": "main", "environment": "paper", "venue": "binance"}
 _number = count(1)

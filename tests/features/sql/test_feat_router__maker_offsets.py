@@ -135,7 +135,11 @@ def test_offsets_keep_within_their_bounds(con: Con) -> None:
     near, far = offsets(
         con,
         [{**NEUTRAL, "maker_fill_ratio": 0.9}, {**NEUTRAL, "acting_fallback_ratio": 0.9}],
-        overrides={"offset_maker_bps": -5.0, "offset_fallback_bps": 5.0, "offset_fallback_high_bps": 5.0},
+        overrides={
+            "offset_maker_bps": -5.0,
+            "offset_fallback_bps": 5.0,
+            "offset_fallback_high_bps": 5.0,
+        },
     )
     assert (near["offset_bps"], far["offset_bps"]) == (0.5, 8.0)
 
@@ -143,7 +147,9 @@ def test_offsets_keep_within_their_bounds(con: Con) -> None:
 def test_the_v510_value_takes_the_numbers_as_they_are(con: Con) -> None:
     # remembered: fallback 0.9, slippage 9; measured now: nothing
     case = {**NEUTRAL, "acting_fallback_ratio": 0.9, "acting_slip_bps": 9.0, "regime": "quiet"}
-    acting, measured = offsets(con, [case, {**case, "v510_fallback_ratio": 0.6, "v510_slip_bps_q50": 0.0}])
+    acting, measured = offsets(
+        con, [case, {**case, "v510_fallback_ratio": 0.6, "v510_slip_bps_q50": 0.0}]
+    )
     assert acting["offset_bps"] == pytest.approx(2.0 + 2.5 + 0.8, abs=1e-14)
     assert acting["offset_v510_bps"] == pytest.approx(1.5, abs=1e-14)
     assert measured["offset_v510_bps"] == pytest.approx(1.5 + 1.0 - 0.2, abs=1e-14)
@@ -167,7 +173,13 @@ def test_every_symbol_has_every_hour(con: Con) -> None:
 ODD = st.sampled_from([None, math.nan, math.inf, -math.inf, 1e308, -1e308, 5e-324, 0.0, -0.0])
 ANY = st.one_of(ODD, st.floats(allow_nan=True, allow_infinity=True), st.floats(-2, 10))
 NUMBERS = ("maker_fill_ratio", "acting_fallback_ratio", "acting_slip_bps", "v510_fallback_ratio")
-NUMBERS += ("v510_slip_bps_q50", "v510_maker_fill_ratio", "exp_per_notional", "exp_lo95", "exp_hi95")
+NUMBERS += (
+    "v510_slip_bps_q50",
+    "v510_maker_fill_ratio",
+    "exp_per_notional",
+    "exp_lo95",
+    "exp_hi95",
+)
 REGIMES = st.sampled_from([None, "quiet", "normal", "hot", "panic", "unknown"])
 CASE = st.fixed_dictionaries(
     {

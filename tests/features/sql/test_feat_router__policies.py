@@ -214,9 +214,7 @@ MADE = {  # inputs that give a label by themselves
 
 
 def test_a_better_label_needs_two_snapshots_a_worse_one_acts_at_once(con: Con) -> None:
-    cases = [
-        (now, label, seen) for now in QUALITIES for label in QUALITIES for seen in QUALITIES
-    ]
+    cases = [(now, label, seen) for now in QUALITIES for label in QUALITIES for seen in QUALITIES]
     rows = policies(
         con,
         [
@@ -406,7 +404,9 @@ def test_losing_an_input_never_loosens_a_policy(con: Con, cases: list[Row]) -> N
 
 def test_a_row_of_literal_lines_reads_the_tables_of_the_same_build(con: Con) -> None:
     lines = [
-        outcome(at=T + k, is_maker=k > 2, started_maker=True, used_fallback=k < 10, slippage_bps=1.0)
+        outcome(
+            at=T + k, is_maker=k > 2, started_maker=True, used_fallback=k < 10, slippage_bps=1.0
+        )
         for k in range(12)
     ]
     row = features(con, TABLE, *lines, as_of_ms=AS_OF)["ETHUSDT"]

@@ -153,7 +153,9 @@ def test_the_hard_clamp_holds_from_a_quarter(con: Con) -> None:
 def test_the_hard_clamp_holds_up_to_two(con: Con) -> None:
     # incomplete bounds at 1 before: the clamp is seen with a bound of its own below that
     overrides = {"size_factor_max": 1.0, "size_factor_min": 0.25}
-    row = size(con, {"sharpe": 3.0, "size_factor": 0.6, "before_size_factor": 1.0}, overrides=overrides)
+    row = size(
+        con, {"sharpe": 3.0, "size_factor": 0.6, "before_size_factor": 1.0}, overrides=overrides
+    )
     assert row["product_v510"] == pytest.approx(1.2)
     assert row["final_size_factor"] == 1.0
 
@@ -233,7 +235,9 @@ def test_a_lost_input_lets_no_size_rise(con: Con, name: str, known_at: str) -> N
 
 def test_fees_are_an_input_of_v511_alone(con: Con) -> None:
     lost = {**KNOWN, "sharpe": 1.0, "fee_bps": None, "before_fee_at_ms": AS_OF - H}
-    rows = sizes(con, [{**lost, "model": model, "before_size_factor": 0.6} for model in ("v5.10", "v5.11")])
+    rows = sizes(
+        con, [{**lost, "model": model, "before_size_factor": 0.6} for model in ("v5.10", "v5.11")]
+    )
     assert [row["is_input_lost"] for row in rows] == [False, True]
 
 
@@ -258,7 +262,9 @@ def bars_of(symbol: str, closes: list[float], interval: str = "1h", end: int = A
 
 
 def wave(count: int) -> list[float]:
-    return [100 * math.exp(0.004 * math.sin(k * 1.7) + 0.003 * math.cos(k * 0.9)) for k in range(count)]
+    return [
+        100 * math.exp(0.004 * math.sin(k * 1.7) + 0.003 * math.cos(k * 0.9)) for k in range(count)
+    ]
 
 
 def expected_vol(closes: list[float], in_a_day: float = 24) -> float:
