@@ -14,6 +14,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SecretStr,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -224,6 +225,18 @@ class Settings(BaseSettings):
         validation_alias="LIVE_TELEMETRY_THROTTLE_SECONDS",
         description="shortest time between two traces of live trading",
     )
+    alert_urls: tuple[SecretStr, ...] = Field(
+        (), description="addresses that alerts are sent to, as Apprise writes them"
+    )
+    alert_min_severity: Literal["warning", "critical"] = Field(
+        "warning", description="what is sent at least"
+    )
+    alert_timeout_s: float = Field(
+        10.0, gt=0, le=60, description="longest wait for one address, or for heartbeat_url"
+    )
+    heartbeat_url: SecretStr | None = Field(
+        None, description="called after each refresh that leaves readers up to date"
+    )
     dashboard_alert_precision_threshold: float = Field(
         0.55,
         ge=0,
@@ -279,6 +292,13 @@ class Settings(BaseSettings):
         if not set(names) <= set(DECISIONS) or len(set(names)) != len(names):
             raise ValueError(f"allowed are all, none, or some of {','.join(DECISIONS)}")
         return ",".join(name for name in DECISIONS if name in names)
+
+    @field_validator("heartbeat_url")
+    @classmethod
+    def _http(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("http://", "https://")):
+            raise ValueError("heartbeat_url must begin with http:// or https://")
+        return value
 
     @field_validator("secret_patterns")
     @classmethod

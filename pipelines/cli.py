@@ -5,7 +5,7 @@ Put here: names of commands. Keep out: anything they do.
 
 import typer
 
-from pipelines.commands import common, params, snapshots
+from pipelines.commands import alerts, common, params, snapshots
 from pipelines.commands.demo import demo
 from pipelines.commands.doctor import doctor
 from pipelines.commands.explain import explain
@@ -35,6 +35,7 @@ app.command()(sql)
 app.command()(export_metrics)
 app.command()(doctor)
 app.command()(quarantine)
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(snapshots.app, name="snapshots")
 app.add_typer(params.app, name="params")
 app.command(context_settings=THROUGH)(live)
