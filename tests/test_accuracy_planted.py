@@ -122,12 +122,12 @@ def check_found(count: int, least: float) -> None:
 
 
 def test_equal_strategies_are_inconclusive_and_intervals_cover_the_truth() -> None:
-    # 50 worlds leave a share of 0.95 within 0.09 in 99.7 of 100 runs
-    check_equal(50, 0.86, 1.0, 0.86)
+    # 30 worlds leave a share of 0.95 within 0.12 in 99.7 of 100 runs
+    check_equal(30, 0.83, 1.0, 0.83)
 
 
 def test_a_known_difference_is_found_at_the_sample_size_of_theory() -> None:
-    check_found(50, 0.75)
+    check_found(30, 0.73)
 
 
 @pytest.mark.soak

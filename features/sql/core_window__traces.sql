@@ -48,6 +48,12 @@ SELECT
     CASE WHEN predicted_direction <> 'NOOP' THEN realized_return_pct END AS return_pct, -- realised return of the position, percent
     holding_period_minutes AS holding_min, -- holding time, minutes
     predicted_confidence AS confidence, -- confidence, 0 to 1; NULL = not logged
-    CAST(LEAST(floor(predicted_confidence * 10), 9) AS INTEGER) AS confidence_decile, -- 0 to 9; 9 includes 1.0
+    CAST(
+        CASE
+            WHEN predicted_confidence < 1 THEN floor(predicted_confidence * 10)
+            WHEN predicted_confidence = 1 THEN 9
+        END
+        AS INTEGER
+    ) AS confidence_decile, -- 0 to 9; 9 includes 1.0
     (1 + COALESCE(throttled_before, 0e0)) / COALESCE(inclusion_probability, 1e0) AS represented_n, -- trades it stands for: more than 1 where telemetry samples or throttles
 FROM judged

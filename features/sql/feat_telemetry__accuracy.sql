@@ -124,8 +124,14 @@ judged AS (
             WHEN m.return_dev <= 1e-12 * m.return_sq THEN 0e0
             ELSE sqrt(m.return_dev / (m.trade_n - 1))
         END AS return_std_pct,
-        sqrt(c.day_dev * c.trade_day_n / NULLIF(c.trade_day_n - 1, 0)) / NULLIF(m.trade_n, 0)
-            AS day_stderr_pct,
+        -- days as bets, but never surer than single trades would be
+        CASE
+            WHEN c.trade_day_n < 2 THEN NULL
+            ELSE GREATEST(
+                sqrt(c.day_dev * c.trade_day_n / (c.trade_day_n - 1)) / m.trade_n,
+                sqrt(GREATEST(m.return_dev, 0e0) / (m.trade_n - 1) / m.trade_n)
+            )
+        END AS return_stderr_pct,
     FROM means AS m
     INNER JOIN clusters AS c USING (span, strategy, symbol)
 ),
@@ -306,11 +312,11 @@ SELECT
     CASE WHEN j.trade_n > 0 THEN j.return_pct END AS return_sum_pct, -- sum of the returns, percent
     j.return_avg_pct AS return_avg_pct, -- mean return, percent
     j.return_std_pct AS return_std_pct, -- standard deviation of a return, percent
-    GREATEST(j.day_stderr_pct, j.return_std_pct / sqrt(j.trade_n)) AS return_stderr_pct, -- standard error of the mean with days as bets, percent
-    j.return_avg_pct - student_t975(CAST(NULLIF(j.trade_day_n - 1, 0) AS DOUBLE))
-        * GREATEST(j.day_stderr_pct, j.return_std_pct / sqrt(j.trade_n)) AS return_lo95, -- lower 95 % bound of the mean, percent
-    j.return_avg_pct + student_t975(CAST(NULLIF(j.trade_day_n - 1, 0) AS DOUBLE))
-        * GREATEST(j.day_stderr_pct, j.return_std_pct / sqrt(j.trade_n)) AS return_hi95, -- upper 95 % bound of it, percent
+    j.return_stderr_pct AS return_stderr_pct, -- standard error of the mean with days as bets, percent
+    j.return_avg_pct - student_t975(CAST(NULLIF(j.trade_day_n - 1, 0) AS DOUBLE)) * j.return_stderr_pct
+        AS return_lo95, -- lower 95 % bound of the mean, percent
+    j.return_avg_pct + student_t975(CAST(NULLIF(j.trade_day_n - 1, 0) AS DOUBLE)) * j.return_stderr_pct
+        AS return_hi95, -- upper 95 % bound of it, percent
     CASE WHEN j.span_years > 1e0 / 365 THEN j.trade_n / j.span_years END AS trades_per_year, -- positions a year over the span; NULL under a day
     CASE WHEN j.span_years > 1e0 / 365 THEN
         j.return_avg_pct / NULLIF(j.return_std_pct, 0e0) * sqrt(j.trade_n / j.span_years)

@@ -310,11 +310,11 @@ _TRACE_RULES = (
         "unknown_direction:predicted_direction",
         f"COALESCE(predicted_direction, '') NOT IN {_DIRECTIONS}",
     ),
+    Rule("missing_exit", f"{_IS_CLOSED} AND COALESCE(exit_price, 0) = 0"),
     Rule(
         "unknown_direction:actual_direction",
         f"{_IS_CLOSED} AND COALESCE(actual_direction, '') NOT IN {_DIRECTIONS}",
     ),
-    Rule("missing_exit", f"{_IS_CLOSED} AND COALESCE(exit_price, 0) = 0"),
     Rule(
         "missing_return",
         f"{_IS_CLOSED} AND realized_return_pct IS NULL AND predicted_direction <> 'NOOP'",
