@@ -15,7 +15,7 @@ from pipelines.commands.quarantine import quarantine
 from pipelines.commands.refresh import refresh
 from pipelines.commands.show import show
 from pipelines.commands.sql import sql
-from pipelines.commands.trade import THROUGH, backtest, live
+from pipelines.commands.trade import THROUGH, audit, backtest, live
 
 app = typer.Typer(
     name="execintel",
@@ -40,6 +40,7 @@ app.add_typer(snapshots.app, name="snapshots")
 app.add_typer(params.app, name="params")
 app.command(context_settings=THROUGH)(live)
 app.command(context_settings=THROUGH)(backtest)
+app.command(context_settings=THROUGH)(audit)
 app.command()(upkeep)
 app.command()(up)
 
