@@ -36,8 +36,15 @@ def kept(store: Store, snapshot_id: str) -> Before:
 
     Raises SnapshotError when the copy is not what the manifest says.
     """
-    named = store.manifest(snapshot_id)[memory.PREVIOUS]
+    manifest = store.manifest(snapshot_id)
+    named = manifest[memory.PREVIOUS]
     found = memory.read(store.database(snapshot_id), memory.PREVIOUS)
+    alerts = memory.read_alerts(store.database(snapshot_id), memory.PREVIOUS_ALERTS)
+    if alerts[0].num_rows and alerts[1] != manifest[memory.PREVIOUS_ALERTS]["sha256"]:
+        raise SnapshotError(
+            f"{memory.PREVIOUS_ALERTS} of {snapshot_id} has other rows than when it was published: "
+            "execintel snapshots verify names the damage"
+        )
     if found is None or (named["state"] == "read" and found[1] != named["sha256"]):
         raise SnapshotError(
             f"{memory.PREVIOUS} of {snapshot_id} has other rows than when it was published: "
@@ -49,18 +56,21 @@ def kept(store: Store, snapshot_id: str) -> Before:
         named["sha256"],
         found[0],
         named["problem"],
+        manifest.get(memory.PREVIOUS_ALERTS, {"sha256": ""})["sha256"],
+        alerts[0],
     )
 
 
 def _memory_of(store: Store, snapshot_id: str) -> Before:
     try:
         found = memory.read(store.database(snapshot_id), memory.MEMORY)
+        alerts, alerts_digest = memory.read_alerts(store.database(snapshot_id), memory.ALERTS)
     except duckdb.Error as error:
         return Before("lost", snapshot_id, problem=str(error).splitlines()[0])
     if found is None:
         return memory.NOTHING  # of a release that decided nothing
     rows, digest = found
-    return Before("read", snapshot_id, digest, rows)
+    return Before("read", snapshot_id, digest, rows, alerts_digest=alerts_digest, alerts=alerts)
 
 
 def _newest_first(store: Store) -> Iterator[str]:

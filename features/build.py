@@ -17,14 +17,14 @@ import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from features import catalog, params
+from features import catalog, params, traces
 from features.digest import table_digest
 from features.engines import duckdb as engine
 from features.events import Event, Listener
 from features.file_facts import FileFacts
 from features.lake import DataFile, Lake, data_files, overlapping
 from features.live_lines import live_lines
-from features.memory import MEMORY, NOTHING, PREVIOUS, Before
+from features.memory import ALERTS, MEMORY, NOTHING, PREVIOUS, PREVIOUS_ALERTS, Before
 from features.proofs import AHEAD_MS, DATED_BY, Proofs, Scope, narrow
 from features.rebuild import DAY_MS, HOUR_MS, holding_ids, merged
 from features.settings import Freshness, Settings
@@ -88,7 +88,7 @@ class Plan:
             },
             "code": self.code,
             "params": self.parameters(),
-            "before": [self.before.state, self.before.digest],
+            "before": [self.before.state, self.before.digest, self.before.alerts_digest],
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
 
@@ -349,6 +349,7 @@ def set_up(
     text = engine.inline(catalog.tables()["core_window__hourly"].sql, values)
     con.execute(f"CREATE OR REPLACE TEMP TABLE window_hours AS {text}")
     _hourly_view(con)
+    traces.set_up(con, values)
 
 
 def _hourly_view(con: duckdb.DuckDBPyConnection) -> None:
@@ -377,9 +378,9 @@ def _window_views(
         table = lake.open(name, source.version)
         is_bars = name == "raw_market__bars"
         first_ms = plan.bars_from_ms if is_bars else plan.as_of_ms - plan.window_ms - DAY_MS
-        # Rejected NAV values are counted over all history, so attempts are read whole.
+        # Rejected NAV values and the accuracy of traces are of all history: both are read whole.
         files = source.files
-        if name != "raw_orders__attempts":
+        if name not in ("raw_orders__attempts", traces.RAW, *traces.STORED):
             files = tuple(
                 overlapping(
                     files,
@@ -460,19 +461,26 @@ def param_knots(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
 
 
 def previous_memory(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
-    """Create previous_memory: what the snapshot published before remembers of each symbol."""
+    """Create previous_memory and previous_alerts: what the snapshot before remembers."""
     con.register("memory_rows", plan.before.rows)
     con.execute(f"CREATE OR REPLACE TEMP TABLE {PREVIOUS} AS FROM memory_rows")
     con.unregister("memory_rows")
+    con.register("alert_rows", plan.before.alerts)
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {PREVIOUS_ALERTS} AS FROM alert_rows")
+    con.unregister("alert_rows")
 
 
 def _keep_before(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
     """Keep that memory in the snapshot: it must outlast the snapshot it came from."""
-    memory = catalog.tables()[MEMORY]
-    kept = f"{SNAPSHOT}.main.{PREVIOUS}"
-    con.execute(f"CREATE OR REPLACE TABLE {kept} AS FROM {PREVIOUS} ORDER BY symbol")
-    words = f"What this build read of the snapshot published before it. {memory.comment}"
-    comment(con, kept, "TABLE", words, memory.columns)
+    for name, copy in ((MEMORY, PREVIOUS), (ALERTS, PREVIOUS_ALERTS)):
+        table = catalog.tables()[name]
+        kept = f"{SNAPSHOT}.main.{copy}"
+        order = ", ".join(table.grain)
+        con.execute(f"CREATE OR REPLACE TABLE {kept} AS FROM {copy} ORDER BY {order}")
+        words = f"What this build read of the snapshot published before it. {table.comment}"
+        there = set(con.table(kept).columns)
+        columns = {n: text for n, text in table.columns.items() if n in there}
+        comment(con, kept, "TABLE", words, columns)
 
 
 def _left_out(con: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, int]:

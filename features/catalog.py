@@ -24,11 +24,14 @@ _HERE = Path(__file__).parent
 _SET_UP: dict[str, Callable[[Collection[str]], tuple[str, ...]]] = {
     "raw_sources": lambda raw: tuple(sorted(raw)),
     "edge_hours": lambda raw: ("core_execution__hourly",),  # the same sums over parts of hours
+    "cut_trace_days": lambda raw: ("core_telemetry__daily",),  # the same over parts of days
+    "cut_trace_paths": lambda raw: ("core_telemetry__paths",),
     "spoken_hours": lambda raw: ("raw_orders__events",),
     "rebuild_hours": lambda raw: (),
     "source_rules": lambda raw: (),
     "param_knots": lambda raw: (),
     "previous_memory": lambda raw: (),  # of another snapshot
+    "previous_alerts": lambda raw: (),
 }
 _BUILD_COLUMNS: dict[str, tuple[str, ...]] = {
     "raw_sources": (
@@ -53,6 +56,14 @@ _MADE_OF = {
     ("raw_sources", "is_recent"): "event_ms",
     ("raw_sources", "first_ms"): "event_ms",
     ("raw_sources", "rejected_n"): "reject_reason",
+}
+# Window tables with the columns of a stored one, whose names they do not repeat.
+_STORED_AS = {
+    "core_window__outcomes": "core_execution__outcomes",
+    "core_window__hourly": "core_execution__hourly",
+    "core_window__trace_days": "core_telemetry__daily",
+    "core_window__trace_paths": "core_telemetry__paths",
+    "core_window__last_traces": "core_window__traces",
 }
 _PARAM = re.compile(r"\$([a-z_0-9]+)")
 # Parsing every file takes longer than a refresh with nothing to do; a test holds the two together.
@@ -193,12 +204,16 @@ def _lineage(name: str, raw: tuple[tuple[str, tuple[str, ...]], ...]) -> Lineage
     known = dict(raw)
     columns: dict[str, Collection[str]] = {**known, **_BUILD_COLUMNS}
     for core in layer("core"):
-        columns[core.name] = tables()[
-            core.name.replace("core_window__", "core_execution__")
-        ].columns
+        columns[core.name] = tables()[_STORED_AS.get(core.name, core.name)].columns
+    for core_name, span_of in (
+        ("core_window__trace_days", "cut_trace_days"),
+        ("core_window__trace_paths", "cut_trace_paths"),
+    ):
+        columns[core_name] = columns[span_of] = ("span", *columns[core_name])
     columns |= {feat.name: tuple(feat.columns) for feat in layer("feat")}
     columns["edge_hours"] = columns["core_execution__hourly"]
     columns["previous_memory"] = columns["feat_symbol__memory"]
+    columns["previous_alerts"] = columns["feat_ops__alerts"]
     tree = qualify(
         sqlglot.parse_one(tables()[name].sql, dialect="duckdb"),
         dialect="duckdb",

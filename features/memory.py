@@ -38,6 +38,20 @@ SCHEMA = pa.schema(
     ]
 )
 
+# Alerts go on from snapshot to snapshot: since when, and that one which was open is over.
+ALERTS = "feat_ops__alerts"
+PREVIOUS_ALERTS = "previous_alerts"  # a copy of it in the snapshot that read it
+ALERTS_GRAIN = ("rule", "subject")
+ALERTS_SCHEMA = pa.schema(
+    [
+        *[(name, pa.string()) for name in ("rule", "subject", "status", "severity", "text")],
+        ("n", pa.int64()),
+        ("value", pa.float64()),
+        ("threshold", pa.float64()),
+        ("since_ms", pa.int64()),
+    ]
+)
+
 
 @dataclass(frozen=True)
 class Before:
@@ -48,12 +62,16 @@ class Before:
     digest: str = ""  # of the rows
     rows: pa.Table = field(default_factory=SCHEMA.empty_table, compare=False, repr=False)
     problem: str | None = None
+    alerts_digest: str = ""
+    alerts: pa.Table = field(default_factory=ALERTS_SCHEMA.empty_table, compare=False, repr=False)
 
 
 NOTHING = Before()
 
 
-def read(database: Path, table: str) -> tuple[pa.Table, str] | None:
+def read(
+    database: Path, table: str, schema: pa.Schema = SCHEMA, grain: tuple[str, ...] = GRAIN
+) -> tuple[pa.Table, str] | None:
     """Return the memory in a snapshot's database with its digest; None where it never held one.
 
     Columns that an older release did not write are NULL: not known.
@@ -68,7 +86,14 @@ def read(database: Path, table: str) -> tuple[pa.Table, str] | None:
         there = {name for (name,) in found}
         if not there:
             return None
-        listed = ", ".join(name if name in there else f"NULL AS {name}" for name in SCHEMA.names)
-        rows = con.sql(f"SELECT {listed} FROM {table} ORDER BY symbol").to_arrow_table()
-        con.register("memory_rows", rows.cast(SCHEMA))
-        return rows.cast(SCHEMA), table_digest(con, "memory_rows", GRAIN)
+        listed = ", ".join(name if name in there else f"NULL AS {name}" for name in schema.names)
+        order = ", ".join(grain)
+        rows = con.sql(f"SELECT {listed} FROM {table} ORDER BY {order}").to_arrow_table()
+        con.register("memory_rows", rows.cast(schema))
+        return rows.cast(schema), table_digest(con, "memory_rows", grain)
+
+
+def read_alerts(database: Path, table: str) -> tuple[pa.Table, str]:
+    """Return the alerts in a snapshot's database with their digest; none where it never had any."""
+    found = read(database, table, ALERTS_SCHEMA, ALERTS_GRAIN)
+    return (ALERTS_SCHEMA.empty_table(), "") if found is None else found

@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from features import catalog
+from features import catalog, traces
 from features.engines import duckdb as engine
 from features.events import Event, Listener
 from features.file_facts import Fact, FileFacts, union
@@ -91,9 +91,14 @@ def rebuild(
     newest = {name: _newest_seq(data_files(table)) for name, table in tables.items()}
     raw = _Raw(tables, newest, facts)
     for table in catalog.stored():
+        if table.name in traces.STORED:
+            continue
         if not lake.exists(table.name):
             _ensure(lake, con, table, raw)
         _rebuild_table(lake, con, table, params, raw, window_ms, window_only, report, listen)
+    definitions = {name: definition_of(catalog.tables()[name], params) for name in traces.STORED}
+    for name, (months, rows) in traces.rebuild(lake, con, params, definitions, listen).items():
+        report.partitions[name], report.rows[name] = months, rows
     return report
 
 

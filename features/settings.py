@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -41,6 +50,11 @@ def _zone(name: str) -> str:
     return name
 
 
+_ALSO_PARAMETERS = (
+    "intraday_telemetry_threshold",
+    "swing_telemetry_threshold",
+    "dashboard_alert_precision_threshold",
+)
 Zone = Annotated[str, AfterValidator(_zone)]
 
 
@@ -218,6 +232,25 @@ class Settings(BaseSettings):
         validation_alias="LIVE_TELEMETRY_THROTTLE_SECONDS",
         description="shortest time between two traces of live trading",
     )
+    alert_urls: tuple[SecretStr, ...] = Field(
+        (), description="addresses that alerts are sent to, as Apprise writes them"
+    )
+    alert_min_severity: Literal["warning", "critical"] = Field(
+        "warning", description="what is sent at least"
+    )
+    alert_timeout_s: float = Field(
+        10.0, gt=0, le=60, description="longest wait for one address, or for heartbeat_url"
+    )
+    heartbeat_url: SecretStr | None = Field(
+        None, description="called after each refresh that leaves readers up to date"
+    )
+    dashboard_alert_precision_threshold: float = Field(
+        0.55,
+        ge=0,
+        le=1,
+        validation_alias="DASHBOARD_ALERT_PRECISION_THRESHOLD",
+        description="precision of a direction below which an alert opens",
+    )
     freshness: dict[str, Freshness] = Field(
         default_factory=dict, description="[freshness.<raw table>]: required, max_silence_s"
     )
@@ -249,7 +282,11 @@ class Settings(BaseSettings):
 
     @field_validator("params")
     @classmethod
-    def _valid(cls, value: dict[str, Any]) -> dict[str, parameters.Value]:
+    def _valid(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, parameters.Value]:
+        # These have names of their own in the environment, and decide numbers as parameters do.
+        named = {name: info.data[name] for name in _ALSO_PARAMETERS if name in info.data}
+        defaults = parameters.load({})
+        value = {n: v for n, v in named.items() if v != defaults[n]} | value
         known = parameters.load(value)
         return {name: known[name] for name in value}
 
@@ -262,6 +299,13 @@ class Settings(BaseSettings):
         if not set(names) <= set(DECISIONS) or len(set(names)) != len(names):
             raise ValueError(f"allowed are all, none, or some of {','.join(DECISIONS)}")
         return ",".join(name for name in DECISIONS if name in names)
+
+    @field_validator("heartbeat_url")
+    @classmethod
+    def _http(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("http://", "https://")):
+            raise ValueError("heartbeat_url must begin with http:// or https://")
+        return value
 
     @field_validator("secret_patterns")
     @classmethod

@@ -20,7 +20,7 @@ import duckdb
 from features.build import Built, Plan
 from features.digest import file_digest, table_digest
 from features.engines import duckdb as engine
-from features.memory import GRAIN, PREVIOUS
+from features.memory import ALERTS_GRAIN, GRAIN, PREVIOUS, PREVIOUS_ALERTS
 
 DATABASE = "features.duckdb"
 MANIFEST = "manifest.json"
@@ -382,6 +382,8 @@ class Store:
         if not any(DATABASE in fault for fault in faults):
             before = manifest.get(PREVIOUS, {"state": "none"})
             kept = {PREVIOUS: {**before, "grain": GRAIN}} if before["state"] == "read" else {}
+            if manifest.get(PREVIOUS_ALERTS, {"sha256": ""})["sha256"]:
+                kept[PREVIOUS_ALERTS] = {**manifest[PREVIOUS_ALERTS], "grain": ALERTS_GRAIN}
             with open_snapshot(self.database(snapshot_id)) as con:
                 for name, table in (manifest["tables"] | kept).items():
                     if table_digest(con, name, tuple(table["grain"])) != table["sha256"]:
@@ -529,6 +531,10 @@ def manifest_of(
             "rows": plan.before.rows.num_rows,
             "sha256": plan.before.digest,
             "problem": plan.before.problem,
+        },
+        PREVIOUS_ALERTS: {
+            "rows": plan.before.alerts.num_rows,
+            "sha256": plan.before.alerts_digest,
         },
         "lake_root": str(lake_root),
         "inputs": {

@@ -5,11 +5,12 @@ Put here: names of commands. Keep out: anything they do.
 
 import typer
 
-from pipelines.commands import common, controls, params, snapshots
+from pipelines.commands import alerts, common, controls, params, snapshots
 from pipelines.commands.asof import asof
 from pipelines.commands.demo import demo
 from pipelines.commands.doctor import doctor
 from pipelines.commands.explain import explain
+from pipelines.commands.export_metrics import export_metrics
 from pipelines.commands.mirror import mirror
 from pipelines.commands.operate import up, upkeep
 from pipelines.commands.quarantine import quarantine
@@ -17,7 +18,7 @@ from pipelines.commands.reconcile import reconcile
 from pipelines.commands.refresh import refresh
 from pipelines.commands.show import show
 from pipelines.commands.sql import sql
-from pipelines.commands.trade import THROUGH, backtest, live
+from pipelines.commands.trade import THROUGH, audit, backtest, live
 
 app = typer.Typer(
     name="execintel",
@@ -36,8 +37,10 @@ app.command()(explain)
 app.command()(asof)
 app.command()(sql)
 app.command()(reconcile)
+app.command()(export_metrics)
 app.command()(doctor)
 app.command()(quarantine)
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(snapshots.app, name="snapshots")
 app.add_typer(params.app, name="params")
 app.command(context_settings=THROUGH)(live)
@@ -48,6 +51,7 @@ app.command()(controls.resume)
 app.command()(controls.disable)
 app.command()(controls.enable)
 app.command()(mirror)
+app.command(context_settings=THROUGH)(audit)
 app.command()(upkeep)
 app.command()(up)
 

@@ -26,6 +26,7 @@ from features.memory import Before
 from features.proofs import Proofs
 from features.rebuild import CoreReport, rebuild
 from features.settings import Settings
+from pipelines.alerts import Delivery, after_refresh
 from pipelines.intake.intake import IntakeReport, ensure_tables, ingest
 from pipelines.intake.kinds import RAW_TABLES
 
@@ -301,6 +302,26 @@ def refresh(
         WriterBusyError: another process writes and did not end in time.
         LakeFormatError: the lake was written by another format version.
     """
+    report = _refresh(settings, as_of_ms, now_ms, publish, wait_s, on_event)
+    tell(settings, report, now_ms)
+    return report
+
+
+def tell(settings: Settings, report: RefreshReport, now_ms: int | None = None) -> Delivery:
+    """Deliver alerts and heartbeat after a run, beside the writer lock; never raises for them."""
+    now_ms = _wall_clock_ms() if now_ms is None else now_ms
+    store = snapshot.Store(settings.snapshots_root)
+    return after_refresh(settings, store, report, as_of_ms=now_ms, now_ms=now_ms)
+
+
+def _refresh(
+    settings: Settings,
+    as_of_ms: int | None,
+    now_ms: int | None,
+    publish: bool,
+    wait_s: float,
+    on_event: Listener,
+) -> RefreshReport:
     with writer_lock(settings.home, "refresh", wait_s=wait_s):
         run = Refresh(
             settings, as_of_ms=as_of_ms, now_ms=now_ms, publish_older=publish, listen=on_event

@@ -11,9 +11,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable
-from duckdb.func import PythonUDFType
-from scipy import special
 
+from features.engines import functions
 from features.lake import DataFile, data_files, overlapping
 
 _TYPES = {  # Delta's Arrow types as DuckDB writes them; views expose naive UTC time stamps
@@ -39,15 +38,8 @@ def connect(
     if spill is not None:
         spill.mkdir(parents=True, exist_ok=True)
         con.execute(f"SET temp_directory = {literal(str(spill))}")
-    con.create_function(
-        "student_t975", _student_t975, ["DOUBLE"], "DOUBLE", type=PythonUDFType.ARROW
-    )
+    functions.register(con)
     return con
-
-
-def _student_t975(degrees: pa.Array) -> pa.Array:
-    """Return the 97.5 % quantile of Student's t; degrees of freedom above 0."""
-    return pa.array(special.stdtrit(degrees.to_numpy(zero_copy_only=False), 0.975))
 
 
 def literal(value: object) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from pipelines.assets import describe
-from pipelines.refresh import Refresh
+from pipelines.refresh import Refresh, tell
 
 
 @dg.asset(
@@ -21,6 +21,7 @@ def snapshot(refresh: dg.ResourceParam[Refresh]) -> Iterator[dg.MaterializeResul
         return
     refresh.ensure_core()
     outcome = refresh.publish()
+    tell(refresh.settings, refresh.report)
     if outcome == "rejected":
         raise describe.rejection(refresh.store, refresh.report)
     yield dg.MaterializeResult(

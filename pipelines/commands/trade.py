@@ -26,3 +26,13 @@ def backtest(context: typer.Context) -> None:
     from live.backtest import main
 
     raise typer.Exit(main(context.args, prog="execintel backtest"))
+
+
+def audit(context: typer.Context) -> None:
+    """Backtest symbols in parallel processes, one summary of accuracy (see audit --help).
+
+    Example: execintel audit --symbols BTCUSDT ETHUSDT --strategies intraday swing --bars bars
+    """
+    from pipelines.audit import main
+
+    raise typer.Exit(main(context.args))

@@ -15,12 +15,27 @@ Type = Literal["text", "number", "amount", "flag", "time_ms", "json"]
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a raw table: the first of ``keys`` with a non-null value, as ``type``."""
+    """One column of a raw table: the first of ``keys`` with a non-null value, as ``type``.
+
+    With ``within``, a number that the JSON of another column holds, wherever that came from.
+    """
 
     name: str
     type: Type
     keys: tuple[str, ...]
     comment: str
+    within: str = ""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Why a line that can be read is rejected all the same.
+
+    ``sql`` is true of such a line; it names columns of the kind, event_ms, and $ingested_ms.
+    """
+
+    reason: str
+    sql: str
 
 
 @dataclass(frozen=True)
@@ -29,7 +44,7 @@ class Kind:
 
     ``file_name`` may capture groups named as columns; they fill a column whose key is absent.
     ``event_keys`` are tried in order for the time of the event. ``partition`` is the calendar
-    unit one folder of the table holds.
+    unit one folder of the table holds. ``rules`` judge lines whose fields can all be read.
     """
 
     table: str
@@ -41,6 +56,7 @@ class Kind:
     format: Literal["jsonl", "csv"] = "jsonl"
     partition: Literal["day", "year"] = "day"
     identity_groups: tuple[str, ...] = field(default=())
+    rules: tuple[Rule, ...] = ()
 
 
 def _rotated(stem: str) -> re.Pattern[str]:
@@ -276,6 +292,52 @@ _TRACE_COLUMNS = (
     _col("realized_return_pct", "number", "realised return, percent"),
     _col("features_json", "json", "features of the signal", "features_json", "features"),
     _col("metadata_json", "json", "exit reason, stops, times", "metadata_json", "metadata"),
+    # Telemetry that samples says so in the metadata, which is one cell of CSV.
+    Column(
+        "inclusion_probability",
+        "number",
+        (),
+        "chance that such a trade was logged; NULL = 1",
+        within="metadata_json",
+    ),
+    Column(
+        "throttled_before",
+        "number",
+        (),
+        "trades that this one took the place of, because they closed too soon after another",
+        within="metadata_json",
+    ),
+)
+# A prediction without exit, outcome and return is pending: kept, and no part of any statistic.
+_IS_CLOSED = "COALESCE(exit_price > 0 OR actual_direction <> '' OR realized_return_pct <> 0, FALSE)"
+_DIRECTIONS = "('LONG', 'SHORT', 'NOOP')"
+_TRACE_RULES = (
+    Rule("missing_strategy", "COALESCE(trim(strategy), '') IN ('', '*')"),
+    Rule(
+        "unknown_direction:predicted_direction",
+        f"COALESCE(predicted_direction, '') NOT IN {_DIRECTIONS}",
+    ),
+    Rule("missing_exit", f"{_IS_CLOSED} AND COALESCE(exit_price, 0) = 0"),
+    Rule(
+        "unknown_direction:actual_direction",
+        f"{_IS_CLOSED} AND COALESCE(actual_direction, '') NOT IN {_DIRECTIONS}",
+    ),
+    Rule(
+        "missing_return",
+        f"{_IS_CLOSED} AND realized_return_pct IS NULL AND predicted_direction <> 'NOOP'",
+    ),
+    Rule("confidence_out_of_range", "NOT predicted_confidence BETWEEN 0 AND 1"),
+    Rule(
+        "sampling_out_of_range",
+        "inclusion_probability <= 0 OR inclusion_probability > 1 OR throttled_before < 0",
+    ),
+    # A trade that ends after it was read never ended; one without a duration ended at no time.
+    Rule(
+        "impossible_holding_time",
+        f"{_IS_CLOSED} AND (holding_period_minutes IS NULL"
+        " OR event_ms + holding_period_minutes * 6e4 > $ingested_ms + 86400000)",
+    ),
+    Rule("impossible_return", "abs(realized_return_pct) >= 10000"),
 )
 
 TRACES_CSV = Kind(
@@ -284,6 +346,7 @@ TRACES_CSV = Kind(
     file_name=re.compile(r"^traces_(?P<strategy>[A-Za-z0-9-]+)_(?P<seq>\w+)\.csv(?:\.gz)?$"),
     event_keys=("timestamp",),
     columns=_TRACE_COLUMNS,
+    rules=_TRACE_RULES,
     format="csv",
     partition="year",  # a backtest writes years of trades in one file
     identity_groups=("strategy", "seq"),
@@ -295,6 +358,7 @@ TRACES_JSONL = Kind(
     file_name=re.compile(r"^traces_(?P<strategy>[A-Za-z0-9-]+)_(?P<seq>\w+)\.jsonl(?:\.gz)?$"),
     event_keys=("timestamp",),
     columns=_TRACE_COLUMNS,
+    rules=_TRACE_RULES,
     partition="year",
 )
 

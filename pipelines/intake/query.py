@@ -166,6 +166,16 @@ class _Writer:
         ]
 
     def value(self, column: Column) -> str:
+        if column.within:
+            other = next(c for c in self.kind.columns if c.name == column.within)
+            text = self.value(other)
+            if text == "NULL":
+                return text
+            path = sql_text(f"$.{column.name}")
+            return (
+                f"CASE WHEN contains({text}, {sql_text(column.name)}) AND json_valid({text})"
+                f" THEN TRY_CAST(json_extract_string({text}, {path}) AS DOUBLE) END"
+            )
         if column.type in ("number", "amount"):
             return _first(
                 [
@@ -299,6 +309,7 @@ read AS (
             f'CAST({values[field.name]} AS {_SQL_TYPES[field.type]}) AS "{field.name}"'
             for field in schema
         )
+        ruled, source = self.ruled()
         return f"""WITH {self.read()}
 timed AS (
     SELECT *,
@@ -334,10 +345,34 @@ judged AS (
                 CASE {" ".join(cases) or "WHEN FALSE THEN ''"} END
         END AS reject_reason,
     FROM dated
-)
+){ruled}
 SELECT
     {columns}
-FROM judged"""
+FROM {source}"""
+
+    def ruled(self) -> tuple[str, str]:
+        """Return the CTEs that apply the kind's rules to lines accepted so far, and the last."""
+        if not self.kind.rules:
+            return "", "judged"
+        values = ", ".join(f"{self.value(c)} AS {c.name}" for c in self.kind.columns)
+        names = ", ".join(c.name for c in self.kind.columns)
+        whens = " ".join(
+            f"WHEN {rule.sql} THEN {sql_text(rule.reason)}" for rule in self.kind.rules
+        )
+        return (
+            f""",
+valued AS (
+    SELECT *, event_us // 1000 AS event_ms, {values}
+    FROM judged
+),
+settled AS (
+    SELECT * EXCLUDE (event_ms, {names}) REPLACE (
+        COALESCE(reject_reason, CASE {whens} END) AS reject_reason
+    )
+    FROM valued
+)""",
+            "settled",
+        )
 
 
 @lru_cache(maxsize=64)

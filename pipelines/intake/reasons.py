@@ -31,6 +31,21 @@ MENDING: dict[str, str] = {
     "out where it is unknown.",
     "negative": "The named price, quantity or amount is below 0: write its size, and the direction "
     "in side.",
+    "missing_strategy": "The trace names no strategy (or *): name it in the line, or in the file "
+    "as traces_intraday_0.csv.",
+    "unknown_direction": "The named direction is none of LONG, SHORT, NOOP: let the writer spell "
+    "it so. A prediction still open has neither actual_direction nor exit_price.",
+    "missing_exit": "The trace has an outcome and no exit_price: write both when the position "
+    "closes, neither before.",
+    "missing_return": "The trace has an exit and no realized_return_pct: write it, 0 for NOOP.",
+    "confidence_out_of_range": "predicted_confidence is outside 0 to 1: write a probability, "
+    "or leave the field out.",
+    "sampling_out_of_range": "metadata.inclusion_probability is not above 0 and at most 1, or "
+    "metadata.throttled_before below 0: write what the sampling did, or leave them out.",
+    "impossible_holding_time": "The trace ends more than a day after it was read, or does not say "
+    "how long it was held: write holding_period_minutes, in minutes.",
+    "impossible_return": "realized_return_pct is 10000 percent or more: write percent of the "
+    "position, 1.5 for 1.5 %.",
     "not_a_time": f"The named time is no time: write {_TIME}, or leave it out.",
 }
 

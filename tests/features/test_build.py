@@ -92,7 +92,7 @@ def test_snapshot_holds_the_feature_tables_and_views_over_the_lake(
             row[0]
             for row in con.sql("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
         }
-        assert tables == {*FEATURES, "previous_memory"}
+        assert tables == {*FEATURES, "previous_alerts", "previous_memory"}
         assert views == {*RAW_TABLES, *CORE}
         times = [
             kind

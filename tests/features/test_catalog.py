@@ -18,15 +18,19 @@ TABLES = sorted(catalog.tables())
 STORED = [name for name in TABLES if not name.startswith("core_window__")]
 # What a build or a rebuild sets up beside the stored tables.
 SET_UP = {
+    "cut_trace_days",
+    "cut_trace_paths",
     "edge_hours",
     "param_knots",
+    "previous_alerts",
     "previous_memory",
     "raw_sources",
     "rebuild_hours",
     "source_rules",
     "spoken_hours",
 }
-CUTS = {"from_ms", "to_ms", "known_ms"}  # of core_execution__hourly, bound by its two users
+CUTS = {"from_ms", "to_ms", "known_ms"}  # bound by those who run these two layers of sums
+CUT = {"core_execution__hourly", "core_telemetry__daily", "core_telemetry__paths"}
 BUILD_VALUES = {"as_of_ms", "window_ms", "environment", "symbol_key", "equity_usd"}
 BUILD_VALUES |= {"bar_interval", "bar_ms", "bars_from_ms", "before_state"}
 
@@ -87,7 +91,7 @@ def test_inputs_of_a_table_are_what_it_reads(name: str) -> None:
 def test_inputs_of_a_check_are_what_it_reads(name: str) -> None:
     check = catalog.checks()[name]
     assert set(check.inputs) == by_parser(check.sql)
-    assert set(check.inputs) <= {*RAW_TABLES, *TABLES, "previous_memory"}
+    assert set(check.inputs) <= {*RAW_TABLES, *TABLES, "previous_alerts", "previous_memory"}
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -112,7 +116,7 @@ def test_params_line_names_the_parameters(name: str) -> None:
 def test_every_parameter_that_sql_names_is_bound() -> None:
     known = {*params.definitions(), *BUILD_VALUES}
     for table in catalog.tables().values():
-        cuts = CUTS if table.name == "core_execution__hourly" else set()
+        cuts = CUTS if table.name in CUT else set()
         assert set(table.params) <= known | cuts, table.name
     for check in catalog.checks().values():
         assert set(check.params) <= known, check.name

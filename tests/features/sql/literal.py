@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from features import build, catalog, memory, params, rebuild
+from features import build, catalog, memory, params, rebuild, traces
 from features.engines import duckdb as engine
 from features.rebuild import DAY_MS, FOREVER_MS, HOUR_MS
 from features.settings import Freshness
@@ -32,7 +32,12 @@ T = 1_762_300_800_000  # 2025-11-05T00:00:00Z, a midnight and the time of most r
 OUTCOMES = "core_execution__outcomes"
 HOURLY = "core_execution__hourly"
 RAW = {kind.table: raw_schema(kind) for kind in KINDS}
-KNOWN = {**RAW, memory.PREVIOUS: memory.SCHEMA}  # what no SQL file makes
+# What no SQL file makes.
+KNOWN = {
+    **RAW,
+    memory.PREVIOUS: memory.SCHEMA,
+    memory.PREVIOUS_ALERTS: memory.ALERTS_SCHEMA,
+}
 
 _PLACE = {"symbol": "ETHUSDT", "account": "main", "environment": "paper", "venue": "binance"}
 _number = count(1)
@@ -139,9 +144,17 @@ def create(con: duckdb.DuckDBPyConnection, name: str, schema: pa.Schema, rows: l
     unknown = {column for row in rows for column in row} - set(schema.names)
     if unknown:
         raise KeyError(f"{name} has no column {sorted(unknown)}")
+    if name == traces.VIEW:
+        forget_view(con)
     con.register("literal_rows", pa.Table.from_pylist(rows, schema))
     con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS FROM literal_rows")
     con.unregister("literal_rows")
+
+
+def forget_view(con: duckdb.DuckDBPyConnection) -> None:
+    """Drop the traces view, or the table of literal rows that stands for it."""
+    found = con.sql(f"SELECT 1 FROM duckdb_views() WHERE view_name = '{traces.VIEW}'").fetchall()
+    con.execute(f"DROP {'VIEW' if found else 'TABLE'} IF EXISTS {traces.VIEW}")
 
 
 def load_raw(con: duckdb.DuckDBPyConnection, lines: Iterable[Line]) -> None:
@@ -151,6 +164,8 @@ def load_raw(con: duckdb.DuckDBPyConnection, lines: Iterable[Line]) -> None:
         rows = [line.values for line in lines if line.table == name]
         create(con, name, schema.remove(schema.get_field_index(PART_COLUMN)), rows)
     con.execute(f"CREATE OR REPLACE TEMP TABLE spoken_hours AS {rebuild._SPOKEN}")
+    forget_view(con)
+    traces.create_view(con, params.load({}))
 
 
 def rebuild_hours(con: duckdb.DuckDBPyConnection, times: Iterable[int]) -> None:
@@ -196,6 +211,8 @@ def core_schema(name: str) -> pa.Schema:
     with connect() as con:
         load_raw(con, [])
         rebuild_hours(con, [])
+        if name in traces.STORED:
+            return run(con, name).schema
         schema = run(con, OUTCOMES).schema
         if name != OUTCOMES:
             create(con, OUTCOMES, schema, [])
@@ -211,6 +228,8 @@ def feature_schema(name: str) -> pa.Schema:
         build_window(con, wanted)
         source_tables_of(con, wanted)
         if name.startswith("core_window__"):
+            if "trace" in name:
+                build_traces(con, wanted)
             return con.sql(f"FROM {name}").to_arrow_table().schema
         return run_in_order(con, name, wanted).schema
 
@@ -220,6 +239,8 @@ def run_in_order(con: duckdb.DuckDBPyConnection, name: str, wanted: build.Plan) 
     build.param_knots(con, wanted)
     build.previous_memory(con, wanted)
     values = build.bound_values(wanted)
+    if "core_window__trace_days" in catalog.with_inputs({name}):
+        build_traces(con, wanted)
     for upstream in catalog.computed():
         if upstream.name != name and upstream.name in catalog.with_inputs({name}):
             rows = run(con, upstream.name, **values)
@@ -329,6 +350,17 @@ def source_tables_of(con: duckdb.DuckDBPyConnection, wanted: build.Plan) -> None
     since_ms = wanted.as_of_ms - wanted.window_ms
     tables = dict.fromkeys(wanted.inputs)
     source_tables(con, wanted.freshness, tables, wanted.as_of_ms, since_ms)
+
+
+def build_traces(con: duckdb.DuckDBPyConnection, wanted: build.Plan) -> None:
+    """Create the core tables of the traces that stand, and the window tables over them."""
+    values = build.bound_values(wanted)
+    forget_view(con)
+    traces.create_view(con, values)
+    for name in traces.STORED:
+        rows = traces.run(con, name)
+        create(con, name, rows.schema, rows.to_pylist())
+    traces.set_up(con, values)
 
 
 def features(

@@ -1,0 +1,55 @@
+-- How summed returns moved within a day: sum, peak, trough and deepest fall, which merge day by day.
+-- Grain: environment, strategy, symbol, day_ms
+-- Units: _ms epoch milliseconds UTC, _pct percent points of summed returns, _n counts
+-- Source: core_window__traces
+-- Rebuild: the months of new traces; $from_ms and $to_ms cut it to a part of a day; * = all
+-- Trades of several symbols interleave in a day, so a path over all of them needs its own rows.
+WITH steps AS (
+    SELECT
+        environment,
+        strategy,
+        symbol,
+        day_ms,
+        COUNT(*) AS n,
+        COUNT(*) FILTER (is_correct) AS correct_n,
+        COUNT(*) FILTER (is_trade) AS trade_n,
+        list({'close_ms': close_ms, 'return_pct': return_pct}) FILTER (is_trade) AS steps,
+    FROM core_window__traces
+    WHERE close_ms >= $from_ms
+      AND close_ms < $to_ms
+    GROUP BY environment, strategy, symbol, day_ms
+),
+
+joined AS (
+    SELECT
+        environment,
+        COALESCE(strategy, '*') AS strategy,
+        COALESCE(symbol, '*') AS symbol,
+        day_ms,
+        SUM(n) AS n,
+        SUM(correct_n) AS correct_n,
+        SUM(trade_n) AS trade_n,
+        path(flatten(list(steps))) AS p,
+    FROM steps
+    GROUP BY GROUPING SETS (
+        (environment, day_ms, strategy, symbol),
+        (environment, day_ms, strategy),
+        (environment, day_ms, symbol),
+        (environment, day_ms)
+    )
+)
+
+SELECT
+    environment AS environment, -- live, testnet, paper or backtest
+    strategy AS strategy, -- strategy that predicted, * for all
+    symbol AS symbol, -- instrument, * for all
+    day_ms AS day_ms, -- UTC day of the exits, epoch ms
+    CAST(n AS BIGINT) AS n, -- closed predictions
+    CAST(correct_n AS BIGINT) AS correct_n, -- of these, right
+    CAST(trade_n AS BIGINT) AS trade_n, -- positions with a known return
+    p.return_pct AS return_pct, -- sum of their returns, percent
+    p.peak_pct AS peak_pct, -- highest point of the running sum from the day's start, percent, at least 0
+    p.trough_pct AS trough_pct, -- lowest point of it, percent, at most 0
+    p.fall_pct AS fall_pct, -- deepest fall from a peak of the day, percent, at least 0
+FROM joined
+ORDER BY environment, strategy, symbol, day_ms

@@ -1,0 +1,45 @@
+-- What each strategy's closed positions returned, day by day over the last 30 days.
+-- Grain: strategy, day
+-- Units: _pct percent of the position, summed; _n counts
+-- Source: core_window__trace_paths, core_window__trace_days
+-- Params: none; strategy * = all; days without a closed position have no row
+WITH paths AS (
+    SELECT
+        strategy,
+        day_ms,
+        CAST(SUM(trade_n) AS BIGINT) AS n,
+        CAST(SUM(CAST(return_pct AS DECIMAL(38, 18))) AS DOUBLE) AS return_pct,
+    FROM core_window__trace_paths
+    WHERE span = '30d'
+      AND symbol = '*'
+    GROUP BY strategy, day_ms
+    HAVING SUM(trade_n) > 0
+),
+
+logged AS (
+    SELECT
+        COALESCE(strategy, '*') AS strategy,
+        day_ms,
+        SUM(n) / NULLIF(CAST(SUM(CAST(represented_n AS DECIMAL(38, 9))) AS DOUBLE), 0e0)
+            AS inclusion_rate,
+    FROM core_window__trace_days
+    WHERE span = '30d'
+    GROUP BY GROUPING SETS ((strategy, day_ms), (day_ms))
+)
+
+SELECT
+    p.strategy AS strategy, -- strategy that predicted, * for all
+    CAST(make_timestamp(p.day_ms * 1000) AS DATE) AS day, -- UTC day of the exits; the first and the last may be cut by the window
+    p.n AS n, -- positions that closed on the day
+    p.return_pct AS return_pct, -- sum of their returns, percent
+    CAST(
+        SUM(CAST(p.return_pct AS DECIMAL(38, 18))) OVER (
+            PARTITION BY p.strategy
+            ORDER BY p.day_ms
+            ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+        ) AS DOUBLE
+    ) AS cumulative_return_pct, -- sum of returns since the window began, percent
+    l.inclusion_rate AS inclusion_rate, -- share of such trades that were logged; below 1 the sums are of a sample
+FROM paths AS p
+INNER JOIN logged AS l USING (strategy, day_ms)
+ORDER BY p.strategy, p.day_ms

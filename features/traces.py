@@ -1,0 +1,249 @@
+"""Keep the daily sums and paths of prediction traces, and set up what the accuracy tables read.
+
+Put here: which months new traces touch, and the days that a window holds in part. Keep out: what
+the numbers mean (sql/), and outcomes of orders (rebuild.py).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+from deltalake import DeltaTable
+
+from features import catalog
+from features.engines import duckdb as engine
+from features.events import Event, Listener
+from features.lake import DataFile, Lake, data_files
+from features.params import Value
+
+RAW, VIEW = "raw_telemetry__traces", "core_window__traces"
+DAILY, PATHS = "core_telemetry__daily", "core_telemetry__paths"
+STORED = (DAILY, PATHS)
+DAY_MS = 86_400_000
+WINDOW_MS = 30 * DAY_MS
+BATCH_ROWS = 1_000_000  # rebuilt in one commit: bounds memory
+FOREVER_MS = 1 << 53
+_MONTH = "strftime(make_timestamp(close_ms * 1000), '%Y-%m')"
+
+
+def create_view(con: duckdb.DuckDBPyConnection, params: Mapping[str, Any]) -> None:
+    """Create core_window__traces over the traces that stand on this connection."""
+    sql = engine.inline(catalog.tables()[VIEW].sql, params)
+    con.execute(f"CREATE OR REPLACE TEMP VIEW {VIEW} AS {sql}")
+
+
+def run(
+    con: duckdb.DuckDBPyConnection, name: str, from_ms: int = -FOREVER_MS, to_ms: int = FOREVER_MS
+) -> pa.Table:
+    """Run the SQL of daily sums or paths over exits in [from_ms, to_ms)."""
+    bounds = {"from_ms": from_ms, "to_ms": to_ms}
+    return con.sql(catalog.tables()[name].sql, params=bounds).to_arrow_table()
+
+
+def set_up(con: duckdb.DuckDBPyConnection, values: Mapping[str, Any]) -> None:
+    """Create what the accuracy tables read beside the raw and core tables of traces.
+
+    ``values`` are those of the build: as_of_ms, environment and every parameter.
+    """
+    create_view(con, values)
+    as_of_ms = values["as_of_ms"]
+    begin_ms, end_ms = as_of_ms - WINDOW_MS + 1, as_of_ms + 1
+    first_day, last_day = -(-begin_ms // DAY_MS) * DAY_MS, end_ms // DAY_MS * DAY_MS
+    for name, cut in ((DAILY, "cut_trace_days"), (PATHS, "cut_trace_paths")):
+        newest = run(con, name, last_day, end_ms)
+        pieces = [("all", newest), ("30d", newest), ("30d", run(con, name, begin_ms, first_day))]
+        _create(con, cut, pa.concat_tables(_of_span(span, rows) for span, rows in pieces))
+    _create_window(con, "core_window__last_traces", values)
+    con.execute(f"CREATE OR REPLACE TEMP VIEW {VIEW} AS FROM core_window__last_traces")
+    _create(con, "last_trace_days", _of_span("last100", run(con, DAILY)))
+    create_view(con, values)
+    con.execute("INSERT INTO cut_trace_days BY NAME FROM last_trace_days")
+    for name in ("core_window__trace_days", "core_window__trace_paths"):
+        _create_window(con, name, values)
+
+
+def _of_span(span: str, rows: pa.Table) -> pa.Table:
+    return rows.append_column("span", pa.repeat(pa.scalar(span), rows.num_rows))
+
+
+def _create(con: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
+    con.register("trace_rows", rows)
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS FROM trace_rows")
+    con.unregister("trace_rows")
+
+
+def _create_window(con: duckdb.DuckDBPyConnection, name: str, values: Mapping[str, Any]) -> None:
+    sql = engine.inline(catalog.tables()[name].sql, values)
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {sql}")
+
+
+def build_in_memory(con: duckdb.DuckDBPyConnection, params: Mapping[str, Any]) -> int:
+    """Create the stored tables beside the raw traces on this connection, without a lake.
+
+    Returns an as-of (epoch ms) at which all of them are known.
+    """
+    create_view(con, params)
+    months = _months(con)
+    for name in STORED:
+        pieces = [_month_rows(con, name, batch, "") for batch in _batches(months)]
+        _create(con, name, pa.concat_tables(pieces).drop_columns(list(engine.PARTITIONS)))
+    newest = f"SELECT MAX(close_ms) AS ms FROM {VIEW} UNION ALL SELECT MAX(event_ms) FROM {RAW}"
+    ((as_of_ms,),) = con.sql(f"SELECT COALESCE(MAX(ms), 0) FROM ({newest})").fetchall()
+    return int(as_of_ms)
+
+
+# ---------------------------------------------------------------------------------------- rebuild
+
+
+def rebuild(
+    lake: Lake,
+    con: duckdb.DuckDBPyConnection,
+    params: Mapping[str, Value],
+    definitions: Mapping[str, str],
+    listen: Listener = lambda event: None,
+) -> dict[str, tuple[int, int]]:
+    """Rebuild the months that new traces touch; the caller holds the writer lock.
+
+    ``definitions`` digest what decides the rows of each table: months of another are rebuilt too.
+    Returns by table the months and rows written.
+    """
+    raw = lake.open(RAW)
+    newest = max((file.maximum.get("ingest_seq") or 0 for file in data_files(raw)), default=0)
+    written = {}
+    for name in STORED:
+        if not lake.exists(name):
+            _ensure(lake, con, raw, params, name)
+        target = lake.open(name)
+        consumed = target.transaction_version(RAW) or 0
+        files = data_files(target)
+        stale = {
+            file.partition["part"] or ""
+            for file in files
+            if file.partition["definition"] != definitions[name]
+        }
+        if consumed == newest and not stale:
+            continue
+        months = _touched(con, raw, params, consumed, stale)
+        batches = _batches(months)
+        listen(Event("core.planned", table=name, total=len(batches)))
+        _raw_view(con, raw, params, data_files(raw))
+        rows_n = 0
+        for number, batch in enumerate(batches, start=1):
+            rows = _month_rows(con, name, batch, definitions[name])
+            named = ", ".join(engine.literal(month) for month in batch) or "''"
+            listen(Event("core.before_commit", table=name))
+            schema = pa.schema(target.schema().to_arrow())
+            marks = {RAW: newest} if number == len(batches) else {}
+            lake.replace(target, rows.cast(schema).to_reader(), f"part IN ({named})", marks)
+            target.update_incremental()
+            listen(Event("core.committed", table=name, done=1))
+            rows_n += rows.num_rows
+        written[name] = (len(months), rows_n)
+    return written
+
+
+def _raw_view(
+    con: duckdb.DuckDBPyConnection,
+    raw: DeltaTable,
+    params: Mapping[str, Value],
+    files: list[DataFile],
+) -> None:
+    engine.create_view(con, RAW, raw, files=files)
+    create_view(con, params)
+
+
+def _ensure(
+    lake: Lake,
+    con: duckdb.DuckDBPyConnection,
+    raw: DeltaTable,
+    params: Mapping[str, Value],
+    name: str,
+) -> None:
+    _raw_view(con, raw, params, [])
+    table = catalog.tables()[name]
+    fields = [
+        pa.field(f.name, f.type, metadata={"comment": table.columns.get(f.name, "partition")})
+        for f in _month_rows(con, name, [], "").schema
+    ]
+    lake.ensure(name, pa.schema(fields), list(engine.PARTITIONS), table.comment)
+
+
+def _touched(
+    con: duckdb.DuckDBPyConnection,
+    raw: DeltaTable,
+    params: Mapping[str, Value],
+    consumed: int,
+    stale: set[str],
+) -> dict[str, int]:
+    """Return the months to rebuild with the number of their traces, in order."""
+    files = data_files(raw)
+    new = [file for file in files if (file.maximum.get("ingest_seq") or 0) > consumed]
+    _raw_view(con, raw, params, new)
+    fresh = con.sql(
+        f"SELECT DISTINCT {_MONTH} FROM {VIEW} WHERE ingest_seq > $consumed",
+        params={"consumed": consumed},
+    ).fetchall()
+    months = {month for (month,) in fresh} | stale
+    _raw_view(con, raw, params, files)
+    counted = _months(con)
+    return {month: counted.get(month, 0) for month in sorted(months)}
+
+
+def _months(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """Count the closed traces by month, in order."""
+    found = con.sql(f"SELECT {_MONTH} AS m, COUNT(*) FROM {VIEW} GROUP BY m ORDER BY m").fetchall()
+    return dict(found)
+
+
+def _batches(months: Mapping[str, int]) -> list[list[str]]:
+    """Join months to commits of about BATCH_ROWS; one empty commit where there are none."""
+    batches: list[list[str]] = [[]]
+    rows_n = 0
+    for month, n in months.items():
+        if batches[-1] and rows_n + n > BATCH_ROWS:
+            batches.append([])
+            rows_n = 0
+        batches[-1].append(month)
+        rows_n += n
+    return batches
+
+
+def _month_rows(
+    con: duckdb.DuckDBPyConnection, name: str, months: list[str], definition: str
+) -> pa.Table:
+    """Compute the rows of whole months (YYYY-MM), partition columns behind them."""
+    pieces = [run(con, name, *_bounds(first, last)) for first, last in _runs(months)]
+    rows = pa.concat_tables(pieces) if pieces else run(con, name, 0, 0)
+    con.register("month_rows", rows)
+    placed = con.sql(
+        "SELECT *, strftime(make_timestamp(day_ms * 1000), '%Y-%m') AS part,"
+        " $definition AS definition FROM month_rows ORDER BY day_ms, strategy, symbol",
+        params={"definition": definition},
+    ).to_arrow_table()
+    con.unregister("month_rows")
+    return placed
+
+
+def _runs(months: list[str]) -> list[tuple[str, str]]:
+    """Join months that follow each other to first and last month."""
+    runs: list[tuple[str, str]] = []
+    for month in sorted(months):
+        if runs and _bounds(runs[-1][1], runs[-1][1])[1] == _bounds(month, month)[0]:
+            runs[-1] = (runs[-1][0], month)
+        else:
+            runs.append((month, month))
+    return runs
+
+
+def _bounds(first: str, last: str) -> tuple[int, int]:
+    """Return the beginning of a month and the end of another, epoch ms."""
+    return _month_ms(first), _month_ms(last, 1)
+
+
+def _month_ms(month: str, later: int = 0) -> int:
+    import datetime as dt
+
+    number = int(month[:4]) * 12 + int(month[5:]) - 1 + later
+    begin = dt.datetime(number // 12, number % 12 + 1, 1, tzinfo=dt.UTC)
+    return int(begin.timestamp()) * 1000

@@ -1,0 +1,316 @@
+"""Bring alerts to a person, and a sign of life to whoever watches: once each, in bounded time.
+
+Put here: what was told to whom, messages, acknowledgement, the heartbeat. Keep out: which alerts
+there are (features/sql/feat_ops__alerts.sql). Nothing here may fail or delay a refresh for long.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import threading
+import urllib.request
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+from filelock import FileLock, Timeout
+
+from features.settings import Settings
+from features.snapshot import SnapshotError, Store, open_snapshot
+
+if TYPE_CHECKING:
+    from pipelines.refresh import RefreshReport
+
+QUIET_MS = 3_600_000  # an alert that was over comes back within the hour: told again only if worse
+LISTED = 20  # alerts of one message; more are counted
+_RANK = {"warning": 1, "critical": 2}
+_ALIVE = ("published", "unchanged", "kept", "empty")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One thing to look at; equal keys are the same alert in later snapshots."""
+
+    rule: str
+    subject: str
+    severity: str
+    text: str
+    since_ms: int
+    n: int | None = None
+    value: float | None = None
+    threshold: float | None = None
+    status: str = "open"
+
+    @property
+    def key(self) -> str:
+        return f"{self.rule} {self.subject}"
+
+
+@dataclass
+class Delivery:
+    """What one delivery came to: messages sent, and why others were not."""
+
+    sent: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+# ------------------------------------------------------------------------------------ what there is
+
+
+def open_alerts(store: Store) -> list[Alert]:
+    """Return the alerts that are open in CURRENT; none before the first publication.
+
+    Raises SnapshotError or duckdb.Error when CURRENT is damaged.
+    """
+    current = store.current()
+    if current is None:
+        return []
+    with open_snapshot(store.database(current)) as con:
+        found = con.sql(
+            "SELECT 1 FROM duckdb_tables() WHERE table_name = 'feat_ops__alerts'"
+        ).fetchall()
+        if not found:
+            return []  # of an older release
+        rows = con.sql(
+            "SELECT rule, subject, severity, text, since_ms, n, value, threshold, status"
+            " FROM feat_ops__alerts WHERE status <> 'cleared' ORDER BY rule, subject"
+        ).fetchall()
+    return [Alert(*row) for row in rows]
+
+
+def publication_alerts(report: "RefreshReport", as_of_ms: int) -> list[Alert]:
+    """Return what keeps readers on an older snapshot: no snapshot of theirs can say so."""
+    checks = {"rejected": report.built.failed, "held": report.built.held}.get(report.outcome, [])
+    causes = "; ".join(f"{check.name}: {check.cause}" for check in checks)
+    if report.outcome == "rejected":
+        text = f"No new snapshot is published: {causes}. execintel doctor says more."
+        return [Alert("build_rejected", "snapshot", "critical", text, as_of_ms)]
+    if report.outcome == "held":
+        why = causes or "HOLD is set"
+        text = f"A snapshot waits for a person: {why}. execintel snapshots list, then publish."
+        return [Alert("publication_held", "snapshot", "warning", text, as_of_ms)]
+    return []
+
+
+# ---------------------------------------------------------------------------------- acknowledgement
+
+
+def acknowledge(home: Path, alert: Alert, *, now_ms: int, by: str, note: str = "") -> None:
+    """Note that a person has seen an alert: it is not told again while it stays open."""
+    entry = {"key": alert.key, "since_ms": alert.since_ms, "at_ms": now_ms, "by": by, "note": note}
+    folder = home / "alerts"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "acknowledged.jsonl").open("ab") as file:
+        file.write(json.dumps(entry).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def acknowledged(home: Path) -> dict[tuple[str, int], dict[str, Any]]:
+    """Return who acknowledged which alert, by its key and since_ms; damaged lines are left out."""
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    try:
+        text = (home / "alerts" / "acknowledged.jsonl").read_text()
+    except FileNotFoundError:
+        return found
+    for line in text.splitlines():
+        try:
+            entry = json.loads(line)
+            found[entry["key"], entry["since_ms"]] = entry
+        except (ValueError, KeyError, TypeError):
+            continue  # a torn line acknowledges nothing
+    return found
+
+
+# ----------------------------------------------------------------------------------------- delivery
+
+
+def after_refresh(
+    settings: Settings, store: Store, report: "RefreshReport", *, as_of_ms: int, now_ms: int
+) -> Delivery:
+    """Tell what is new, then give the sign of life; whatever goes wrong is logged, never raised."""
+    found = Delivery()
+    try:
+        alerts = [*open_alerts(store), *publication_alerts(report, as_of_ms)]
+        found = deliver(settings, alerts, now_ms=now_ms)
+    except (SnapshotError, duckdb.Error, OSError) as error:
+        found.problems.append(f"alerts of CURRENT cannot be read: {error}")
+    try:
+        found.problems += heartbeat(settings, report.outcome, now_ms=now_ms)
+    except OSError as error:
+        found.problems.append(f"the heartbeat cannot be written: {error}")
+    for problem in found.problems:
+        _log.warning("%s", problem)
+    return found
+
+
+def deliver(settings: Settings, alerts: Iterable[Alert], *, now_ms: int) -> Delivery:
+    """Send to every address of alert_urls what it was not told yet: opened, worse, and over.
+
+    What an address did not take is tried again by the next refresh.
+    """
+    found = Delivery()
+    if not settings.alert_urls:
+        return found
+    least = _RANK[settings.alert_min_severity]
+    wanted = [alert for alert in alerts if _RANK[alert.severity] >= least]
+    seen = acknowledged(settings.home)
+    folder = settings.home / "alerts"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / "told.lock", timeout=0):
+            told = _read_told(folder / "told.json")
+            for secret in settings.alert_urls:
+                url = secret.get_secret_value()
+                name = hashlib.sha256(url.encode()).hexdigest()[:16]
+                news = _news(told.get(name, {}), wanted, seen, now_ms)
+                problem = _send_news(news, url, settings) if news.is_any else None
+                if problem is None:
+                    told[name] = news.state
+                    found.sent += news.is_any
+                else:
+                    found.problems.append(problem)
+            _replace(folder / "told.json", json.dumps(told, indent=1, sort_keys=True))
+    except Timeout:
+        found.problems.append("alerts are being delivered by another process")
+    return found
+
+
+@dataclass(frozen=True)
+class _News:
+    """What to tell one address, and what it was told once that is done."""
+
+    opened: list[Alert]
+    over: list[str]
+    state: dict[str, Any]
+
+    @property
+    def is_any(self) -> bool:
+        return bool(self.opened or self.over)
+
+
+def _news(
+    told: Mapping[str, Any],
+    alerts: Iterable[Alert],
+    seen: Mapping[tuple[str, int], Any],
+    now_ms: int,
+) -> _News:
+    state = {key: dict(entry) for key, entry in told.items()}
+    opened, now_open = [], set()
+    for alert in alerts:
+        now_open.add(alert.key)
+        entry = state.get(alert.key)
+        is_worse = entry is None or _RANK[alert.severity] > _RANK[entry["severity"]]
+        is_known = entry is not None and (entry["is_open"] or now_ms - entry["told_ms"] < QUIET_MS)
+        if (alert.key, alert.since_ms) in seen and entry is None:
+            continue
+        if is_known and not is_worse:
+            state[alert.key]["is_open"] = True
+            continue
+        opened.append(alert)
+        state[alert.key] = {"severity": alert.severity, "told_ms": now_ms, "is_open": True}
+    over = sorted(key for key, e in state.items() if e["is_open"] and key not in now_open)
+    for key in over:
+        state[key]["is_open"] = False
+    kept = {k: e for k, e in state.items() if e["is_open"] or now_ms - e["told_ms"] < 24 * QUIET_MS}
+    return _News(opened, over, kept)
+
+
+def _read_told(path: Path) -> dict[str, Any]:
+    try:
+        told: dict[str, Any] = json.loads(path.read_text())
+        return told
+    except (OSError, ValueError):
+        return {}  # never written, or torn: better told twice than never
+
+
+def _send_news(news: _News, url: str, settings: Settings) -> str | None:
+    """Send one message; returns why it did not arrive, or None."""
+    lines = [f"{alert.severity.upper()} {alert.text}" for alert in news.opened[:LISTED]]
+    if len(news.opened) > LISTED:
+        lines.append(f"… and {len(news.opened) - LISTED} more: execintel alerts list")
+    lines += [f"over: {key}" for key in news.over[:LISTED]]
+    title = f"execintel {settings.environment} {settings.account}: " + ", ".join(
+        f"{len(part)} {word}"
+        for part, word in ((news.opened, "opened"), (news.over, "over"))
+        if part
+    )
+    is_bad = any(alert.severity == "critical" for alert in news.opened)
+    kind = "failure" if is_bad else "warning" if news.opened else "success"
+    return send(url, title, "\n".join(lines), kind=kind, timeout_s=settings.alert_timeout_s)
+
+
+def send(url: str, title: str, body: str, *, kind: str, timeout_s: float) -> str | None:
+    """Send one message to an Apprise address; returns why it did not arrive, or None.
+
+    Returns after ``timeout_s`` seconds even where a name server or a service hangs.
+    """
+
+    def run() -> str | None:
+        import apprise
+
+        service = apprise.Apprise.instantiate(url)
+        if service is None:
+            return f"{_shown(url)} is no address that Apprise knows"
+        service.socket_connect_timeout = service.socket_read_timeout = timeout_s
+        types = {"failure": apprise.NotifyType.FAILURE, "warning": apprise.NotifyType.WARNING}
+        is_sent = service.notify(
+            body=body, title=title, notify_type=types.get(kind, apprise.NotifyType.SUCCESS)
+        )
+        return None if is_sent else f"{_shown(url)} did not take the alert; tried again next time"
+
+    return _bounded(run, timeout_s, f"{_shown(url)} did not answer within {timeout_s:g} s")
+
+
+def _shown(url: str) -> str:
+    """Name an address without what it keeps secret."""
+    return f"{url.partition('://')[0]}://…"
+
+
+def _bounded(run: Callable[[], str | None], timeout_s: float, late: str) -> str | None:
+    """Return what a call returns, what it raised as text, or ``late`` when it takes too long."""
+    answer: list[str | None] = []
+
+    def work() -> None:
+        try:
+            answer.append(run())
+        except Exception as error:  # of any service's library: delivery never fails a refresh
+            answer.append(f"{type(error).__name__}: {error}")
+
+    thread = threading.Thread(target=work, name="alerts", daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    return answer[0] if answer else late
+
+
+# ---------------------------------------------------------------------------------------- heartbeat
+
+
+def heartbeat(settings: Settings, outcome: str, *, now_ms: int) -> list[str]:
+    """Write the heartbeat file, and call heartbeat_url unless the build was refused or waits.
+
+    Its absence is the alarm: a monitor outside watches the file's age or the calls.
+    """
+    text = json.dumps({"at_ms": now_ms, "outcome": outcome, "is_alive": outcome in _ALIVE})
+    settings.home.mkdir(parents=True, exist_ok=True)
+    _replace(settings.home / "heartbeat.json", text + "\n")
+    if settings.heartbeat_url is None or outcome not in _ALIVE:
+        return []
+    url, timeout_s = settings.heartbeat_url.get_secret_value(), settings.alert_timeout_s
+
+    def call() -> str | None:
+        with urllib.request.urlopen(url, timeout=timeout_s):
+            return None
+
+    problem = _bounded(call, timeout_s, f"did not answer within {timeout_s:g} s")
+    return [] if problem is None else [f"heartbeat_url {_shown(url)}: {problem}"]
+
+
+def _replace(path: Path, text: str) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text)
+    draft.replace(path)

@@ -1,0 +1,243 @@
+"""Alerts reach a person once, delivery never delays a refresh for long, silence can be noticed."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from features.settings import Settings
+from pipelines import alerts
+from pipelines.alerts import Alert, acknowledge, deliver
+from pipelines.cli import app
+from pipelines.demo.example_traces import write_example_traces
+from pipelines.refresh import refresh
+
+# Apprise imports a module that Python 3.13 drops; it does without it there.
+pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
+NOW_MS = 1_763_000_000_000
+HOUR_MS = 3_600_000
+STALE = Alert("source_stale", "raw_router__events", "warning", "silent for 30 h", NOW_MS)
+BROKEN = Alert("router_broken", "BTCUSDT", "critical", "the router is broken", NOW_MS)
+
+
+@dataclass
+class Service:
+    """A web service on this machine that keeps what it is sent, or hangs."""
+
+    port: int
+    got: list[dict[str, Any]] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
+    hangs: threading.Event = field(default_factory=threading.Event)
+    status: int = 200
+
+    @property
+    def url(self) -> str:
+        return f"json://127.0.0.1:{self.port}/hook"
+
+    @property
+    def titles(self) -> list[str]:
+        return [message["title"] for message in self.got]
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    freed = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if found.hangs.is_set():
+                freed.wait(20)
+            if found.status == 200:
+                found.got.append(json.loads(body))
+            self.send_response(found.status)
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            found.calls.append(self.path)
+            self.send_response(found.status)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    found = Service(server.server_address[1])
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield found
+    freed.set()
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def settings_of(home: Path, service: Service, **more: Any) -> Settings:
+    values = {"home": home, "alert_urls": [service.url], **more}
+    return Settings.model_validate(values)
+
+
+def test_an_alert_is_told_once_and_that_it_is_over(tmp_path: Path, service: Service) -> None:
+    settings = settings_of(tmp_path, service)
+    for minute in range(3):
+        found = deliver(settings, [STALE, BROKEN], now_ms=NOW_MS + minute * 300_000)
+        assert found.problems == []
+    assert len(service.got) == 1
+    assert "2 opened" in service.got[0]["title"]
+    assert "WARNING silent for 30 h" in service.got[0]["message"]
+    assert service.got[0]["type"] == "failure"  # one of them is critical
+    deliver(settings, [STALE], now_ms=NOW_MS + 900_000)
+    assert "1 over" in service.got[1]["title"]
+    assert service.got[1]["message"] == "over: router_broken BTCUSDT"
+    deliver(settings, [STALE], now_ms=NOW_MS + 1_200_000)
+    assert len(service.got) == 2
+
+
+def test_what_comes_and_goes_is_told_again_after_an_hour_or_when_it_is_worse(
+    tmp_path: Path, service: Service
+) -> None:
+    settings = settings_of(tmp_path, service)
+    deliver(settings, [STALE], now_ms=NOW_MS)
+    deliver(settings, [], now_ms=NOW_MS + 300_000)
+    deliver(settings, [STALE], now_ms=NOW_MS + 600_000)
+    assert len(service.got) == 2  # opened, over; back within the hour: quiet
+    worse = replace(STALE, severity="critical")
+    deliver(settings, [worse], now_ms=NOW_MS + 900_000)
+    assert "1 opened" in service.titles[2]
+    deliver(settings, [], now_ms=NOW_MS + 2 * HOUR_MS)
+    deliver(settings, [STALE], now_ms=NOW_MS + 3 * HOUR_MS)
+    assert [t.rpartition(": ")[2] for t in service.titles[3:]] == ["1 over", "1 opened"]
+
+
+def test_what_is_acknowledged_or_minor_is_not_told(tmp_path: Path, service: Service) -> None:
+    settings = settings_of(tmp_path, service, alert_min_severity="critical")
+    acknowledge(tmp_path, BROKEN, now_ms=NOW_MS, by="ann")
+    deliver(settings, [STALE, BROKEN], now_ms=NOW_MS)
+    assert service.got == []
+    again = replace(BROKEN, since_ms=NOW_MS + HOUR_MS)  # another time it opened
+    deliver(settings, [again], now_ms=NOW_MS + HOUR_MS)
+    assert len(service.got) == 1
+    with (tmp_path / "alerts" / "acknowledged.jsonl").open("a") as file:
+        file.write('{"key": "router_')  # torn: acknowledges nothing, hides nothing
+    assert list(alerts.acknowledged(tmp_path)) == [("router_broken BTCUSDT", NOW_MS)]
+
+
+def test_what_did_not_arrive_is_tried_again_for_that_address_alone(
+    tmp_path: Path, service: Service
+) -> None:
+    dead = "json://127.0.0.1:1/hook"
+    settings = settings_of(tmp_path, service, alert_urls=[dead, service.url], alert_timeout_s=2)
+    found = deliver(settings, [BROKEN], now_ms=NOW_MS)
+    assert found.sent == 1
+    assert found.problems == ["json://… did not take the alert; tried again next time"]
+    service.status = 500
+    deliver(settings, [STALE, BROKEN], now_ms=NOW_MS + 1)
+    service.status = 200
+    deliver(settings, [STALE, BROKEN], now_ms=NOW_MS + 2)
+    assert [t.rpartition(": ")[2] for t in service.titles] == ["1 opened", "1 opened"]
+    assert "silent" in service.got[1]["message"]
+
+
+def test_a_service_that_hangs_delays_by_the_timeout_alone(tmp_path: Path, service: Service) -> None:
+    settings = settings_of(tmp_path, service, alert_timeout_s=0.3)
+    service.hangs.set()
+    started = time.monotonic()
+    found = deliver(settings, [BROKEN], now_ms=NOW_MS)
+    assert time.monotonic() - started < 5
+    assert found.sent == 0
+    assert len(found.problems) == 1
+
+
+def test_damage_of_the_memory_tells_twice_rather_than_never(
+    tmp_path: Path, service: Service
+) -> None:
+    settings = settings_of(tmp_path, service)
+    deliver(settings, [BROKEN], now_ms=NOW_MS)
+    (tmp_path / "alerts" / "told.json").write_text("{")
+    deliver(settings, [BROKEN], now_ms=NOW_MS)
+    assert len(service.got) == 2
+
+
+# ------------------------------------------------------------------------------- after a refresh
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    write_example_traces(tmp_path / "logs" / "analytics", days=40)
+    return tmp_path / "logs"
+
+
+def test_a_refresh_tells_beats_and_goes_on_without_its_services(
+    tmp_path: Path, logs: Path, service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    home = tmp_path / "home"
+    settings = settings_of(
+        home, service, log_dir=logs, heartbeat_url=f"http://127.0.0.1:{service.port}/alive"
+    )
+    as_of_ms = 1_760_054_400_000  # 2025-10-10, where the traces end
+    first = refresh(settings, as_of_ms=as_of_ms, now_ms=NOW_MS)
+    assert first.outcome == "published"
+    assert service.calls == ["/alive"]
+    assert json.loads((home / "heartbeat.json").read_text()) == {
+        "at_ms": NOW_MS,
+        "outcome": "published",
+        "is_alive": True,
+    }
+    told = service.got[0]["message"]
+    assert "intraday LONG: precision over 30 days is 0." in told
+
+    service.status = 500
+    second = refresh(settings, as_of_ms=as_of_ms + 300_000, now_ms=NOW_MS + 300_000)
+    assert second.outcome == "published"
+    assert "heartbeat_url http://…: HTTPError" in caplog.text
+    service.status = 200
+    # A required source that is missing refuses the build: told, and no sign of life.
+    rule = {"raw_router__events": {"required": True, "max_silence_s": 60}}
+    strict = settings_of(
+        home,
+        service,
+        log_dir=logs,
+        freshness=rule,
+        heartbeat_url=f"http://127.0.0.1:{service.port}/alive",
+    )
+    service.calls.clear()
+    rejected = refresh(strict, as_of_ms=as_of_ms + 600_000, now_ms=NOW_MS + 600_000)
+    assert rejected.outcome == "rejected"
+    assert service.calls == []
+    assert json.loads((home / "heartbeat.json").read_text())["is_alive"] is False
+    assert "No new snapshot is published: feat_ops__source_freshness" in service.got[-1]["message"]
+
+
+def test_commands_list_acknowledge_and_try(
+    tmp_path: Path, logs: Path, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EXECINTEL_HOME", str(home))
+    run = CliRunner().invoke
+    assert "no address is configured" in run(app, ["alerts", "test"]).output
+    refresh(Settings(log_dir=logs), as_of_ms=1_760_054_400_000, now_ms=NOW_MS)
+    listed = run(app, ["alerts", "list"]).output
+    assert "precision_below_threshold  intraday LONG" in listed
+    assert "not seen" in listed
+    assert "which chance may explain" in listed or "more than chance explains" in listed
+    wrong = run(app, ["alerts", "ack", "drawdown", "BTCUSDT"])
+    assert wrong.exit_code == 1
+    assert "no open alert drawdown BTCUSDT; there are: precision" in wrong.output
+    words = ["alerts", "ack", "precision_below_threshold", "intraday LONG", "--note", "known"]
+    assert "acknowledged precision_below_threshold intraday LONG" in run(app, words).output
+    assert "seen by" in run(app, ["alerts", "list"]).output
+    monkeypatch.setenv("EXECINTEL_ALERT_URLS", json.dumps([service.url, "nonsense://x"]))
+    tried = run(app, ["alerts", "test"])
+    assert tried.exit_code == 1
+    assert "address 1 took it" in tried.output
+    assert "nonsense://… is no address that Apprise knows" in tried.output
+    assert "EXECINTEL" not in service.got[0]["message"]
+    assert service.url not in run(app, ["doctor"]).output

@@ -1,0 +1,198 @@
+"""The accuracy tables on a month of real bars equal scikit-learn, SciPy and plain Python."""
+
+import csv
+import gzip
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from features.snapshot import Store, open_snapshot
+from pipelines.accuracy import AccuracyAnalyzer
+from pipelines.refresh import refresh
+from tests import independent_accuracy as independent
+from tests.independent_accuracy import DAY_MS, HEADER, Trade
+from tests.loads import all_digests, settings_over
+
+MINUTE_MS = 60_000
+# Momentum over so many minutes, looked at every so often, held so long.
+RULES = {"intraday": (30, 97, 60), "swing": (480, 731, 960)}
+
+
+def read_bars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Return (opening epoch ms, close) of each symbol's minutes."""
+    bars = {}
+    for path in sorted(folder.glob("*_1m.csv.gz")):
+        with gzip.open(path, "rt") as file:
+            rows = list(csv.DictReader(file))
+        bars[path.name.partition("_")[0]] = [
+            (_epoch_ms(row["date"]), float(row["close"])) for row in rows
+        ]
+    return bars
+
+
+def _epoch_ms(text: str) -> int:
+    import datetime as dt
+
+    moment = dt.datetime.fromisoformat(text)
+    return round(moment.replace(tzinfo=moment.tzinfo or dt.UTC).timestamp() * 1000)
+
+
+def predict(bars: dict[str, list[tuple[int, float]]]) -> list[Trade]:
+    """Trade a plain momentum rule over the bars: what moved goes on, what did not stays."""
+    trades = []
+    for strategy, (back, every, hold) in RULES.items():
+        for symbol, minutes in bars.items():
+            for at in range(back, len(minutes) - hold, every):
+                moved = minutes[at][1] / minutes[at - back][1] - 1
+                limit = independent.THRESHOLDS[strategy] / 2
+                predicted = "LONG" if moved > limit else "SHORT" if moved < -limit else "NOOP"
+                (entry_ms, entry), (close_ms, exit_) = minutes[at], minutes[at + hold]
+                gain = (exit_ / entry - 1) * 100
+                trades.append(
+                    Trade(
+                        entry_ms=entry_ms,
+                        close_ms=close_ms,
+                        symbol=symbol,
+                        strategy=strategy,
+                        predicted=predicted,
+                        confidence=round(min(1.0, 0.4 + abs(moved) * 40), 4),
+                        entry=entry,
+                        exit=exit_,
+                        minutes=(close_ms - entry_ms) / MINUTE_MS,
+                        return_pct=0.0
+                        if predicted == "NOOP"
+                        else gain * (1 - 2 * (predicted == "SHORT")),
+                    )
+                )
+    return trades
+
+
+def write(folder: Path, trades: Iterable[Trade]) -> None:
+    """Append trades to the trace file of their strategy."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for trade in trades:
+        path = folder / f"traces_{trade.strategy}_0.csv"
+        with path.open("a") as file:
+            file.write(trade.csv() if file.tell() else HEADER + trade.csv())
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Trades of the real month, and the snapshot over their traces, read in pieces."""
+
+    root: Path
+    trades: list[Trade]
+    as_of_ms: int
+
+    @property
+    def home(self) -> Path:
+        return self.root / "pieces"
+
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        store = Store(self.home / "snapshots")
+        with open_snapshot(store.database(store.resolve(None))) as con:
+            found: list[dict[str, Any]] = con.sql(f"FROM {table}").to_arrow_table().to_pylist()
+        return found
+
+
+@pytest.fixture(scope="module")
+def desk(bars_1m: Path, tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    root = tmp_path_factory.mktemp("accuracy")
+    trades = sorted(predict(read_bars(bars_1m)), key=lambda t: t.close_ms)
+    # The windows cut days, and the last trades close after as-of.
+    as_of_ms = trades[-400].close_ms + 7 * MINUTE_MS
+    for third in range(3):
+        write(root / "logs", trades[third::3])  # out of order across pieces: days come back
+        report = refresh(
+            settings_over(root / "logs", root / "pieces"),
+            as_of_ms=as_of_ms + third - 2,
+            now_ms=as_of_ms + 40 * DAY_MS,
+        )
+        assert report.outcome == "published", [c.examples for c in report.built.failed]
+    return Desk(root, trades, as_of_ms)
+
+
+def chosen(desk: Desk, strategy: str, symbol: str) -> list[Trade]:
+    return [t for t in desk.trades if strategy in ("*", t.strategy) and symbol in ("*", t.symbol)]
+
+
+def close(found: Any, expected: Any) -> bool:
+    if expected is None or found is None:
+        return found is None and expected is None
+    return math.isclose(found, expected, rel_tol=1e-12, abs_tol=1e-12)
+
+
+def test_every_metric_equals_an_independent_calculation(desk: Desk) -> None:
+    rows = desk.rows("feat_telemetry__accuracy")
+    assert len(rows) == 3 * 3 * 7  # windows, two strategies and all, six symbols and all
+    for row in rows:
+        mine = chosen(desk, row["strategy"], row["symbol"])
+        expected = independent.accuracy(independent.windows(mine, desk.as_of_ms)[row["window"]])
+        if row["window"] == "last100" and row["symbol"] == "*":
+            continue  # several close at one moment: which of them is the hundredth is no one's
+        assert expected["n"] > 20
+        wrong = {k: (row[k], v) for k, v in expected.items() if not close(row[k], v)}
+        assert not wrong, (row["strategy"], row["symbol"], row["window"])
+
+
+def test_comparison_equals_welch_of_scipy(desk: Desk) -> None:
+    for row in desk.rows("feat_telemetry__comparison"):
+        if row["window"] == "last100":
+            continue
+        pair = [
+            independent.windows(chosen(desk, name, "*"), desk.as_of_ms)[row["window"]]
+            for name in (row["strategy"], row["other_strategy"])
+        ]
+        days = independent.welch(*(independent.daily_sums(trades) for trades in pair))
+        single = independent.welch(
+            *([t.return_pct for t in trades if t.predicted != "NOOP"] for trades in pair)
+        )
+        wrong = {k: (row[f"day_{k}"], v) for k, v in days.items() if not close(row[f"day_{k}"], v)}
+        wrong |= {
+            k: (row[f"trade_{k}"], v) for k, v in single.items() if not close(row[f"trade_{k}"], v)
+        }
+        assert not wrong, row["window"]
+
+
+def test_partials_fed_in_pieces_are_those_from_scratch(desk: Desk) -> None:
+    settings = settings_over(desk.root / "logs", desk.root / "whole")
+    refresh(settings, as_of_ms=desk.as_of_ms, now_ms=desk.as_of_ms + 40 * DAY_MS)
+    pieces, whole = all_digests(desk.home), all_digests(desk.root / "whole")
+    mine = [name for name in whole if "telemetry" in name]
+    assert len(mine) >= 7
+    assert {name: pieces[name] for name in mine} == {name: whole[name] for name in mine}
+
+
+def test_files_answer_as_the_snapshot_does(desk: Desk) -> None:
+    analyzer = AccuracyAnalyzer()
+    known = [t for t in desk.trades if t.close_ms <= desk.as_of_ms]
+    write(desk.root / "known", known)
+    found = analyzer.tables(analyzer.load_traces(desk.root / "known"))["feat_telemetry__accuracy"]
+    expected = {
+        (row["strategy"], row["symbol"]): row
+        for row in desk.rows("feat_telemetry__accuracy")
+        if row["window"] == "all"
+    }
+    for row in found:
+        if row["window"] == "all":
+            of_lake = {**expected[row["strategy"], row["symbol"]], "pending_n": 0}
+            assert row == of_lake
+
+
+def test_trades_that_close_after_as_of_are_pending(desk: Desk) -> None:
+    row = next(
+        r
+        for r in desk.rows("feat_telemetry__accuracy")
+        if (r["strategy"], r["symbol"], r["window"]) == ("*", "*", "all")
+    )
+    open_then = [
+        t for t in desk.trades if t.close_ms > desk.as_of_ms and t.entry_ms <= desk.as_of_ms
+    ]
+    assert row["pending_n"] == len(open_then) > 0
+    assert row["n"] + len([t for t in desk.trades if t.close_ms > desk.as_of_ms]) == len(
+        desk.trades
+    )
