@@ -148,7 +148,7 @@ def _record(symbol: str) -> Record:
     return Record(
         symbol, AS_OF_MS, ID, 400, "ok",
         Score("v5.10", 0.75, 1.0, 0.5, 1.0, 0.1, 0.15, -0.5, 0.0, 2.5, (), 1.0),
-        Size(60, 1.225, 1.125, 1.0, 1.0, 1.378, None, False, 1.25, ("change",)),
+        Size(60, 1.225, 1.125, 1.0, 1.0, 1.378, None, 0.97, "complete", False, 1.25, ("change",)),
         Regime(700, "normal", "normal", 0.4, 0.4, 1.0, "bars", "15m"),
         Router(400, 200, 390, 0.51, 10, 200, 0.8, 150, 140, 0.2, 200, -0.5, 0.8, 2.0, 35.0, 90.5),
         Policy(400, "good", True, "prefer_maker", "normal", "quality=good; regime=normal"),
