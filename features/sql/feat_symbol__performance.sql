@@ -11,6 +11,7 @@ WITH close_rows AS NOT MATERIALIZED (
         event_ms,
         close_ms,
         position_size_after,
+        COALESCE(abs(position_size_after) <= 1e-9, TRUE) AS is_flat,
         realized_pnl_usd,
         closed_notional_usd,
     FROM core_window__outcomes
@@ -21,34 +22,51 @@ WITH close_rows AS NOT MATERIALIZED (
 -- first; closes that also agree in what they earned may change places.
 closes AS (
     SELECT
-        account,
-        symbol,
-        position_side,
-        realized_pnl_usd,
-        closed_notional_usd,
+        *,
+        is_flat AND COALESCE(LAG(is_flat) OVER in_order, TRUE) AS is_whole_trip,
+    FROM close_rows
+    WINDOW in_order AS (
+        PARTITION BY account, symbol, position_side
+        ORDER BY close_ms, event_ms, abs(position_size_after) DESC, realized_pnl_usd, closed_notional_usd
+    )
+),
+
+-- Most trips are one close: only the others are numbered and summed.
+partial_closes AS (
+    SELECT
+        *,
         COALESCE(
-            SUM(CASE WHEN abs(position_size_after) <= 1e-9 OR position_size_after IS NULL THEN 1 ELSE 0 END)
-                OVER (
-                    PARTITION BY account, symbol, position_side
-                    ORDER BY
-                        close_ms, event_ms, abs(position_size_after) DESC, realized_pnl_usd, closed_notional_usd
-                    ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-                ),
+            SUM(CASE WHEN is_flat THEN 1 ELSE 0 END) OVER (
+                PARTITION BY account, symbol, position_side
+                ORDER BY close_ms, event_ms, abs(position_size_after) DESC, realized_pnl_usd, closed_notional_usd
+                ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            ),
             0
         ) AS trip_n,
-    FROM close_rows
+    FROM closes
+    WHERE NOT is_whole_trip
 ),
 
 trips AS (
     SELECT
         symbol,
+        realized_pnl_usd AS pnl_usd,
+        realized_pnl_usd / closed_notional_usd AS return,
+    FROM closes
+    WHERE is_whole_trip
+      AND closed_notional_usd > 0
+      AND closed_notional_usd >= $dust_notional_usd
+      AND abs(realized_pnl_usd) < 100 * closed_notional_usd -- 10,000 % is a fault of the log, no return
+    UNION ALL
+    SELECT
+        symbol,
         CAST(SUM(CAST(realized_pnl_usd AS DECIMAL(38, 15))) AS DOUBLE) AS pnl_usd,
         CAST(SUM(CAST(realized_pnl_usd AS DECIMAL(38, 15))) AS DOUBLE)
             / NULLIF(CAST(SUM(CAST(closed_notional_usd AS DECIMAL(38, 15))) AS DOUBLE), 0e0) AS return,
-    FROM closes
+    FROM partial_closes
     WHERE closed_notional_usd > 0
       AND closed_notional_usd >= $dust_notional_usd
-      AND abs(realized_pnl_usd) < 100 * closed_notional_usd -- 10,000 % is a fault of the log, no return
+      AND abs(realized_pnl_usd) < 100 * closed_notional_usd
     GROUP BY account, symbol, position_side, trip_n
 ),
 
