@@ -212,7 +212,7 @@ def test_drawdown_of_open_positions_reduces_then_halts_until_resumed(tmp_path: P
     desk.play(bar("BTCUSDT", 0, 100_000), bar("BTCUSDT", 1, 100_000))
     assert desk.position == pytest.approx(0.099, abs=0.002)
     desk.play(bar("BTCUSDT", 2, 96_500))  # 3.5 % of equity, unrealised -> only reduce
-    assert desk.engine.executor._worst[0] == pytest.approx(-3.5, abs=0.15)
+    assert desk.engine.executor.guard.drawdown_pct == pytest.approx(-3.5, abs=0.15)
     desk.play(*[bar("BTCUSDT", n, 96_500) for n in (3, 4, 5, 6)])
     assert desk.position == 0
     assert desk.vetoes() == ["drawdown"]
@@ -237,7 +237,7 @@ def test_high_water_mark_survives_a_kill_of_the_process(tmp_path: Path) -> None:
     desk.paper.cash_usd *= 0.96
     desk.start()  # nobody closed the one before
     desk.play(bar("BTCUSDT", 2, 100_000))
-    assert desk.engine.executor._worst[0] == pytest.approx(-4.0)
+    assert desk.engine.executor.guard.drawdown_pct == pytest.approx(-4.0)
 
 
 def test_orders_are_counted_across_a_restart(tmp_path: Path) -> None:
