@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from features.settings import Trading
 from live.acting import Acting
-from live.controls import Disabled, State
+from live.controls import Controls, Disabled, State
 from live.gates import GATES, Ask, World, judge
 from live.market import Quote
 from live.reading import Reading
@@ -229,6 +229,17 @@ def test_drawdown_of_open_positions_reduces_then_halts_until_resumed(tmp_path: P
     desk.controls.set("run", "seen", by="me", now_ms=desk.clock.now_ms())
     desk.play(bar("BTCUSDT", 10, 96_500), bar("BTCUSDT", 11, 96_500), bar("BTCUSDT", 12, 96_500))
     assert desk.position > 0  # measured anew from the resume
+
+
+def test_halt_that_cannot_be_written_stands_all_the_same(tmp_path: Path) -> None:
+    in_the_way = tmp_path / "control" / "controls.tmp"
+    in_the_way.mkdir(parents=True)
+    controls = Controls(tmp_path / "control")
+    assert controls.halt("a loss", now_ms=START_MS).mode == "halt"
+    in_the_way.rmdir()
+    assert controls.state().reason == "a loss"
+    controls.set("run", "seen", by="me", now_ms=START_MS + 1)
+    assert controls.state().mode == "run"
 
 
 def test_high_water_mark_survives_a_kill_of_the_process(tmp_path: Path) -> None:
