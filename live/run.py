@@ -20,6 +20,7 @@ from live.clock import RealClock
 from live.controls import Controls
 from live.engine import Engine
 from live.feeds import BarRecorder, QuoteFeed, ReplayClock, ReplayFeed
+from live.firestore_publisher import PeriodicPublisher
 from live.market import Bar
 from live.past import PastSnapshots
 from live.reader import SnapshotReader
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace, settings: Settings) -> None:
             data, venue = _exchange(args)
             engine = at_an_exchange(
                 data, venue, args.symbols, chosen, settings=settings, log_dir=log_dir,
-                seed=args.seed, telemetry=telemetry,
+                seed=args.seed, telemetry=telemetry, stack=stack,
             )  # fmt: skip
         engine.stop_at_signals()
         where = f"bars of {args.bars}" if args.bars else f"{args.orders} of {args.exchange}"
@@ -88,12 +89,14 @@ def at_an_exchange(
     seed: int = 0,
     telemetry: TradeTelemetry | None = None,
     interval_ms: int = 60_000,
+    stack: ExitStack | None = None,
 ) -> Engine:
     """Return an engine that trades now, on the quotes of ``data``.
 
     Its orders go to ``venue``; None is the paper venue, by the rules and fees of ``data``. Bars are
-    made of the quotes and recorded in ``log_dir``/bars. Raises VenueError where ``data`` does not
-    answer or does not trade a symbol.
+    made of the quotes and recorded in ``log_dir``/bars. With a ``stack`` that will stop it, what
+    orders are made with is mirrored to Firestore, where one is configured. Raises VenueError where
+    ``data`` does not answer or does not trade a symbol.
     """
     clock = RealClock()
     instruments = {symbol: data.instrument(symbol) for symbol in symbols}
@@ -106,6 +109,14 @@ def at_an_exchange(
         environment=settings.environment,
         max_age_s=settings.snapshot_max_age_s,
     )
+    if stack is not None:
+        publisher = PeriodicPublisher(
+            reader.read,
+            lambda: tuple(symbols),
+            interval_s=settings.exec_intel_publish_interval_s,
+        )
+        publisher.start()
+        stack.callback(publisher.stop)
     return Engine(
         orders,
         strategies,

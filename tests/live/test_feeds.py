@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -158,6 +159,26 @@ def test_the_engine_trades_now_on_the_quotes_of_an_exchange(tmp_path: Path, orde
     assert statuses == ["FILLED"] * 3
     held = [position.qty for position in exchange.paper.positions()]
     assert (held == []) == (orders == "paper")  # paper orders reach nobody
+
+
+def test_the_engine_mirrors_while_it_trades_where_a_firestore_is_configured(
+    tmp_path: Path, firestore: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="live.firestore_publisher")
+    settings = Settings(home=tmp_path, exec_intel_publish_interval_s=60)
+
+    def publishers() -> list[threading.Thread]:
+        return [each for each in threading.enumerate() if each.name == "firestore-publisher"]
+
+    with serving(Exchange()) as urls, ExitStack() as stack:
+        at_an_exchange(
+            connect(urls), None, ["BTCUSDT"], [Flip()], settings=settings,
+            log_dir=tmp_path / "logs", stack=stack,
+        )  # fmt: skip
+        assert len(publishers()) == 1
+    assert publishers() == []
+    assert "mirroring active symbols to emulator" in caplog.text
+    assert "every 60 s" in caplog.text
 
 
 def test_a_venue_that_hangs_gives_no_quote_and_no_error() -> None:

@@ -25,6 +25,7 @@ from live.mirror_documents import (
     record_of,
     size_of,
 )
+from live.records import Record
 from tests.live import files
 from tests.live.files import hour_line, line
 
@@ -191,6 +192,13 @@ def test_a_document_gives_back_the_very_record(tmp_path: Path, values: files.Lin
         record_of(json.loads(json.dumps(stored)), json.loads(json.dumps(made.current)))
         == entry.record
     )
+
+
+def test_a_part_that_a_record_gains_must_be_mirrored_too() -> None:
+    # whoever adds one here adds it to intel_document and record_of
+    mirrored = {"symbol", "n", "status", "score", "size", "regime", "router", "policy", "risk"}
+    mirrored |= {"offsets_bps", "hourly", "snapshot_id", "as_of_ms"}
+    assert set(Record.__struct_fields__) == mirrored
 
 
 def test_health_is_that_of_the_new_snapshot_at_any_hour(tmp_path: Path) -> None:
