@@ -4,6 +4,9 @@ Put here: which months new traces touch, and the days that a window holds in par
 the numbers mean (sql/), and outcomes of orders (rebuild.py).
 """
 
+import datetime as dt
+import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +17,7 @@ from deltalake import DeltaTable
 from features import catalog
 from features.engines import duckdb as engine
 from features.events import Event, Listener
-from features.lake import DataFile, Lake, data_files
+from features.lake import DataFile, Lake, data_files, utc_day
 from features.params import Value
 
 RAW, VIEW = "raw_telemetry__traces", "core_window__traces"
@@ -24,7 +27,6 @@ DAY_MS = 86_400_000
 WINDOW_MS = 30 * DAY_MS
 BATCH_ROWS = 1_000_000  # rebuilt in one commit: bounds memory
 FOREVER_MS = 1 << 53
-_MONTH = "strftime(make_timestamp(close_ms * 1000), '%Y-%m')"
 
 
 def create_view(con: duckdb.DuckDBPyConnection, params: Mapping[str, Any]) -> None:
@@ -33,11 +35,21 @@ def create_view(con: duckdb.DuckDBPyConnection, params: Mapping[str, Any]) -> No
     con.execute(f"CREATE OR REPLACE TEMP VIEW {VIEW} AS {sql}")
 
 
+def longest_ms(con: duckdb.DuckDBPyConnection) -> int:
+    """Return the longest time that any of the traces was held."""
+    ((minutes,),) = con.sql(f"SELECT MAX(holding_period_minutes) FROM {RAW}").fetchall()
+    return math.ceil(minutes or 0) * 60_000
+
+
 def run(
-    con: duckdb.DuckDBPyConnection, name: str, from_ms: int = -FOREVER_MS, to_ms: int = FOREVER_MS
+    con: duckdb.DuckDBPyConnection,
+    name: str,
+    from_ms: int = -FOREVER_MS,
+    to_ms: int = FOREVER_MS,
+    longest_ms: int = FOREVER_MS,
 ) -> pa.Table:
     """Run the SQL of daily sums or paths over exits in [from_ms, to_ms)."""
-    bounds = {"from_ms": from_ms, "to_ms": to_ms}
+    bounds = {"from_ms": from_ms, "to_ms": to_ms, "longest_ms": longest_ms}
     return con.sql(catalog.tables()[name].sql, params=bounds).to_arrow_table()
 
 
@@ -50,9 +62,11 @@ def set_up(con: duckdb.DuckDBPyConnection, values: Mapping[str, Any]) -> None:
     as_of_ms = values["as_of_ms"]
     begin_ms, end_ms = as_of_ms - WINDOW_MS + 1, as_of_ms + 1
     first_day, last_day = -(-begin_ms // DAY_MS) * DAY_MS, end_ms // DAY_MS * DAY_MS
+    longest = longest_ms(con)
     for name, cut in ((DAILY, "cut_trace_days"), (PATHS, "cut_trace_paths")):
-        newest = run(con, name, last_day, end_ms)
-        pieces = [("all", newest), ("30d", newest), ("30d", run(con, name, begin_ms, first_day))]
+        newest = run(con, name, last_day, end_ms, longest)
+        oldest = run(con, name, begin_ms, first_day, longest)
+        pieces = [("all", newest), ("30d", newest), ("30d", oldest)]
         _create(con, cut, pa.concat_tables(_of_span(span, rows) for span, rows in pieces))
     _create_window(con, "core_window__last_traces", values)
     con.execute(f"CREATE OR REPLACE TEMP VIEW {VIEW} AS FROM core_window__last_traces")
@@ -111,6 +125,7 @@ def rebuild(
     raw = lake.open(RAW)
     newest = max((file.maximum.get("ingest_seq") or 0 for file in data_files(raw)), default=0)
     written = {}
+    known: dict[tuple[int, frozenset[str]], dict[str, int]] = {}
     for name in STORED:
         if not lake.exists(name):
             _ensure(lake, con, raw, params, name)
@@ -124,7 +139,10 @@ def rebuild(
         }
         if consumed == newest and not stale:
             continue
-        months = _touched(con, raw, params, consumed, stale)
+        asked = (consumed, frozenset(stale))
+        if asked not in known:
+            known[asked] = _touched(con, raw, params, consumed, stale)
+        months = known[asked]
         batches = _batches(months)
         listen(Event("core.planned", table=name, total=len(batches)))
         _raw_view(con, raw, params, data_files(raw))
@@ -181,10 +199,10 @@ def _touched(
     new = [file for file in files if (file.maximum.get("ingest_seq") or 0) > consumed]
     _raw_view(con, raw, params, new)
     fresh = con.sql(
-        f"SELECT DISTINCT {_MONTH} FROM {VIEW} WHERE ingest_seq > $consumed",
+        f"SELECT DISTINCT day_ms FROM {VIEW} WHERE ingest_seq > $consumed",
         params={"consumed": consumed},
     ).fetchall()
-    months = {month for (month,) in fresh} | stale
+    months = {utc_day(day_ms)[:7] for (day_ms,) in fresh} | stale
     _raw_view(con, raw, params, files)
     counted = _months(con)
     return {month: counted.get(month, 0) for month in sorted(months)}
@@ -192,8 +210,11 @@ def _touched(
 
 def _months(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
     """Count the closed traces by month, in order."""
-    found = con.sql(f"SELECT {_MONTH} AS m, COUNT(*) FROM {VIEW} GROUP BY m ORDER BY m").fetchall()
-    return dict(found)
+    months: Counter[str] = Counter()
+    days = f"SELECT day_ms, COUNT(*) FROM {VIEW} GROUP BY day_ms ORDER BY day_ms"
+    for day_ms, n in con.sql(days).fetchall():
+        months[utc_day(day_ms)[:7]] += n
+    return dict(months)
 
 
 def _batches(months: Mapping[str, int]) -> list[list[str]]:
@@ -213,7 +234,8 @@ def _month_rows(
     con: duckdb.DuckDBPyConnection, name: str, months: list[str], definition: str
 ) -> pa.Table:
     """Compute the rows of whole months (YYYY-MM), partition columns behind them."""
-    pieces = [run(con, name, *_bounds(first, last)) for first, last in _runs(months)]
+    longest = longest_ms(con) if months else 0
+    pieces = [run(con, name, *_bounds(first, last), longest) for first, last in _runs(months)]
     rows = pa.concat_tables(pieces) if pieces else run(con, name, 0, 0)
     con.register("month_rows", rows)
     placed = con.sql(
@@ -242,8 +264,6 @@ def _bounds(first: str, last: str) -> tuple[int, int]:
 
 
 def _month_ms(month: str, later: int = 0) -> int:
-    import datetime as dt
-
     number = int(month[:4]) * 12 + int(month[5:]) - 1 + later
     begin = dt.datetime(number // 12, number % 12 + 1, 1, tzinfo=dt.UTC)
     return int(begin.timestamp()) * 1000

@@ -2,7 +2,7 @@
 -- Grain: environment, strategy, symbol, day_ms, confidence_decile
 -- Units: _ms epoch milliseconds UTC, _pct percent, _min minutes, _n counts, _sq squares
 -- Source: core_window__traces
--- Rebuild: the months of new traces; $from_ms and $to_ms cut it to a part of a day
+-- Rebuild: the months of new traces; $from_ms and $to_ms cut it to a part of a day; none was held longer than $longest_ms
 SELECT
     environment AS environment, -- live, testnet, paper or backtest
     strategy AS strategy, -- strategy that predicted
@@ -48,5 +48,6 @@ SELECT
 FROM core_window__traces
 WHERE close_ms >= $from_ms
   AND close_ms < $to_ms
+  AND event_ms BETWEEN $from_ms - $longest_ms AND $to_ms -- the same again, for files to be skipped by
 GROUP BY environment, strategy, symbol, day_ms, confidence_decile
 ORDER BY environment, strategy, symbol, day_ms, confidence_decile

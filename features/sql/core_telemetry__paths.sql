@@ -2,7 +2,7 @@
 -- Grain: environment, strategy, symbol, day_ms
 -- Units: _ms epoch milliseconds UTC, _pct percent points of summed returns, _n counts
 -- Source: core_window__traces
--- Rebuild: the months of new traces; $from_ms and $to_ms cut it to a part of a day; * = all
+-- Rebuild: the months of new traces; $from_ms and $to_ms cut it to a part of a day; none was held longer than $longest_ms; * = all
 -- Trades of several symbols interleave in a day, so a path over all of them needs its own rows.
 WITH steps AS (
     SELECT
@@ -17,6 +17,7 @@ WITH steps AS (
     FROM core_window__traces
     WHERE close_ms >= $from_ms
       AND close_ms < $to_ms
+      AND event_ms BETWEEN $from_ms - $longest_ms AND $to_ms -- the same again, for files to be skipped by
     GROUP BY environment, strategy, symbol, day_ms
 ),
 

@@ -29,7 +29,7 @@ SET_UP = {
     "source_rules",
     "spoken_hours",
 }
-CUTS = {"from_ms", "to_ms", "known_ms"}  # bound by those who run these two layers of sums
+CUTS = {"from_ms", "known_ms", "longest_ms", "to_ms"}  # bound by who runs the sums
 CUT = {"core_execution__hourly", "core_telemetry__daily", "core_telemetry__paths"}
 BUILD_VALUES = {"as_of_ms", "window_ms", "environment", "symbol_key", "equity_usd"}
 BUILD_VALUES |= {"bar_interval", "bar_ms", "bars_from_ms", "before_state"}

@@ -179,7 +179,8 @@ def rebuild_hours(con: duckdb.DuckDBPyConnection, times: Iterable[int]) -> None:
 def run(con: duckdb.DuckDBPyConnection, name: str, **values: Any) -> pa.Table:
     """Run one table's SQL with these values and the default parameters."""
     table = catalog.tables()[name]
-    forever = {"from_ms": -FOREVER_MS, "to_ms": FOREVER_MS, "known_ms": FOREVER_MS}
+    forever = dict.fromkeys(("to_ms", "known_ms", "longest_ms"), FOREVER_MS)
+    forever["from_ms"] = -FOREVER_MS
     bound = {**params.load({}), **forever, **values}
     return con.sql(table.sql, params=engine.bind(table.sql, table.params, bound)).to_arrow_table()
 
