@@ -1,4 +1,4 @@
--- fail: the stored daily sums and paths do not add up to the traces they sum: one was rebuilt without the other
+-- fail: core_telemetry__daily and core_telemetry__paths do not add up to the traces they sum: one was rebuilt without the other
 WITH from_traces AS (
     SELECT
         COUNT(*) AS n,
