@@ -43,15 +43,25 @@ class DataFile:
 
 
 class LakeTable(DeltaTable):
-    """A Delta table that lists the files of its version once."""
+    """A Delta table that reads the files and each application transaction of its version once."""
 
     _listed: tuple[int, list[DataFile]] | None = None
+    _transactions: tuple[int, dict[str, int | None]] = (-1, {})
 
     def data_files(self) -> list[DataFile]:
         version = self.version()
         if self._listed is None or self._listed[0] != version:
             self._listed = (version, _list_files(self))
         return self._listed[1]
+
+    def transaction_version(self, app_id: str) -> int | None:
+        version = self.version()
+        if self._transactions[0] != version:
+            self._transactions = (version, {})
+        known = self._transactions[1]
+        if app_id not in known:
+            known[app_id] = super().transaction_version(app_id)
+        return known[app_id]
 
 
 class Lake:
