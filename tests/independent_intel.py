@@ -312,7 +312,15 @@ def memories(
     for symbol, size in sizes.items():
         score, policy = scores[symbol, "v5.10"], policies[symbol]
         old = memory.get(symbol) or dict.fromkeys(
-            (*WHEN_KNOWN, "vol_at_ms", "fallback_at_ms", "slip_at_ms", "regime_at_ms")
+            (
+                *WHEN_KNOWN,
+                "vol_at_ms",
+                "fallback_at_ms",
+                "slip_at_ms",
+                "regime_at_ms",
+                "pnl_coverage",
+                "coverage_at_ms",
+            )
         )
         row: Row = {
             "n": score["n"],
@@ -332,6 +340,13 @@ def memories(
         for at, name in WHEN_KNOWN.items():
             row[at] = old[at] if score[name] is None else as_of_ms
         row["vol_at_ms"] = old["vol_at_ms"] if size["daily_vol"] is None else as_of_ms
+        share = size["pnl_coverage"]
+        best = _recall(old, "pnl_coverage", "coverage_at_ms", as_of_ms)
+        if best is not None and best > (share or 0.0):
+            row["pnl_coverage"], row["coverage_at_ms"] = best, old["coverage_at_ms"]
+        else:
+            row["pnl_coverage"] = share
+            row["coverage_at_ms"] = None if share is None else as_of_ms
         table[symbol] = row
     for symbol in memory:
         left = _before(memory, symbol, as_of_ms)
@@ -366,7 +381,13 @@ def sharpe_multiplier(sharpe: float | None) -> float:
 
 
 def _size_row(
-    score: Row, bound: float | None, regime: Row, vol: Row, target: float, before: Row | None
+    score: Row,
+    bound: float | None,
+    regime: Row,
+    vol: Row,
+    target: float,
+    coverage: float | None,
+    before: Row | None,
 ) -> Row:
     """Return a size; ``bound`` is that of the Sharpe ratio, ``before`` tells what was, if known."""
     row: Row = {
@@ -395,8 +416,11 @@ def _size_row(
         return new
 
     size = guard("evidence_cap", "after_evidence", size if is_evident else min(size, 1.0))
-    row["pnl_coverage"], row["incomplete"] = None, True  # nobody knows it yet
-    size = guard("incomplete", "after_incomplete", min(size, 1.0))
+    is_incomplete = coverage is None or coverage < 0.95
+    row["pnl_coverage"], row["incomplete"] = coverage, is_incomplete
+    status = "unknowable" if coverage is None else "incomplete" if is_incomplete else "complete"
+    row["coverage_status"] = status
+    size = guard("incomplete", "after_incomplete", min(size, 1.0) if is_incomplete else size)
     size = guard("clamp", "after_clamp", max(0.25, min(2.0, size)))
     row["previous_size_factor"], row["is_input_lost"] = None, False
     highest, lowest = 1.0, 0.0
@@ -407,9 +431,11 @@ def _size_row(
         if target:
             inputs["vol_at_ms"] = vol["daily_vol"]
         lost = [at for at, value in inputs.items() if value is None and at in before["known"]]
+        if before["best_coverage"] is not None:
+            lost += ["coverage"] * (before["best_coverage"] - (coverage or 0.0) > 0.001)
         row["is_input_lost"] = bool(lost)
         highest = was if lost else 1.25 * was
-        lowest = min(0.75 * was, 1.0)  # of what is incomplete 1 is the most
+        lowest = min(0.75 * was, 2.0 if is_evident and not is_incomplete else 1.0)
     size = guard("change", "after_change", min(max(size, lowest), highest))
     row["final_size_factor"] = max(0.25, min(2.0, size))
     row["capped_by"] = ",".join(guards)
@@ -424,6 +450,7 @@ def symbol_sizes(
     memory: Mapping[str, Row],
     as_of_ms: int,
     target: float = 0.0,
+    coverage: float | None = None,
 ) -> dict[str, Row]:
     """Return {symbol: columns of feat_symbol__sizing} from the tables that it reads."""
     table: dict[str, Row] = {}
@@ -437,10 +464,13 @@ def symbol_sizes(
         if before is not None:
             known = {at for at in before if at.endswith("_at_ms")}
             known = {at for at in known if (before[at] or 0) > as_of_ms - MEMORY_MS}
-            before = {"size_factor": before["size_factor"], "known": known}
+            best = _recall(before, "pnl_coverage", "coverage_at_ms", as_of_ms)
+            size_before = before["size_factor"]
+            before = {"size_factor": size_before, "known": known, "best_coverage": best}
         bound = performance.get(symbol, {}).get("sharpe_lo90")
         regime = regimes.get(symbol, {})
-        table[symbol] = _size_row(scores[symbol, model], bound, regime, vol, target, before)
+        score = scores[symbol, model]
+        table[symbol] = _size_row(score, bound, regime, vol, target, coverage, before)
     return table
 
 

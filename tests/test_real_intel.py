@@ -266,14 +266,20 @@ def deciding(
     memory: dict[str, Row],
     as_of_ms: int,
     target: float = 0.0,
+    coverage: float | None = None,
 ) -> dict[str, dict[Any, Row]]:
-    """Return the tables that decide how to trade, calculated from log lines and bars alone."""
+    """Return the tables that decide how to trade, calculated from log lines and bars alone.
+
+    ``coverage`` of the account is given: tests/test_real_truth.py holds it against the lines.
+    """
     regimes = intel.atr_regimes(minutes, rows, "15m", as_of_ms)
     performance = ind.symbol_performance(folder, rows, as_of_ms)
     scores = expected_scores(folder, rows, minutes, as_of_ms)
     for score in scores.values():
         score["fallback_known_n"] = 0  # no order of the recorded run began as maker
-    sizes = intel.symbol_sizes(scores, performance, regimes, minutes, memory, as_of_ms, target)
+    sizes = intel.symbol_sizes(
+        scores, performance, regimes, minutes, memory, as_of_ms, target, coverage
+    )
     policies = intel.router_policies(scores, regimes, memory, as_of_ms)
     hours = ind.hourly_expectancy(rows, as_of_ms)
     return {
@@ -318,7 +324,9 @@ def test_what_decides_equals_the_independent_one_from_snapshot_to_snapshot(
     sizes = set()
     builds = chain(intel_home, tmp_path, as_ofs, params={"target_daily_vol": target})
     for as_of_ms, con in zip(as_ofs, builds, strict=True):
-        expected = deciding(router_logs, rows, late_minutes, memory, as_of_ms, target)
+        told = con.sql("SELECT coverage FROM feat_account__coverage WHERE day = '*'").fetchall()
+        coverage = told[0][0] if told else None
+        expected = deciding(router_logs, rows, late_minutes, memory, as_of_ms, target, coverage)
         for name, grain in DECIDING:
             table = fetch(con, name, grain)
             found = {key[0] if len(key) == 1 else key: row for key, row in table.items()}
