@@ -162,6 +162,11 @@ class Engine:
         """Let ``run`` return after its turn; may be called from a signal handler."""
         self._is_stopping = True
 
+    @property
+    def is_stopping(self) -> bool:
+        """Tell whether the engine takes no further turn."""
+        return self._is_stopping
+
     def stop_at_signals(self) -> None:
         """Let SIGTERM and SIGINT end ``run`` in order."""
         signals.signal(signals.SIGTERM, self.stop)
@@ -169,6 +174,7 @@ class Engine:
 
     def close(self) -> None:
         """Cancel what is open, keep what filled, write the last lines; call it once, at the end."""
+        self._is_stopping = True
         self.executor.close()
 
     # -- parts -----------------------------------------------------------------------------------

@@ -23,13 +23,10 @@ _log = logging.getLogger(__name__)
 class ReplayFeed:
     """Bars of the past for a paper engine, one moment's a poll, at a simulated time."""
 
-    def __init__(
-        self, groups: Iterator[list[Bar]], clock: "ReplayClock", on_end: Callable[[], None]
-    ) -> None:
+    def __init__(self, groups: Iterator[list[Bar]], on_end: Callable[[], None]) -> None:
         """Hand out ``groups``; with the last of them ``on_end`` is called."""
         self._groups = groups
         self._next = next(groups, None)
-        self._clock = clock
         self._on_end = on_end
 
     def poll(self) -> Sequence[Bar]:
@@ -37,19 +34,21 @@ class ReplayFeed:
         group = self._next
         self._next = next(self._groups, None)
         if self._next is None:
-            self._clock.is_replaying = False
             self._on_end()
         return group or ()
 
 
 class ReplayClock(SimulatedClock):
-    """A clock that bars move: who waits for the next of them waits no time at all."""
+    """A clock that bars move: who waits for the next of them waits no time at all.
 
-    is_replaying = True
+    Once ``is_over`` says that no bars will come, waiting lets simulated time pass.
+    """
+
+    is_over: Callable[[], bool] = staticmethod(lambda: False)
 
     def wait_ms(self, span_ms: float) -> None:
-        """Return at once while there are bars to come, then let simulated time pass."""
-        if not self.is_replaying:
+        """Return at once while there are bars to come."""
+        if self.is_over():
             super().wait_ms(span_ms)
 
 

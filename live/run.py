@@ -154,7 +154,7 @@ def paper_over_bars(
     trading = settings.trading
     past = PastSnapshots(settings, clock)
     stack.callback(past.close)
-    feed = ReplayFeed(past.follow(chain([first], groups)), clock, lambda: engine.stop())
+    feed = ReplayFeed(past.follow(chain([first], groups)), lambda: engine.stop())
     engine = Engine(
         PaperVenue(
             clock,
@@ -173,6 +173,7 @@ def paper_over_bars(
         on_closed=telemetry.on_close if telemetry else None,
         feed=feed,
     )
+    clock.is_over = lambda: engine.is_stopping
     return engine
 
 

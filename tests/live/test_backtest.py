@@ -369,6 +369,34 @@ def test_trading_goes_on_where_telemetry_cannot_write(
     assert orders_of(tmp_path / "plain") == orders_of(tmp_path / "traced")
 
 
+@pytest.mark.parametrize("how", ["stop", "error"])
+def test_a_stop_with_an_order_in_flight_ends_it_and_returns(
+    tmp_path: Path, bars_1m: Path, how: str
+) -> None:
+    class Stopper(Flip):
+        def on_bar(self, bar: Bar) -> Signal | None:
+            if how == "error" and bar is groups[2][0]:
+                raise RuntimeError("a strategy's fault")
+            signal = super().on_bar(bar)
+            if bar is groups[2][0]:
+                engine.stop()
+            return signal and msgspec.structs.replace(signal, wants_maker=True)
+
+    groups = list(islice(bars.merged(bars.find(bars_1m, ["BTCUSDT"])), 10))
+    with ExitStack() as stack:
+        engine = paper_over_bars(
+            iter(groups), [Stopper(1)], settings=Settings(home=tmp_path), log_dir=tmp_path / "logs",
+            seed=1, telemetry=None, stack=stack,
+        )  # fmt: skip
+        if how == "error":
+            with pytest.raises(RuntimeError, match="a strategy's fault"):
+                engine.run()
+        else:
+            engine.run()
+    assert not engine.executor.is_busy
+    assert len(lines_of(tmp_path / "logs", "orders_attempted")) >= 2
+
+
 def test_sigterm_ends_the_engine_in_order_and_loses_no_trace(
     tmp_path: Path, repository: Path, bars_1m: Path
 ) -> None:
@@ -385,7 +413,10 @@ def test_sigterm_ends_the_engine_in_order_and_loses_no_trace(
         while time.monotonic() < deadline and not (logs.exists() and logs.stat().st_size > 50_000):
             time.sleep(0.02)
         child.send_signal(signal.SIGTERM)
-        said = child.communicate(timeout=30)[1]
+        try:
+            said = child.communicate(timeout=60)[1]
+        finally:
+            child.kill()  # where it hangs, the test must not
     assert child.returncode == 0, said
     assert "Trading session ended: run, equity" in said
     summary = said.splitlines()[-1]

@@ -44,7 +44,7 @@ def replay(settings: Settings, minutes: range) -> dict[int, tuple[str | None, st
         [Bar("BTCUSDT", files.T_MS + (n - 1) * MINUTE_MS, MINUTE_MS, 1, 1, 1, 1, 1)]
         for n in minutes
     )
-    told = {}
+    told: dict[int, tuple[str | None, str, float]] = {}
     for minute, group in zip(minutes, past.follow(bars), strict=True):
         clock.move_to(group[0].close_ms)
         read = past.read("BTCUSDT")
