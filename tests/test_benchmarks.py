@@ -71,6 +71,27 @@ def test_refresh_benchmark_runs_and_reports(capsys: pytest.CaptureFixture[str]) 
     assert "failed" not in printed
 
 
+def test_telemetry_benchmark_runs_and_says_what_was_dropped(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert telemetry.main(["--seconds", "0.05"]) == 0
+    printed = capsys.readouterr().out
+    assert "write_trace at 2,000/s: p50 " in printed
+    assert "(n = 100); 0 dropped" in printed
+    assert "flat out, waiting for room: " in printed
+    assert printed.rstrip().endswith(" dropped")
+
+
+def test_replay_benchmark_runs_and_judges_telemetrys_share(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert replay.main(["--minutes", "300", "--symbols", "BTCUSDT"]) == 0
+    printed = capsys.readouterr().out
+    assert "300 bars of 1 symbols" in printed
+    assert "bars a second of processor" in printed
+    assert printed.count("US-017's ") == 2
+
+
 def test_runner_lists_what_there_is_and_refuses_what_there_is_not(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
