@@ -6,7 +6,7 @@ import duckdb
 import pytest
 
 import benchmarks.__main__ as runner
-from benchmarks import decision, load, recompute, refresh
+from benchmarks import decision, load, recompute, refresh, replay, telemetry
 from features.lake import Lake, data_files
 from features.settings import Settings
 from pipelines.refresh import refresh as run_refresh
