@@ -6,7 +6,17 @@ import duckdb
 import pytest
 
 import benchmarks.__main__ as runner
-from benchmarks import asof_join, decision, load, reader, recompute, refresh, rivals_child
+from benchmarks import (
+    asof_join,
+    decision,
+    load,
+    reader,
+    recompute,
+    refresh,
+    replay,
+    rivals_child,
+    telemetry,
+)
 from features.lake import Lake, data_files
 from features.settings import Settings
 from pipelines.intake.kinds import ROUTER
@@ -120,6 +130,27 @@ def test_join_benchmark_runs_and_says_what_it_leaves_out(
 def test_every_number_of_a_record_is_a_feature_of_its_own() -> None:
     record = {"symbol": "X", "as_of_ms": 5, "n": 2, "size": {"a": 1.5, "b": None}, "o": [1, 2]}
     assert dict(rivals_child.flat(record)) == {"n": 2.0, "size_a": 1.5, "o_0": 1.0, "o_1": 2.0}
+
+
+def test_telemetry_benchmark_runs_and_says_what_was_dropped(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert telemetry.main(["--seconds", "0.05"]) == 0
+    printed = capsys.readouterr().out
+    assert "write_trace at 2,000/s: p50 " in printed
+    assert "(n = 100); 0 dropped" in printed
+    assert "flat out, waiting for room: " in printed
+    assert printed.rstrip().endswith(" dropped")
+
+
+def test_replay_benchmark_runs_and_judges_telemetrys_share(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert replay.main(["--minutes", "300", "--symbols", "BTCUSDT"]) == 0
+    printed = capsys.readouterr().out
+    assert "300 bars of 1 symbols" in printed
+    assert "bars a second of processor" in printed
+    assert printed.count("US-017's ") == 2
 
 
 def test_runner_lists_what_there_is_and_refuses_what_there_is_not(
