@@ -1,4 +1,4 @@
-"""Every check of the trace tables and of alerts finds what is planted, and nothing in sound rows."""
+"""Checks of the trace tables and of alerts find what is planted, and nothing in sound rows."""
 
 from typing import Any
 
