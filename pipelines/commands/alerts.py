@@ -41,7 +41,7 @@ def list_alerts() -> None:
         f"Open in {current}", ("rule", "subject", "severity", "since", "acknowledged"), rows, left=5
     )
     for alert in found:
-        common.say(f"{alert.rule} {alert.subject}: {alert.text}")
+        common.say(alert.text)
 
 
 @app.command()

@@ -149,7 +149,7 @@ def test_alerts_go_on_from_the_snapshot_before(
     con: Con, before: str | None, is_seen: bool, status: str | None, since_ms: int | None
 ) -> None:
     key = ("precision_below_threshold", "swing LONG")
-    was = {"rule": key[0], "subject": key[1], "status": before, "since_ms": T, "n": 44}
+    was: Row = {"rule": key[0], "subject": key[1], "status": before, "since_ms": T, "n": 44}
     was |= {"severity": "warning", "value": 0.4, "threshold": 0.55, "text": "as it was"}
     found = alerts(
         con,

@@ -1,4 +1,4 @@
-"""Every check of the trace tables and of alerts finds what is planted, and nothing in sound rows."""
+"""Checks of the trace tables and of alerts find what is planted, and nothing in sound rows."""
 
 from typing import Any
 
@@ -11,6 +11,9 @@ from tests.features.sql.literal import D, Row, T, check
 Con = duckdb.DuckDBPyConnection
 AS_OF = T + D
 _KEY: Row = {"strategy": "intraday", "symbol": "*", "window": "all"}
+NINE = [
+    f"{made}_{came}" for made in ("long", "short", "noop") for came in ("long", "short", "noop")
+]
 SOUND: dict[str, Row] = {
     "feat_telemetry__accuracy_sound": {
         **_KEY,
@@ -53,6 +56,20 @@ SOUND: dict[str, Row] = {
         "day_p": 0.01,
         "trade_p": 0.02,
     },
+    "core_telemetry__daily_sound": {
+        "environment": "paper",
+        "strategy": "intraday",
+        "symbol": "ETHUSDT",
+        "day_ms": T,
+        "confidence_decile": 7,
+        "n": 2,
+        **dict.fromkeys(NINE, 0),
+        "long_long": 2,
+        "trade_n": 2,
+        "win_n": 1,
+        "confidence_n": 2,
+        "represented_n": 2.0,
+    },
     "core_telemetry__paths_sound": {
         "environment": "paper",
         "strategy": "*",
@@ -90,6 +107,9 @@ PLANTED: list[tuple[str, Row]] = [
     ("feat_telemetry__comparison_sound", {"composite_leader": "swing"}),
     ("feat_telemetry__comparison_sound", {"strategy": "z"}),
     ("feat_telemetry__comparison_sound", {"day_p": 1.5}),
+    ("core_telemetry__daily_sound", {"short_noop": 1}),
+    ("core_telemetry__daily_sound", {"win_n": 3}),
+    ("core_telemetry__daily_sound", {"represented_n": 1.5}),
     ("core_telemetry__paths_sound", {"return_pct": 2.5}),
     ("core_telemetry__paths_sound", {"fall_pct": 3.5}),
     ("core_telemetry__paths_sound", {"fall_pct": 0.5}),  # the trough lies deeper
