@@ -178,11 +178,12 @@ def test_sums_that_lack_a_trace_are_returned(con: Con) -> None:
     }
     literal.load_raw(con, [])
     assert check(con, name, tables, as_of_ms=AS_OF) == []
-    for table, fault in [
-        ("core_window__trace_days", {"n": 2}),
-        ("core_window__trace_paths", {"return_pct": 1.1}),
-        ("core_window__traces", {"is_trade": False}),
-    ]:
+    faults: dict[str, dict[str, Any]] = {
+        "core_window__trace_days": {"n": 2},
+        "core_window__trace_paths": {"return_pct": 1.1},
+        "core_window__traces": {"is_trade": False},
+    }
+    for table, fault in faults.items():
         (row,) = tables[table]
         planted = {**tables, table: [{**row, **fault}]}
         assert len(check(con, name, planted, as_of_ms=AS_OF)) == 1, table
