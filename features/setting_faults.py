@@ -43,18 +43,24 @@ def _faults(error: ValidationError) -> Iterator[str]:
             yield f"{name} is no setting; there are {known}"
             continue
         what = fault["msg"][:1].lower() + fault["msg"][1:]
-        allowed = _allowed_range(top) if len(fault["loc"]) == 1 else ""
+        allowed = _allowed_range(top, *fault["loc"][1:])
         yield (
             f"{name} = {fault['input']!r}: {what}{allowed}. "
             f"Set it by {variable(top)} or in execintel.toml"
         )
 
 
-def _allowed_range(name: str) -> str:
-    """Write the bounds of a numeric setting, or nothing where it has none."""
+def _allowed_range(name: str, *below: int | str) -> str:
+    """Write the bounds of a numeric setting or of one in its table, or nothing without any."""
+    field = Settings.model_fields[name]
+    for part in below:
+        fields = getattr(field.annotation, "model_fields", {})
+        if part not in fields:
+            return ""
+        field = fields[part]
     bounds = {
         kind: getattr(item, kind)
-        for item in Settings.model_fields[name].metadata
+        for item in field.metadata
         for kind in ("ge", "gt", "le", "lt")
         if getattr(item, kind, None) is not None
     }

@@ -45,7 +45,6 @@ class Leg(msgspec.Struct):
     realized_usd: float = 0.0
     size_before: float | None = None
     size_after: float | None = None
-    cancel_n: int = 0  # cancel calls made
 
     @property
     def left(self) -> float:

@@ -5,6 +5,7 @@ cannot be read counts as kill: somebody meant something by it.
 """
 
 import json
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -12,10 +13,11 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 Mode = Literal["run", "reduce_only", "halt", "kill"]
 FILE = "controls.json"
+_log = logging.getLogger(__name__)
 
 
 class Disabled(msgspec.Struct, frozen=True):
@@ -49,9 +51,20 @@ class Controls:
         self._name = os.fspath(self._path)
         self._seen: tuple[int, ...] | None = ()
         self._state = State()
+        self._own: State | None = None  # the engine's halt, where it could not be written
 
     def state(self) -> State:
         """Return the switches as they stand now: one stat, and a read when the file changed."""
+        state = self._read()
+        own = self._own
+        if own is None or state.mode == "kill":
+            return state
+        if state.resumed_ms > own.at_ms:
+            self._own = None
+            return state
+        return own
+
+    def _read(self) -> State:
         if self._folder is None:
             return self._state
         try:
@@ -84,7 +97,10 @@ class Controls:
         return self._change(change)
 
     def halt(self, reason: str, *, now_ms: int) -> State:
-        """Halt for the engine; a kill that stands stays."""
+        """Halt for the engine; a kill that stands stays.
+
+        Where the file cannot be written the halt stands in memory, until a resume after it.
+        """
 
         def change(state: State) -> State:
             if state.mode in ("kill", "halt"):
@@ -93,7 +109,14 @@ class Controls:
                 state, mode="halt", reason=reason, by="engine", at_ms=now_ms
             )
 
-        return self._change(change)
+        try:
+            return self._change(change)
+        except (OSError, Timeout) as error:
+            _log.error(
+                "%s cannot be written, the halt ends with this process: %s", self._path, error
+            )
+            self._own = change(self._read())
+            return self.state()
 
     def disable(self, symbol: str, reason: str, until_ms: int | None) -> State:
         """Switch a symbol off."""

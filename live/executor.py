@@ -13,24 +13,25 @@ from pathlib import Path
 import msgspec
 
 from features.settings import Settings
-from live import journal, lines
+from live import lines
 from live.attempt import Attempt, Leg
-from live.book import DUST, ClosedTrade, Lot, Lots, Sleeve
+from live.book import DUST, ClosedTrade, Lots, Sleeve
 from live.clock import Clock, SimulatedClock
 from live.controls import Controls
 from live.controls import State as ControlState
 from live.gates import Ask, Veto, World, judge
+from live.guard import Guard
 from live.journal import Journal
+from live.kept import Kept, Record, merged
 from live.lines import Line, Place
 from live.market import Bar, Direction, Quote, Side, Signal
 from live.reading import Reading
+from live.reconcile import OWN_PREFIX, Reconciler
 from live.router import Router
 from live.sizing import decide
 from live.venues import (
-    Account,
     Fill,
     Instrument,
-    Position,
     PositionSide,
     RetryError,
     SkipError,
@@ -38,42 +39,15 @@ from live.venues import (
     Venue,
     VenueError,
 )
-from live.watch import Drawdown, Moves, Peaks
+from live.watch import Moves, Peaks
 
 CLOSE_AGAIN_MS = 10_000.0  # between two tries to close what a strategy no longer wants
-CLOCK_CHECK_MS = 10_000.0
 CANCEL_AGAIN_MS, CANCEL_LOOK_MS = 1_000.0, 10_000.0  # while killed: after orders, after none
-BALANCE_SLACK_PCT = 0.5  # of equity: what funding and rounding may change within one comparison
 _MINUTE_MS, _HOUR_MS = 60_000, 3_600_000
 _log = logging.getLogger(__name__)
 
 _SleeveKey = tuple[str, str]  # strategy, symbol
 _FLAT: Direction = "NOOP"
-
-
-class Kept(msgspec.Struct):
-    """What a restart goes on from: the last checkpoint, with the records after it applied."""
-
-    seq: int = 0
-    start_ms: int = 0  # of the run that wrote it: ids of a later run begin after it
-    attempts: dict[str, Attempt] = {}
-    sleeves: list[tuple[str, str, Sleeve]] = []
-    lots: list[tuple[str, PositionSide, list[Lot]]] = []
-    orders_ms: list[int] = []
-    peaks: Peaks = msgspec.field(default_factory=Peaks)
-    rebased_ms: int = 0
-
-
-class Record(journal.Record, omit_defaults=True, kw_only=True):
-    """One change, as whole values of what it touched."""
-
-    start_ms: int = 0
-    attempt: Attempt | None = None
-    is_over: bool = False  # the attempt ended: forget it
-    sleeves: list[tuple[str, str, Sleeve | None]] = msgspec.field(default_factory=list)
-    lots: list[tuple[str, PositionSide, list[Lot]]] = msgspec.field(default_factory=list)
-    orders_ms: list[int] = msgspec.field(default_factory=list)
-    peaks: Peaks | None = None
 
 
 class Executor:
@@ -111,17 +85,10 @@ class Executor:
         self._fed: dict[str, tuple[int, float]] = {}  # the newest that bars and quotes brought
         self._quotes: dict[str, Quote] = {}
         self._moves = Moves()
-        self._drawdown = Drawdown()
+        self.guard = Guard(venue, clock, self._trading)
         self._kept_peaks: Peaks | None = None  # as the journal has them
-        self._account: Account | None = None
-        self._worst: tuple[float | None, str] = (None, "")
-        self._offset_ms: float | None = None
-        self._offset_at = -CLOCK_CHECK_MS
-        self.is_reconciled = False
-        self._difference = "nothing was compared yet"
-        self._reconciled_at = float("-inf")
-        self._cash_usd = 0.0  # flows of own fills since the anchor
-        self._anchor_usd: float | None = None
+        self._reconciler = Reconciler(venue, self.lots)
+        self._is_to_adopt = False
         self._mode = "run"
         self._cancel_at = float("-inf")
         self._seq = 0
@@ -162,10 +129,12 @@ class Executor:
         self.journal.flush()
         state = self._controls.state()
         self._obey(state)
-        self._value_account(state)
-        self._check_clock()
-        now = self._clock.elapsed_ms()
-        if not self.is_reconciled or now - self._reconciled_at >= self._trading.reconcile_s * 1e3:
+        must_halt = self.guard.value_account()
+        if must_halt and state.mode not in ("halt", "kill"):
+            self._halt(must_halt)
+        self.guard.check_clock()
+        due = self._reconciler.at + self._trading.reconcile_s * 1e3
+        if not self.is_reconciled or self._clock.elapsed_ms() >= due:
             self._reconcile()
         if self.journal.is_due():
             self.journal.checkpoint(self._kept())
@@ -229,9 +198,10 @@ class Executor:
 
     def summary(self) -> str:
         """Return one line of where the engine stands."""
-        equity = f"{self._account.equity_usd:.2f} USD" if self._account else "unknown"
+        usd = self.guard.equity_usd
+        equity = "unknown" if usd is None else f"{usd:.2f} USD"
         positions = ", ".join(f"{s} {q:g}" for s, q in sorted(self.lots.net().items())) or "flat"
-        why = "" if self.is_reconciled else f"; unreconciled: {self._difference}"
+        why = "" if self.is_reconciled else f"; unreconciled: {self._reconciler.difference}"
         return f"{self._mode}, equity {equity}, {positions}, {len(self._attempts)} in flight{why}"
 
     # -- Desk: what the router needs -------------------------------------------------------------
@@ -306,11 +276,7 @@ class Executor:
             leg.first_ms = min(leg.first_ms or fill.at_ms, fill.at_ms)
             leg.last_ms = max(leg.last_ms, fill.at_ms)
             leg.trade_ids.append(fill.trade_id)
-            self._cash_usd -= signed * fill.price
-            if fill.fee_usd is None:
-                self._anchor_usd = None  # cash is not known: compare anew from the next look on
-            else:
-                self._cash_usd -= fill.fee_usd
+            self._reconciler.book(signed, fill)
             self._book_sleeve(key, attempt, leg, fill)
         self._touched.add((attempt.symbol, leg.position_side))
 
@@ -326,7 +292,7 @@ class Executor:
 
     def new_id(self) -> str:
         self._id_n += 1
-        return f"x{_base36(self._start_ms)}-{_base36(self._id_n)}"
+        return f"{OWN_PREFIX}{_base36(self._start_ms)}-{_base36(self._id_n)}"
 
     # -- attempts --------------------------------------------------------------------------------
 
@@ -388,7 +354,7 @@ class Executor:
             self._router.forget(attempt)
             key = (attempt.strategy, attempt.symbol)
             if any(leg.status == "UNKNOWN" for leg in attempt.legs):
-                self._unreconcile(f"the outcome of {attempt.attempt_id} is unknown")
+                self._reconciler.disagree(f"the outcome of {attempt.attempt_id} is unknown")
             sleeve = self.sleeves.get(key)
             if sleeve is None:
                 self._closing.pop(key, None)
@@ -466,10 +432,10 @@ class Executor:
             instrument=self._instrument(attempt.symbol),
             quote=quote,
             mark=quote.mid if mark is None and quote is not None else mark,
-            equity_usd=self._account.equity_usd if self._account else None,
-            drawdown_pct=self._worst[0],
-            drawdown_of=self._worst[1],
-            clock_offset_ms=self._offset_ms,
+            equity_usd=self.guard.equity_usd,
+            drawdown_pct=self.guard.drawdown_pct,
+            drawdown_of=self.guard.drawdown_of,
+            clock_offset_ms=self.guard.offset_ms,
             is_reconciled=self.is_reconciled,
             is_writable=self.journal.is_sound,
             snapshot_status=reading.status,
@@ -511,7 +477,7 @@ class Executor:
             for symbol, qty in self.lots.net().items()
         }
         return {
-            "nav_usd": self._account.equity_usd if self._account else None,
+            "nav_usd": self.guard.equity_usd,
             "gross_usd": sum(gross.values()),
             "symbol_gross_usd": gross,
         }
@@ -536,10 +502,10 @@ class Executor:
             self._mode = state.mode
         if state.resumed_ms > self._rebased_ms:
             self._rebased_ms = state.resumed_ms
-            self._drawdown.rebase()
-            if not self.is_reconciled:
-                self._catch_up()
-                self._adopt_positions()
+            self.guard.drawdown.rebase()
+            self._is_to_adopt = not self.is_reconciled
+        if self._is_to_adopt:
+            self._adopt_positions()
         now = self._clock.elapsed_ms()
         if state.mode in ("kill", "halt") and now >= self._cancel_at:
             self._abandon(state.mode)
@@ -560,124 +526,45 @@ class Executor:
             return False
         return not orders
 
-    def _value_account(self, state: ControlState) -> None:
-        """Take the equity, and halt at the last line of defence."""
-        try:
-            self._account = account = self._venue.account()
-        except (RetryError, SkipError) as error:
-            if self._account is not None:
-                _log.warning("the account cannot be read: %s", error)
-            self._account = None
-            return
-        except StopError as error:
-            self._halt(f"the venue needs a person: {error}")
-            return
-        self._worst = self._drawdown.see(self._clock.now_ms(), account.equity_usd)
-        worst, of = self._worst
-        is_lost = worst is not None and worst <= -self._trading.drawdown_halt_pct
-        if is_lost and state.mode not in ("halt", "kill"):
-            self._halt(f"{worst:.2f} % from {of}, equity {account.equity_usd:.2f} USD")
-
     def _halt(self, reason: str) -> None:
         _log.error("halted: %s; execintel resume goes on", reason)
         self._obey(self._controls.halt(reason, now_ms=self._clock.now_ms()))
 
-    def _check_clock(self) -> None:
-        now = self._clock.elapsed_ms()
-        is_simulated = isinstance(self._clock, SimulatedClock)
-        if now - self._offset_at < CLOCK_CHECK_MS and not is_simulated:
-            return
-        self._offset_at = now
-        try:
-            before_ms = self._clock.now_ms()
-            server_ms = self._venue.server_ms()
-            here_ms = (before_ms + self._clock.now_ms()) / 2  # the answer took half of the way
-        except VenueError as error:
-            _log.warning("the venue's clock cannot be read: %s", error)
-            self._offset_ms = None
-            return
-        before, self._offset_ms = self._offset_ms, here_ms - server_ms
-        limit = self._trading.clock_warn_ms
-        if abs(self._offset_ms) >= limit and (before is None or abs(before) < limit):
-            _log.warning("the clock is %+.0f ms off the venue's", self._offset_ms)
-
     # -- reconciliation --------------------------------------------------------------------------
+
+    @property
+    def is_reconciled(self) -> bool:
+        """Tell whether the venue's state was the engine's own when last compared."""
+        return self._reconciler.is_agreed
 
     def _reconcile(self) -> None:
         """Compare open orders, positions and equity with the venue's."""
         self._catch_up()
-        try:
-            difference = self._compare(self._venue.positions(), self._venue.account())
-        except VenueError as error:
-            difference = f"the venue's state cannot be read: {error}"
-        self._reconciled_at = self._clock.elapsed_ms()
-        if difference is None:
-            if not self.is_reconciled:
-                _log.info("reconciled with %s", self._venue.name)
-            self.is_reconciled = True
+        known_ids = {leg.client_id for a in self._attempts.values() if (leg := a.leg)}
+        if self._reconciler.compare(known_ids, now=self._clock.elapsed_ms()):
             self._say_positions()
             self._keep_peaks()
-        else:
-            self._unreconcile(difference)
 
     def _catch_up(self) -> None:
         """Book what filled since the last turn: else the venue is ahead, and that is no fault."""
         for attempt in list(self._attempts.values()):
             self._step(attempt)
 
-    def _compare(self, positions: Sequence[Position], account: Account) -> str | None:
-        theirs = {(p.symbol, p.position_side): p for p in positions}
-        ours = self.lots.positions()
-        for symbol, side in {*theirs, *ours}:
-            instrument = self._instrument(symbol)
-            slack = instrument.step / 2 if instrument else DUST
-            found = theirs.get((symbol, side))
-            qty, own_qty = found.qty if found else 0.0, ours.get((symbol, side), 0.0)
-            if abs(qty - own_qty) > slack:
-                return f"{symbol} {side}: {qty:g} at the venue, {own_qty:g} here"
-        known = {leg.client_id for a in self._attempts.values() if (leg := a.leg)}
-        for order in self._venue.open_orders():
-            if order.client_id not in known:
-                if order.client_id.startswith("x"):  # ours, come late: it must not stand
-                    self._venue.cancel(order.symbol, order.client_id)
-                return f"order {order.client_id} of {order.symbol} is open and not known here"
-        worth = self._cash_usd + sum([p.qty * p.mark for p in positions])
-        if self._anchor_usd is not None:
-            off_usd = account.equity_usd - worth - self._anchor_usd
-            if abs(off_usd) > max(1.0, account.equity_usd * BALANCE_SLACK_PCT / 100):
-                return f"equity is {off_usd:+.2f} USD off what own fills explain"
-        self._anchor_usd = account.equity_usd - worth
-        return None
-
     def _keep_peaks(self) -> None:
-        peaks = msgspec.structs.replace(self._drawdown.dump())
+        peaks = msgspec.structs.replace(self.guard.drawdown.dump())
         if peaks != self._kept_peaks:
             self._kept_peaks = peaks
             self._write(Record(seq=self._next_seq(), peaks=peaks))
 
-    def _unreconcile(self, difference: str) -> None:
-        if self.is_reconciled or difference != self._difference:
-            _log.warning("reduce-only until the venue agrees: %s", difference)
-        self.is_reconciled, self._difference = False, difference
-
     def _adopt_positions(self) -> None:
         """Take the venue's positions for true: a person resumed while they differed."""
-        try:
-            positions = self._venue.positions()
-        except VenueError as error:
-            _log.warning("positions cannot be adopted yet: %s", error)
-            return
-        theirs = {(p.symbol, p.position_side): p for p in positions}
-        for symbol, side in {*theirs, *self.lots.positions()}:
-            found = theirs.get((symbol, side))
-            qty = found.qty if found else 0.0
-            if abs(qty - self.lots.qty(symbol, side)) <= DUST:
-                continue
-            _log.warning("%s %s: adopted %g from the venue", symbol, side, qty)
-            self.lots.replace(symbol, side, qty, found.entry_price if found else 0.0)
-            for key in [key for key in self.sleeves if key[1] == symbol]:
-                del self.sleeves[key]  # nobody knows whose it is any more
-        self._anchor_usd = None
+        self._catch_up()
+        changed = self._reconciler.adopt()
+        if changed is None:
+            return  # the next turn tries again
+        self._is_to_adopt = False
+        for key in [key for key in self.sleeves if key[1] in changed]:
+            del self.sleeves[key]  # nobody knows whose it is any more
         self.journal.checkpoint(self._kept())
 
     # -- records ---------------------------------------------------------------------------------
@@ -712,38 +599,20 @@ class Executor:
             [(*key, sleeve) for key, sleeve in self.sleeves.items()],
             self.lots.dump(),
             list(self._orders_ms),
-            self._drawdown.dump(),
+            self.guard.drawdown.dump(),
             self._rebased_ms,
         )
 
     def _restore(self) -> None:
         """Go on from the checkpoint and the records after it; open attempts only end."""
         state, records = self.journal.restore(Kept, Record)
-        kept = state or Kept()
-        sleeves = {(strategy, symbol): sleeve for strategy, symbol, sleeve in kept.sleeves}
-        lots = {(symbol, side): lots for symbol, side, lots in kept.lots}
-        for record in records:
-            if record.seq <= kept.seq:
-                continue  # the checkpoint came after it
-            kept.seq = record.seq
-            kept.start_ms = max(kept.start_ms, record.start_ms)
-            kept.orders_ms += record.orders_ms
-            kept.peaks = record.peaks or kept.peaks
-            if record.attempt is not None:
-                kept.attempts[record.attempt.attempt_id] = record.attempt
-                if record.is_over:
-                    del kept.attempts[record.attempt.attempt_id]
-            for strategy, symbol, sleeve in record.sleeves:
-                sleeves.pop((strategy, symbol), None)
-                if sleeve is not None:
-                    sleeves[strategy, symbol] = sleeve
-            lots |= {(symbol, side): found for symbol, side, found in record.lots}
+        kept = merged(state or Kept(), records)
         self._seq = kept.seq
         self._start_ms = max(self._start_ms, kept.start_ms + 1)
-        self.sleeves = sleeves
-        self.lots.load([(symbol, side, found) for (symbol, side), found in lots.items()])
+        self.sleeves = {(strategy, symbol): sleeve for strategy, symbol, sleeve in kept.sleeves}
+        self.lots.load(kept.lots)
         self._orders_ms.extend(sorted(kept.orders_ms))
-        self._drawdown.load(kept.peaks)
+        self.guard.drawdown.load(kept.peaks)
         self._rebased_ms = kept.rebased_ms
         for attempt in kept.attempts.values():
             attempt.is_abandoned, attempt.reason = True, attempt.reason or "restart"

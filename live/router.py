@@ -181,7 +181,6 @@ class Router:
                 self._wake_in(a, window_ms - age_ms)
                 return
         self._wake_in(a, AGAIN_MS)
-        leg.cancel_n += 1
         with suppress(SkipError):  # no longer open: the next look says how it ended
             self._venue.cancel(a.symbol, leg.client_id)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from features.settings import DECISIONS
 from live import own, v510
 from live.acting import CAREFUL_OFFSET_BPS
 from live.reading import Reading, Status
@@ -69,7 +70,6 @@ class RouterCtx(msgspec.Struct, frozen=True, gc=False):
 
 # What acts where the snapshot is only shadowed: as if there were no snapshot at all.
 _PLAIN = Policy("unknown", None, "balanced")
-_DECISIONS = ("size", "offset", "policy")
 _v510_kept: dict[tuple[str, str, int], Alternative] = {}
 
 
@@ -107,8 +107,8 @@ def decide(
         ),
         intel=intel,
         v510=_v510_alone(reading, hour_utc),
-        applied=tuple([name for name in _DECISIONS if name in apply]),
-        shadowed=tuple([name for name in _DECISIONS if name not in apply]),
+        applied=tuple([name for name in DECISIONS if name in apply]),
+        shadowed=tuple([name for name in DECISIONS if name not in apply]),
     )
 
 

@@ -5,7 +5,7 @@ particular venue (one file each). Times are epoch ms, quantities base units, pri
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -214,6 +214,3 @@ class SimulatedMarket(Protocol):
     def on_print(self, trade: Print) -> None:
         """Take the next trade of the market."""
         ...
-
-
-Instruments = Mapping[str, Instrument]

@@ -115,23 +115,25 @@ def test_observer_that_fails_stops_nothing(
 def test_venue_that_does_not_answer_opens_nothing_and_ends_nothing(tmp_path: Path) -> None:
     desk = Desk(tmp_path, Script({2: "LONG", 5: "LONG"}, wants_maker=False))
 
-    class Dead:
-        """A venue that answers nothing but what was known before."""
+    class Sometimes:
+        """A venue that for a while answers nothing but what was known before."""
+
+        is_dead = False
 
         def __getattr__(self, name: str) -> object:
-            if name in ("account", "positions", "open_orders", "quote", "server_ms", "create"):
-                return self.fail
-            return getattr(desk.paper, name)
+            calls = ("account", "positions", "open_orders", "quote", "server_ms", "create")
+            return self.fail if self.is_dead and name in calls else getattr(desk.paper, name)
 
         def fail(self, *args: object) -> None:
             raise RetryError("no answer")
 
-    alive = desk.engine.executor._venue
+    desk.venue = venue = Sometimes()
+    desk.start()
     desk.play(*FLAT[:2])
-    desk.engine.executor._venue = Dead()  # type: ignore[assignment]
+    venue.is_dead = True
     desk.play(*FLAT[2:5])
     assert desk.vetoes() == ["unreconciled"]  # nothing could be compared
-    desk.engine.executor._venue = alive
+    venue.is_dead = False
     desk.play(*FLAT[5:8])
     assert desk.position > 0
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from features.settings import Trading
 from live.acting import Acting
-from live.controls import Disabled, State
+from live.controls import Controls, Disabled, State
 from live.gates import GATES, Ask, World, judge
 from live.market import Quote
 from live.reading import Reading
@@ -212,7 +212,7 @@ def test_drawdown_of_open_positions_reduces_then_halts_until_resumed(tmp_path: P
     desk.play(bar("BTCUSDT", 0, 100_000), bar("BTCUSDT", 1, 100_000))
     assert desk.position == pytest.approx(0.099, abs=0.002)
     desk.play(bar("BTCUSDT", 2, 96_500))  # 3.5 % of equity, unrealised -> only reduce
-    assert desk.engine.executor._worst[0] == pytest.approx(-3.5, abs=0.15)
+    assert desk.engine.executor.guard.drawdown_pct == pytest.approx(-3.5, abs=0.15)
     desk.play(*[bar("BTCUSDT", n, 96_500) for n in (3, 4, 5, 6)])
     assert desk.position == 0
     assert desk.vetoes() == ["drawdown"]
@@ -231,13 +231,24 @@ def test_drawdown_of_open_positions_reduces_then_halts_until_resumed(tmp_path: P
     assert desk.position > 0  # measured anew from the resume
 
 
+def test_halt_that_cannot_be_written_stands_all_the_same(tmp_path: Path) -> None:
+    in_the_way = tmp_path / "control" / "controls.tmp"
+    in_the_way.mkdir(parents=True)
+    controls = Controls(tmp_path / "control")
+    assert controls.halt("a loss", now_ms=START_MS).mode == "halt"
+    in_the_way.rmdir()
+    assert controls.state().reason == "a loss"
+    controls.set("run", "seen", by="me", now_ms=START_MS + 1)
+    assert controls.state().mode == "run"
+
+
 def test_high_water_mark_survives_a_kill_of_the_process(tmp_path: Path) -> None:
     desk = Desk(tmp_path, Script({}))
     desk.play(bar("BTCUSDT", 0, 100_000), bar("BTCUSDT", 1, 100_000))
     desk.paper.cash_usd *= 0.96
     desk.start()  # nobody closed the one before
     desk.play(bar("BTCUSDT", 2, 100_000))
-    assert desk.engine.executor._worst[0] == pytest.approx(-4.0)
+    assert desk.engine.executor.guard.drawdown_pct == pytest.approx(-4.0)
 
 
 def test_orders_are_counted_across_a_restart(tmp_path: Path) -> None:
