@@ -18,6 +18,7 @@ from features.settings import Settings
 from live import backtest, bars
 from live.book import ClosedTrade
 from live.market import Bar
+from live.results import Result
 from live.run import paper_over_bars
 from live.strategies import make
 from live.telemetry import TelemetryWriter, TradeTelemetry
@@ -78,7 +79,7 @@ def _groups(args: argparse.Namespace, minutes: int) -> list[list[Bar]]:
     return [list(group) for group in zip(*paths, strict=True)]
 
 
-def _backtest(groups: list[list[Bar]], folder: str, strategy: str = "both") -> backtest.Result:
+def _backtest(groups: list[list[Bar]], folder: str, strategy: str = "both") -> Result:
     with tempfile.TemporaryDirectory(dir=folder) as logs:
         return backtest.replay(
             iter(groups), make(strategy, {}), settings=Settings(home=Path(folder, "home")),
@@ -86,7 +87,7 @@ def _backtest(groups: list[list[Bar]], folder: str, strategy: str = "both") -> b
         )  # fmt: skip
 
 
-def _report(what: str, count: int, run: Callable[[], backtest.Result]) -> None:
+def _report(what: str, count: int, run: Callable[[], Result]) -> None:
     wall_s, cpu_s = time.perf_counter(), time.process_time()
     result = run()
     wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
