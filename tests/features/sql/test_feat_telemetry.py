@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from features import traces
+from features import build, traces
 from tests.features.sql import literal
 from tests.features.sql.literal import D, H, Line, M, Row, T
 
@@ -284,7 +284,7 @@ def test_calibration_takes_off_what_trading_the_symbol_costs(con: Con) -> None:
     literal.load_raw(con, lines)
     wanted = literal.plan(AS_OF)
     literal.build_traces(con, wanted)
-    costs = {
+    costs: dict[str, Row] = {
         "feat_execution__slippage_quartiles": {"hour_utc": -1, "slip_bps_mean_w50": 3.0},
         "feat_symbol__scores": {"model": "v5.10", "fee_bps": 2.0},
     }
@@ -295,7 +295,7 @@ def test_calibration_takes_off_what_trading_the_symbol_costs(con: Con) -> None:
     literal.build_traces(con, wanted)
     rows = {
         (row["strategy"], row["confidence_decile"]): row
-        for row in literal.run(con, table, **literal.build.bound_values(wanted)).to_pylist()
+        for row in literal.run(con, table, **build.bound_values(wanted)).to_pylist()
     }
     assert set(rows) == {(s, d) for s in ("*", "intraday") for d in (0, 9)}
     row = rows["intraday", 9]
