@@ -168,7 +168,9 @@ def _compute(
     finally:
         con.close()
     core = {name: lake.open(name).version() for name in manifest["inputs"] if name not in versions}
-    plan = build.plan_build(lake, settings, tuple(versions), as_of_ms, {**versions, **core}, remembered)
+    plan = build.plan_build(
+        lake, settings, tuple(versions), as_of_ms, {**versions, **core}, remembered
+    )
     plan = replace(plan, code=manifest["code"])
     con = build.open_database(scratch / "features.duckdb", settings, spill)
     try:

@@ -12,6 +12,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from tests.independent import ALL, FILLS, Row, epoch_ms, in_window
 
@@ -555,6 +556,10 @@ def router_policies(
 
 # ---------------------------------------------------------------- maker offset
 
+OFFSET_INPUTS = (
+    "n", "regime_n", "maker_fill_ratio", "maker_known_n", "fallback_ratio", "fallback_known_n",
+    "slip_bps_q50", "slip_n",
+)  # fmt: skip
 REGIME_BPS = {"quiet": -0.5, "hot": 0.5, "panic": 1.0}
 
 
@@ -601,11 +606,9 @@ def maker_offsets(
             alone = offset_parts(
                 policy["regime"], maker, policy["fallback_ratio"], policy["slip_bps_q50"], sign
             )
-            inputs = ("n", "regime_n", "maker_fill_ratio", "maker_known_n", "fallback_ratio")
-            inputs += ("fallback_known_n", "slip_bps_q50", "slip_n")
             table[symbol, hour] = {
                 **parts,
-                **{name: policy[name] for name in inputs},
+                **{name: policy[name] for name in OFFSET_INPUTS},
                 "offset_bps": _bounded(parts),
                 "offset_v510_bps": _bounded(alone),
                 "regime": policy["acting_regime"],

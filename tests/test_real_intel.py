@@ -331,7 +331,7 @@ def test_what_decides_equals_the_independent_one_from_snapshot_to_snapshot(
                 assert {*columns, *grain, *said} == set(next(iter(found.values())))
         memory = expected["feat_symbol__memory"]
         sizes |= {row["final_size_factor"] for row in expected["feat_symbol__sizing"].values()}
-    assert len(sizes) > 5  # not all of them at a bound
+    assert len(sizes) > 3  # not all of them at a bound
 
 
 @pytest.mark.parametrize("as_of", ["2025-05-12T09:00:00Z", "2025-06-03T15:30:00Z"])

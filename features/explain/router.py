@@ -16,8 +16,7 @@ _REGIMES = ("quiet", "hot", "panic")
 
 def offset_part(row: Row, policy: Row, params: Params) -> Part:
     """Explain offset_bps of one hour: the base, each adjustment and the bounds."""
-    fallback = _first(row["fallback_ratio"], policy["acting_fallback_ratio"])
-    slip = _first(row["slip_bps_q50"], policy["acting_slip_bps"])
+    fallback, slip = policy["acting_fallback_ratio"], policy["acting_slip_bps"]
     earns = _bps(row["exp_per_notional"])
     maker_n, fallback_n, slip_n = row["maker_known_n"], row["fallback_known_n"], row["slip_n"]
     p = named(params, "offset_")
@@ -138,10 +137,6 @@ def _policy_notes(row: Row) -> tuple[str, ...]:
     if row["left_out_n"]:
         notes.append(f"{row['left_out_n']} unconfirmed fills are left out")
     return tuple(notes)
-
-
-def _first(*values: float | None) -> float | None:
-    return next((value for value in values if value is not None), None)
 
 
 def _bps(share: float | None) -> float | None:

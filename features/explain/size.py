@@ -119,7 +119,7 @@ def _guards(sizing: Row, params: Params, capped: frozenset[str]) -> tuple[Line, 
 
 def _change_rule(sizing: Row, params: Params) -> str:
     if sizing["previous_size_factor"] is None:
-        return "no snapshot before: at most 1"
+        return f"no snapshot before: at most {params['size_first_max']:g}"
     if sizing["is_input_lost"]:
         return "an input was lost: not above the snapshot before"
     return f"at most {100 * params['size_change_max']:g} % from the snapshot before"

@@ -47,8 +47,8 @@ def refresh(
 
     Run it as often as you like: a line counts once, and an equal snapshot is not made twice.
     In live environments a build whose sizes jump waits until a person looks and says execintel
-    snapshots publish. Exit code 1 when a check refused the build, CURRENT then stays as it was; and when a named log
-    folder does not exist, what the others hold is then published.
+    snapshots publish. Exit code 1 when a check refused the build, CURRENT then stays as it was;
+    and when a named log folder does not exist, what the others hold is then published.
     """
     from pipelines.refresh import refresh as run
 

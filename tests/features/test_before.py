@@ -153,7 +153,7 @@ def test_another_environment_is_remembered_by_none(home: Home, ids: list[str]) -
     assert home.remembers(home.published(3)) == ids[1]
 
 
-# ----------------------------------------------------------------------------- losing it, proving it
+# ---------------------------------------------------------------------------- losing it, proving it
 
 
 def damage(path: Path) -> None:
@@ -209,7 +209,7 @@ def test_a_kept_memory_that_was_changed_is_found(
 ) -> None:
     with duckdb.connect(str(home.store.database(ids[1]))) as con:
         con.execute(f"UPDATE {PREVIOUS} SET size_factor = 2.0")
-    with pytest.raises(SnapshotError, match="previous_memory .* has other rows"):
+    with pytest.raises(SnapshotError, match=r"previous_memory .* has other rows"):
         rebuild_snapshot(home.store, home.settings(), ids[1], tmp_path / "scratch")
     path = home.store.path(ids[1]) / "manifest.json"
     manifest = json.loads(path.read_text())
@@ -243,7 +243,7 @@ def test_history_keeps_what_was_decided_once(home: Home, ids: list[str]) -> None
     assert {MEMORY, "feat_symbol__sizing"} <= set(tables)
 
 
-# ----------------------------------------------------------------------------------- sizes that jump
+# ---------------------------------------------------------------------------------- sizes that jump
 
 
 def new_symbols(home: Home) -> None:
@@ -279,10 +279,10 @@ def test_a_release_goes_forward_only_and_not_against_a_hold(home: Home, ids: lis
         home.store.release(None, now_ms=AS_OF_MS, by="me")
     with pytest.raises(SnapshotError, match="is CURRENT already"):
         home.store.release(ids[1], now_ms=AS_OF_MS, by="me")
-    with pytest.raises(SnapshotError, match="older than CURRENT.*rollback"):
+    with pytest.raises(SnapshotError, match=r"older than CURRENT.*rollback"):
         home.store.release(ids[0], now_ms=AS_OF_MS, by="me")
     home.store.set_hold(now_ms=AS_OF_MS, by="me", reason="a test")
-    with pytest.raises(SnapshotError, match="on HOLD by me .*resume"):
+    with pytest.raises(SnapshotError, match=r"on HOLD by me .*resume"):
         home.store.release(None, now_ms=AS_OF_MS, by="me")
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from features import build, catalog, params
 from features.lake import Lake
+from features.memory import Before
 from features.reproduce import rebuild_snapshot
 from features.settings import Freshness, Settings
 from features.snapshot import Store, open_snapshot
@@ -137,6 +138,8 @@ def test_equal_plans_have_one_identity() -> None:
     "change",
     [
         {"as_of_ms": literal.T + 1},
+        {"before": Before("read", "20251105T000000Z-00000000", "aa")},
+        {"before": Before("lost", "20251105T000000Z-00000000")},
         {"code": "0.1.0+other"},
         {"environment": "live"},
         {"window_days": 3},

@@ -142,7 +142,12 @@ def test_tables_of_the_contract_are_there() -> None:
         "feat_execution__hourly_expectancy",
         "feat_execution__slippage_quartiles",
         "feat_router__effectiveness",
+        "feat_router__maker_offsets",
+        "feat_router__policies",
+        "feat_symbol__atr_regime",
         "feat_symbol__performance",
+        "feat_symbol__scores",
+        "feat_symbol__sizing",
         "feat_ops__source_freshness",
     } <= set(TABLES)
 

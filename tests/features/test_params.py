@@ -20,7 +20,8 @@ def test_every_parameter_is_within_what_it_allows_and_says_what_it_is() -> None:
 
 def test_every_parameter_is_used_by_a_table_a_check_or_the_lines_for_engines() -> None:
     tables = catalog.tables().values()
-    used = {name for file in (*tables, *catalog.checks().values()) for name in file.params}
+    used = {name for table in tables for name in table.params}
+    used |= {name for check in catalog.checks().values() for name in check.params}
     by_name = {name for table in tables for name in re.findall(r"'(\w+)'", table.sql)}
     lines = {name for name, value in params.load({}).items() if isinstance(value, tuple)}
     assert lines <= by_name

@@ -117,7 +117,9 @@ def test_every_value_that_an_engine_reads_is_that_of_the_tables(
         assert record.status == ("ok" if record.n >= 20 else "insufficient")
         if symbol != ALL:
             scores = tables["feat_symbol__scores"]
-            active = next(scores[symbol, m] for m in ("v5.10", "v5.11") if scores[symbol, m]["is_active"])
+            active = next(
+                scores[symbol, m] for m in ("v5.10", "v5.11") if scores[symbol, m]["is_active"]
+            )
             wrong += differences(record.score, active)
             wrong += differences(record.size, tables["feat_symbol__sizing"][symbol])
             wrong += differences(record.regime, tables["feat_symbol__atr_regime"][symbol])

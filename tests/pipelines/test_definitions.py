@@ -120,6 +120,11 @@ def test_every_column_that_does_not_only_count_has_an_origin() -> None:
     counting = {
         "core_execution__hourly": {"submitted_n"},
         "feat_symbol__scores": {"model", "is_active", "excluded"},
+        # of the snapshot before, of no table of this one, or of a parameter
+        "feat_symbol__sizing": {"pnl_coverage", "incomplete", "previous_size_factor"},
+        "feat_router__maker_offsets": {"hour_utc", "base_bps"},
+        "feat_router__policies": {"previous_quality"},
+        "feat_symbol__memory": {"decided_ms", "is_listed"},
         "feat_ops__source_freshness": {"source", "n", "required", "max_silence_s"},
         "core_telemetry__daily": {"n"},
         "core_telemetry__paths": {"n"},

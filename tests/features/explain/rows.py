@@ -17,6 +17,7 @@ PARAMS: Row = {
     "evidence_min_round_trips": 30.0,
     "min_pnl_coverage": 0.95,
     "size_change_max": 0.25,
+    "size_first_max": 1.0,
     "v510_sharpe_low": -1.0,
     "v510_sharpe_high": 2.0,
     "v510_atr_quiet_below": 0.5,

@@ -1,4 +1,4 @@
-"""Checks of sizes, offsets, policies and memory: they return what is planted, nothing of sound rows.
+"""Checks of sizes, offsets, policies and memory return what is planted, nothing of sound rows.
 
 Put here: the tables that decide how to trade. Keep out: all others (test_checks.py).
 """

@@ -14,8 +14,10 @@ Con = duckdb.DuckDBPyConnection
 
 TABLE = "feat_router__maker_offsets"
 UP, DOWN = math.inf, -math.inf
-PARTS = ("base_bps", "regime_bps", "maker_bps", "fallback_bps", "fallback_high_bps")
-PARTS += ("slip_bps_adj", "hour_bps")
+PARTS = (
+    "base_bps", "regime_bps", "maker_bps", "fallback_bps", "fallback_high_bps", "slip_bps_adj",
+    "hour_bps",
+)  # fmt: skip
 HOUR = ("close_n", "exp_per_notional", "exp_lo95", "exp_hi95")
 # Adjusts nothing.
 NEUTRAL: Row = {"maker_fill_ratio": 0.5, "acting_fallback_ratio": 0.3, "acting_slip_bps": 2.0}
@@ -172,14 +174,10 @@ def test_every_symbol_has_every_hour(con: Con) -> None:
 
 ODD = st.sampled_from([None, math.nan, math.inf, -math.inf, 1e308, -1e308, 5e-324, 0.0, -0.0])
 ANY = st.one_of(ODD, st.floats(allow_nan=True, allow_infinity=True), st.floats(-2, 10))
-NUMBERS = ("maker_fill_ratio", "acting_fallback_ratio", "acting_slip_bps", "v510_fallback_ratio")
-NUMBERS += (
-    "v510_slip_bps_q50",
-    "v510_maker_fill_ratio",
-    "exp_per_notional",
-    "exp_lo95",
-    "exp_hi95",
-)
+NUMBERS = (
+    "maker_fill_ratio", "acting_fallback_ratio", "acting_slip_bps", "v510_fallback_ratio",
+    "v510_slip_bps_q50", "v510_maker_fill_ratio", "exp_per_notional", "exp_lo95", "exp_hi95",
+)  # fmt: skip
 REGIMES = st.sampled_from([None, "quiet", "normal", "hot", "panic", "unknown"])
 CASE = st.fixed_dictionaries(
     {

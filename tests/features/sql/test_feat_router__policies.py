@@ -16,8 +16,10 @@ TABLE = "feat_router__policies"
 AS_OF = T + D
 WEEK = 7 * D
 QUALITIES = ("broken", "degraded", "unknown", "ok", "good")  # from the tightest to the loosest
-SCORES = ("maker_fill_ratio", "maker_known_n", "fallback_ratio", "fallback_known_n")
-SCORES += ("slip_bps_q50", "slip_n")
+SCORES = (
+    "maker_fill_ratio", "maker_known_n", "fallback_ratio", "fallback_known_n", "slip_bps_q50",
+    "slip_n",
+)  # fmt: skip
 # Neither good nor bad, with samples enough for either.
 PLAIN: Row = {"maker_fill_ratio": 0.5, "maker_known_n": 20, "fallback_ratio": 0.5}
 PLAIN |= {"fallback_known_n": 20, "slip_bps_q50": 6.0, "slip_n": 20}
@@ -69,7 +71,7 @@ def labels(con: Con, cases: list[Row], **choice: Any) -> list[str]:
     return [row["quality"] for row in policies(con, [{**LONG_GOOD, **c} for c in cases], **choice)]
 
 
-# ---------------------------------------------------------------------------------------- thresholds
+# --------------------------------------------------------------------------------------- thresholds
 
 
 @pytest.mark.parametrize(
@@ -246,16 +248,16 @@ def test_memory_of_a_label_fades(con: Con) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "count", "kept", "at", "bad", "label"),
+    ("name", "count", "at", "bad", "label"),
     [
-        ("fallback_ratio", "fallback_known_n", "before_fallback_ratio", "before_fallback_at_ms", 0.7, "degraded"),
-        ("slip_bps_q50", "slip_n", "before_slip_bps_q50", "before_slip_at_ms", 25.0, "broken"),
+        ("fallback_ratio", "fallback_known_n", "before_fallback_at_ms", 0.7, "degraded"),
+        ("slip_bps_q50", "slip_n", "before_slip_at_ms", 25.0, "broken"),
     ],
-)  # fmt: skip
+)
 def test_a_bad_input_is_remembered_until_enough_samples_say_otherwise(
-    con: Con, name: str, count: str, kept: str, at: str, bad: float, label: str
+    con: Con, name: str, count: str, at: str, bad: float, label: str
 ) -> None:
-    memory = {kept: bad, at: AS_OF - H}
+    memory = {f"before_{name}": bad, at: AS_OF - H}
     cases = [
         {**GOOD, name: None, count: 0, **memory},  # lost -> the remembered one
         {**GOOD, count: 19, **memory},  # few -> the worse of the two
@@ -304,12 +306,13 @@ def test_the_regime_that_acts(
         assert old["acting_regime"] == acting
 
 
-# --------------------------------------------------------------------------------- unconfirmed fills
+# -------------------------------------------------------------------------------- unconfirmed fills
 
 
 def fills(symbol: str = "S0") -> list[Row]:
     """Return 3 confirmed maker fills and 2 unconfirmed taker fills after a fallback."""
-    usual = {"symbol": symbol, "started_maker": True, "used_fallback": False, "slippage_bps": 1.0}
+    usual: Row = {"symbol": symbol, "started_maker": True, "used_fallback": False}
+    usual |= {"slippage_bps": 1.0}
     sure = [outcome(is_confirmed=True, is_maker=True, **usual).values for _ in range(3)]
     usual |= {"used_fallback": True, "slippage_bps": 9.0}
     return [*sure, *(outcome(is_confirmed=False, is_maker=False, **usual).values for _ in range(2))]

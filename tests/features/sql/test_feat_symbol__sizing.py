@@ -1,5 +1,6 @@
 """How large to trade: feat_symbol__sizing on literal rows of the tables it reads."""
 
+import itertools
 import math
 import statistics
 from typing import Any
@@ -17,10 +18,10 @@ TABLE = "feat_symbol__sizing"
 AS_OF = T + D
 WEEK = 7 * D
 # Where each named input stands; before_* are columns of previous_memory.
-SCORES = ("round_trip_n", "size_factor", "sharpe", "atr_ratio", "maker_fill_ratio")
-SCORES += ("fallback_ratio", "slip_bps_q50", "dd_pct", "fee_bps", "model")
-BEFORE = ("size_factor", "sharpe_at_ms", "atr_at_ms", "maker_at_ms", "fallback_at_ms")
-BEFORE += ("slip_at_ms", "dd_at_ms", "fee_at_ms", "vol_at_ms", "decided_ms")
+SCORES = (
+    "round_trip_n", "size_factor", "sharpe", "atr_ratio", "maker_fill_ratio", "fallback_ratio",
+    "slip_bps_q50", "dd_pct", "fee_bps", "model",
+)  # fmt: skip
 # Enough evidence, every factor 1 but the score's: the product is what a test says.
 NEUTRAL_SHARPE = -1 + 4 * 0.75 / 1.75  # its multiplier is 1
 EVIDENT: Row = {"round_trip_n": 30, "sharpe_lo90": 0.5, "sharpe": NEUTRAL_SHARPE}
@@ -268,7 +269,7 @@ def wave(count: int) -> list[float]:
 
 
 def expected_vol(closes: list[float], in_a_day: float = 24) -> float:
-    returns = [math.log(b / a) for a, b in zip(closes, closes[1:], strict=False)]
+    returns = [math.log(b / a) for a, b in itertools.pairwise(closes)]
     return statistics.stdev(returns) * math.sqrt(in_a_day)
 
 
@@ -358,7 +359,7 @@ INPUTS = ("size_factor", "sharpe", "sharpe_lo90", "regime_scale", "dd_pct", "atr
 CASE = st.fixed_dictionaries(
     {
         **dict.fromkeys((*INPUTS, "before_size_factor"), ANY),
-        **{name: TIME for name in ("before_sharpe_at_ms", "before_dd_at_ms")},
+        **dict.fromkeys(("before_sharpe_at_ms", "before_dd_at_ms"), TIME),
         "before_decided_ms": st.integers(AS_OF - 2 * WEEK, AS_OF - 1),
         "round_trip_n": st.integers(0, 60),
     }

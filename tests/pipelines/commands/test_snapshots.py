@@ -191,3 +191,26 @@ def test_relocate_points_the_views_at_a_moved_lake(two: tuple[Desk, str, str]) -
     nowhere = desk.run("snapshots", "relocate", "nowhere")
     assert nowhere.exit_code == 1
     assert "is no folder" in nowhere.stderr
+
+
+def test_a_build_whose_sizes_jump_waits_until_it_is_published(desk: Desk) -> None:
+    Path("execintel.toml").write_text('[params]\nhold_changes = "always"\n')
+    desk.write(attempt(1), attempt(2))
+    assert desk.refresh("--as-of", "2025-11-05T23:00:00Z").exit_code == 0
+    first = desk.current
+    desk.write(*(attempt(n, symbol=f"NEW{n}USDT") for n in range(3, 8)))
+    held = desk.refresh()
+    assert held.exit_code == 0
+    assert "it waits for a person" in held.stdout
+    assert "feat_symbol__sizing_jump" in held.stdout
+    assert desk.current == first
+    assert "held by feat_symbol__sizing_jump" in desk.run("snapshots", "list").stdout
+    assert "1 builds wait for a person" in desk.run("doctor").output
+    released = desk.run("snapshots", "publish")
+    assert released.exit_code == 0, released.output
+    assert desk.current != first
+    assert f"published {desk.current}" in released.stdout
+    assert "no new snapshot" in desk.refresh().stdout
+    again = desk.run("snapshots", "publish")
+    assert again.exit_code == 1
+    assert "no build waits for a person" in again.output
