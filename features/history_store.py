@@ -241,14 +241,18 @@ def _with_head(known: Known) -> Iterator[tuple[str, pa.Table]]:
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Widen to the few types that the history stores."""
-    kind = column.type
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.timestamp("us"))  # without zone it is UTC already
+    return column.cast(stored_type(column.type))
+
+
+def stored_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type that a column of ``kind`` has in the history."""
     if pa.types.is_integer(kind):
-        return column.cast(pa.int64())
+        return pa.int64()
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return column.cast(pa.float64())
-    if pa.types.is_timestamp(kind):
-        return column.cast(pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
-    return column
+        return pa.float64()
+    return pa.timestamp("us", "UTC") if pa.types.is_timestamp(kind) else kind
 
 
 def _schema_of(lake: Lake, pieces: Mapping[tuple[str, str], pa.Table]) -> pa.Schema:

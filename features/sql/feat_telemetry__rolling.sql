@@ -29,7 +29,7 @@ logged AS (
 
 SELECT
     p.strategy AS strategy, -- strategy that predicted, * for all
-    CAST(make_timestamp(p.day_ms * 1000) AS DATE) AS day, -- UTC day of the exits; the first and the last may be cut by the window
+    strftime(make_timestamp(p.day_ms * 1000), '%Y-%m-%d') AS day, -- UTC day of the exits as YYYY-MM-DD; the first and the last may be cut by the window
     p.n AS n, -- positions that closed on the day
     p.return_pct AS return_pct, -- sum of their returns, percent
     CAST(

@@ -20,7 +20,12 @@ from tests.features.sql import literal
 from tests.loads import DAY_MS, START_MS, append, router_line, settings_over, tangled_lines
 
 FEATURES = [table.name for table in catalog.computed()]
-CORE = ["core_execution__outcomes", "core_execution__hourly"]
+CORE = [
+    "core_execution__outcomes",
+    "core_execution__hourly",
+    "core_telemetry__daily",
+    "core_telemetry__paths",
+]
 AS_OF_MS = START_MS + 6 * DAY_MS
 
 

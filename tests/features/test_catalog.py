@@ -8,7 +8,7 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
-from features import catalog, params
+from features import catalog, history_store, params
 from pipelines.intake.kinds import RAW_TABLES
 from tests.features.sql import literal
 
@@ -197,3 +197,13 @@ def test_every_column_has_one_type_over_nothing_and_over_rows(con: Con, name: st
         rows = literal.run_in_order(con, name, wanted).schema
         empty = literal.feature_schema(name)
     assert rows.types == empty.types
+
+
+def test_a_column_has_one_type_in_every_table_that_the_history_keeps() -> None:
+    # the history stands in one table: a name of two types would stop every refresh
+    types: dict[str, dict[str, list[str]]] = {}
+    for table in catalog.computed():
+        for field in literal.feature_schema(table.name):
+            kind = str(history_store.stored_type(field.type))
+            types.setdefault(field.name, {}).setdefault(kind, []).append(table.name)
+    assert {name: found for name, found in types.items() if len(found) > 1} == {}

@@ -129,6 +129,11 @@ def test_every_column_that_does_not_only_count_has_an_origin() -> None:
         "feat_router__policies": {"previous_quality"},
         "feat_symbol__memory": {"decided_ms", "is_listed"},
         "feat_ops__source_freshness": {"source", "n", "required", "max_silence_s"},
+        "core_telemetry__daily": {"n"},
+        "core_telemetry__paths": {"n"},
+        "feat_telemetry__accuracy": {"window", "day_n", "pending_n"},
+        "feat_telemetry__comparison": {"bet_day_n", "other_bet_day_n"},
+        "feat_ops__alerts": {"status", "since_ms"},  # as-of, or of another snapshot
     }
     raw = describe.raw_columns()
     for name in [*describe.CORE_TABLES, *describe.FEATURE_TABLES]:

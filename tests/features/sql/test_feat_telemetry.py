@@ -284,7 +284,7 @@ def test_calibration_takes_off_what_trading_the_symbol_costs(con: Con) -> None:
     literal.load_raw(con, lines)
     wanted = literal.plan(AS_OF)
     literal.build_traces(con, wanted)
-    costs: dict[str, dict[str, Any]] = {
+    costs: dict[str, Row] = {
         "feat_execution__slippage_quartiles": {"hour_utc": -1, "slip_bps_mean_w50": 3.0},
         "feat_symbol__scores": {"model": "v5.10", "fee_bps": 2.0},
     }

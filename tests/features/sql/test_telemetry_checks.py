@@ -1,5 +1,6 @@
 """Checks of the trace tables and of alerts find what is planted, and nothing in sound rows."""
 
+import datetime as dt
 from typing import Any
 
 import duckdb
@@ -151,12 +152,11 @@ def test_more_than_a_hundred_are_no_last_hundred(con: Con) -> None:
 def test_days_that_do_not_sum_to_the_month_are_returned(con: Con) -> None:
     name = "feat_telemetry__rolling_sound"
     accuracy = {**_KEY, "window": "30d", "n": 2, "trade_n": 2, "return_sum_pct": 3.0}
-    days = [{"strategy": "intraday", "n": 1, "return_pct": r} for r in (1.0, 2.0)]
-    days[0]["day"], days[1]["day"] = "2025-11-04", "2025-11-05"
-    import datetime as dt
-
-    for day in days:
-        day["day"] = dt.date.fromisoformat(str(day["day"]))
+    dates = (dt.date(2025, 11, 4), dt.date(2025, 11, 5))
+    days: list[Row] = [
+        {"strategy": "intraday", "n": 1, "return_pct": r, "day": day}
+        for r, day in zip((1.0, 2.0), dates, strict=True)
+    ]
     tables: dict[str, Any] = {
         "feat_telemetry__accuracy": [accuracy],
         "feat_telemetry__rolling": days,
@@ -169,8 +169,15 @@ def test_days_that_do_not_sum_to_the_month_are_returned(con: Con) -> None:
 
 def test_sums_that_lack_a_trace_are_returned(con: Con) -> None:
     name = "core_telemetry__daily_equals_traces"
-    trace = {"environment": "paper", "close_ms": T, "is_trade": True, "return_pct": 1.0}
-    day = {"span": "all", "strategy": "*", "symbol": "*", "n": 1, "trade_n": 1, "return_pct": 1.0}
+    trace: Row = {"environment": "paper", "close_ms": T, "is_trade": True, "return_pct": 1.0}
+    day: Row = {
+        "span": "all",
+        "strategy": "*",
+        "symbol": "*",
+        "n": 1,
+        "trade_n": 1,
+        "return_pct": 1.0,
+    }
     tables: dict[str, Any] = {
         "core_window__traces": [trace],
         "core_window__trace_days": [day],
@@ -178,12 +185,12 @@ def test_sums_that_lack_a_trace_are_returned(con: Con) -> None:
     }
     literal.load_raw(con, [])
     assert check(con, name, tables, as_of_ms=AS_OF) == []
-    faults: dict[str, dict[str, Any]] = {
-        "core_window__trace_days": {"n": 2},
-        "core_window__trace_paths": {"return_pct": 1.1},
-        "core_window__traces": {"is_trade": False},
-    }
-    for table, fault in faults.items():
+    faults: list[tuple[str, Row]] = [
+        ("core_window__trace_days", {"n": 2}),
+        ("core_window__trace_paths", {"return_pct": 1.1}),
+        ("core_window__traces", {"is_trade": False}),
+    ]
+    for table, fault in faults:
         (row,) = tables[table]
         planted = {**tables, table: [{**row, **fault}]}
         assert len(check(con, name, planted, as_of_ms=AS_OF)) == 1, table
