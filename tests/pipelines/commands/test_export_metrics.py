@@ -1,0 +1,45 @@
+"""The accuracy tables in one file: from a snapshot and from traces, without a page."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from pipelines.demo.example_traces import write_example_traces
+from tests.pipelines.commands.desk import Desk
+
+
+def test_snapshot_and_traces_export_the_same_numbers(desk: Desk, tmp_path: Path) -> None:
+    write_example_traces(desk.logs / "analytics", days=20)
+    assert desk.run("refresh", "--logs", str(desk.logs), "--as-of", "2025-11-01").exit_code == 0
+    assert "streamlit" not in sys.modules
+    found: dict[str, Any] = {}
+    for name, words in {"lake": (), "files": ("--traces", str(desk.logs))}.items():
+        out = tmp_path / f"{name}.json"
+        result = desk.run("export-metrics", "--out", str(out), *words)
+        assert result.exit_code == 0, result.output
+        rows = json.loads(out.read_text())["feat_telemetry__accuracy"]
+        found[name] = [row for row in rows if row["window"] == "all"]
+    assert found["lake"] == found["files"]
+    assert len(found["lake"]) == 12  # two strategies and all, three symbols and all
+
+    for form in ("csv", "parquet"):
+        words = ("--format", form, "--table", "calibration")
+        desk.run("export-metrics", "--out", str(tmp_path / f"c.{form}"), *words)
+    with (tmp_path / "c.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == pq.read_table(tmp_path / "c.parquet").num_rows > 6
+    assert rows[0]["return_net_avg_pct"] == ""  # no cost is measured: unknown is no zero
+
+
+def test_what_cannot_be_exported_is_said(desk: Desk, tmp_path: Path) -> None:
+    out = ("--out", str(tmp_path / "m.json"))
+    empty = desk.run("export-metrics", *out, "--traces", str(tmp_path))
+    assert (empty.exit_code, "holds no trace file" in empty.output) == (1, True)
+    both = desk.run("export-metrics", *out, "--traces", "x", "--snapshot", "y")
+    assert "exclude each other" in both.output
+    nowhere = desk.run("export-metrics", "--out", str(tmp_path / "no" / "m.json"))
+    assert "there is no folder" in nowhere.output
