@@ -106,15 +106,18 @@ class Lake:
     def open(self, table: str, version: int | None = None) -> LakeTable:
         """Open the newest version of a table, or a named one; callers share the handle."""
         newest = self._newest.get(table)
+        if newest is not None and version == newest.version():
+            return newest
+        if version is not None and (table, version) in self._named:
+            return self._named[table, version]
         if newest is None:
             newest = self._newest[table] = LakeTable(str(self.path(table)))
         else:
             newest.update_incremental()
         if version is None or version == newest.version():
             return newest
-        if (table, version) not in self._named:
-            self._named[table, version] = LakeTable(str(self.path(table)), version=version)
-        return self._named[table, version]
+        named = self._named[table, version] = LakeTable(str(self.path(table)), version=version)
+        return named
 
     def ensure(self, table: str, schema: pa.Schema, partition_by: list[str], comment: str) -> None:
         """Create ``table`` when absent and add columns that ``schema`` has and the table lacks."""

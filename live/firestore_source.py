@@ -4,7 +4,6 @@ Put here: when a mirrored generation is whole. Keep out: what is made of one (re
 written (firestore_mirror.py). For remote eyes, not for the order path.
 """
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -23,13 +22,13 @@ from live.records import ALL, FORMAT, Header, Place, Record
 
 if TYPE_CHECKING:
     from google.cloud.firestore import Client
-    from google.cloud.firestore_v1.watch import Watch
 
-POLL_S = 60.0
+# The client's own listener (on_snapshot) is not used: while a server is away it reconnects without
+# a pause, a thread a try, also after it was closed. One read a look is 8,640 a day.
+POLL_S = 10.0
 _LOOK_S = 10.0  # for all calls of one look
 _TRIES = 3  # when a generation was published while we read the one before
 _NOWHERE = Place(0, 0, "")
-_log = logging.getLogger(__name__)
 
 
 class _NotWhole(Exception):
@@ -58,7 +57,7 @@ class FirestoreSource(SnapshotReader):
         Args:
             environment: whose snapshots to serve: live, testnet, paper or backtest.
             max_age_s: seconds after its as-of from which on a snapshot is stale.
-            poll_s: the longest time between two looks of ``follow``, heard of a change or not.
+            poll_s: seconds between two looks of ``follow``.
             clock: seconds since 1970.
             on_event: called with every change; by default it is logged.
 
@@ -68,9 +67,7 @@ class FirestoreSource(SnapshotReader):
         self._env = hedge_env()
         self._poll_s = poll_s
         self._client: Client | None = None
-        self._watch: Watch | None = None
-        self._changed = threading.Event()
-        self._stopped = False
+        self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._looking = threading.Lock()  # between a `look` of a caller and one of the thread
         self._contents: dict[str, tuple[str, Mapping[str, Any]]] = {}  # by path: hash, document
@@ -93,14 +90,13 @@ class FirestoreSource(SnapshotReader):
         self.close()
 
     def follow(self) -> None:
-        """Keep up in the background: listen for changes, and look at every poll all the same."""
+        """Keep up in the background: look for changes at every poll."""
         self._thread = threading.Thread(target=self._run, name="firestore-source", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Stop following; what was read stays."""
-        self._stopped = True
-        self._changed.set()
+        self._stopped.set()
         if self._thread is not None:
             self._thread.join(_LOOK_S)
         self._disconnect()
@@ -132,28 +128,12 @@ class FirestoreSource(SnapshotReader):
     # -- keeping up ------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while not self._stopped:
-            self._listen()
-            self._changed.wait(self._poll_s)
-            self._changed.clear()
-            if not self._stopped:
-                self.look()
-
-    def _listen(self) -> None:
-        """Hear of changes of `current`; a hint only, for a dead server also counts as active."""
-        if self._client is None or (self._watch is not None and self._watch.is_active):
-            return
-        try:
-            current = current_of(root_of(self._client, self._env))
-            self._watch = current.on_snapshot(lambda *_: self._changed.set())
-        except Exception as error:
-            _log.info("not listening, looking every %.0f s: %s", self._poll_s, error)
+        while not self._stopped.wait(self._poll_s):
+            self.look()
 
     def _disconnect(self) -> None:
         """Forget the connection: the next look begins on a new one, without an old one's waits."""
-        watch, self._watch, self._client = self._watch, None, None
-        if watch is not None:
-            watch.close()  # type: ignore[no-untyped-call]
+        self._client = None
 
     # -- one generation --------------------------------------------------------------------------
 

@@ -1,6 +1,5 @@
 """Checks of the trace tables and of alerts find what is planted, and nothing in sound rows."""
 
-import datetime as dt
 from typing import Any
 
 import duckdb
@@ -152,7 +151,7 @@ def test_more_than_a_hundred_are_no_last_hundred(con: Con) -> None:
 def test_days_that_do_not_sum_to_the_month_are_returned(con: Con) -> None:
     name = "feat_telemetry__rolling_sound"
     accuracy = {**_KEY, "window": "30d", "n": 2, "trade_n": 2, "return_sum_pct": 3.0}
-    dates = (dt.date(2025, 11, 4), dt.date(2025, 11, 5))
+    dates = ("2025-11-04", "2025-11-05")
     days: list[Row] = [
         {"strategy": "intraday", "n": 1, "return_pct": r, "day": day}
         for r, day in zip((1.0, 2.0), dates, strict=True)
