@@ -1,6 +1,7 @@
 """Checks that look only at what changed find what they find when they look at everything."""
 
 import random
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -75,13 +76,24 @@ def refreshed(settings: Settings, as_of_ms: int) -> tuple[RefreshReport, bool]:
     return run.report, asked == [True]
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    """Publish four days, refreshed twice, so that every check has passed over them."""
-    made = settings_over(tmp_path / "logs", tmp_path / "home")
-    append(tmp_path / "logs", [x for day in range(4) for x in day_lines(day)])
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Publish four days, so that every check has passed over them; keep them aside."""
+    root = tmp_path_factory.mktemp("published")
+    append(root / "desk" / "logs", [x for day in range(4) for x in day_lines(day)])
+    made = settings_over(root / "desk" / "logs", root / "desk" / "home")
     assert refreshed(made, END_MS)[0].outcome == "published"
-    return made
+    shutil.copytree(root / "desk", root / "aside")
+    return root
+
+
+@pytest.fixture
+def settings(published: Path) -> Settings:
+    """Put the published days back where they were: what has passed is remembered by its path."""
+    desk = published / "desk"
+    shutil.rmtree(desk)
+    shutil.copytree(published / "aside", desk)
+    return settings_over(desk / "logs", desk / "home")
 
 
 def add(settings: Settings, *lines: Line) -> None:

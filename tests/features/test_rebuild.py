@@ -55,7 +55,7 @@ def cut(lines: list[Line], pieces: int) -> list[list[Line]]:
     return [lines[start : start + size] for start in range(0, len(lines), size)]
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(1))  # many more in the soak below
 def test_lines_in_any_order_and_any_pieces_give_the_tables_of_one_refresh(
     tmp_path: Path, seed: int
 ) -> None:
@@ -174,8 +174,8 @@ def test_stories_told_in_pieces_give_the_rows_of_one_refresh(tmp_path: Path) -> 
 def test_days_that_outgrow_their_partition_become_hours_with_the_same_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = tangled_lines(7, attempts=40, days=3)
-    pieces = cut(lines, 3)
+    lines = tangled_lines(7, attempts=25, days=3)
+    pieces = cut(lines, 2)
     append(tmp_path / "logs", [made for piece in pieces for made in piece])
     in_days = fed_at_once(tmp_path)
     (tmp_path / "logs").rename(tmp_path / "logs_of_days")
@@ -192,7 +192,7 @@ def test_days_that_outgrow_their_partition_become_hours_with_the_same_rows(
 def test_a_day_kept_in_hours_stays_so_and_takes_later_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = tangled_lines(8, attempts=60, days=2)
+    lines = tangled_lines(8, attempts=25, days=2)
     monkeypatch.setattr(rebuild, "DAY_ROWS_LIMIT", 5)
     first, second = cut(lines, 2)
     append(tmp_path / "logs", first)

@@ -1,20 +1,30 @@
 """`execintel doctor`: one look at everything, exit code 1 when something needs a person."""
 
 import json
+import shutil
 from collections.abc import Callable
 
 import pytest
 
 from tests.pipelines.commands.desk import Desk
+from tests.pipelines.commands.desk import attempt as attempt_line
 
 Line = Callable[..., str]
 
 
+@pytest.fixture(scope="module")
+def healthy(shared_desk: Desk) -> Desk:
+    """Publish one snapshot; only ever copied."""
+    shared_desk.write(attempt_line(1), attempt_line(2))
+    assert shared_desk.refresh().exit_code == 0
+    return shared_desk
+
+
 @pytest.fixture
-def published(desk: Desk, attempt: Line, monkeypatch: pytest.MonkeyPatch) -> Desk:
+def published(healthy: Desk, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
     """Make a healthy desk: logs configured, one snapshot just published."""
-    desk.write(attempt(1), attempt(2))
-    assert desk.refresh().exit_code == 0
+    shutil.copytree(healthy.home, desk.home, dirs_exist_ok=True)
+    shutil.copytree(healthy.logs, desk.logs)
     monkeypatch.setenv("EXECINTEL_LOG_DIR", str(desk.logs))
     return desk
 
