@@ -209,8 +209,7 @@ def _news(
         if (alert.key, alert.since_ms) in seen and entry is None:
             continue
         if is_known and not is_worse:
-            state[alert.key]["is_open"] = True
-            continue
+            continue  # one told to be over stays so until the quiet hour has passed
         opened.append(alert)
         state[alert.key] = {"severity": alert.severity, "told_ms": now_ms, "is_open": True}
     over = sorted(key for key, e in state.items() if e["is_open"] and key not in now_open)
