@@ -139,9 +139,15 @@ def test_what_is_acknowledged_or_minor_is_not_told(tmp_path: Path, service: Serv
     again = replace(BROKEN, since_ms=NOW_MS + HOUR_MS)  # another time it opened
     deliver(settings, [again], now_ms=NOW_MS + HOUR_MS)
     assert len(service.got) == 1
+    acknowledge(tmp_path, STALE, now_ms=NOW_MS, by="ann")
+    deliver(settings, [again, replace(STALE, severity="critical")], now_ms=NOW_MS + HOUR_MS)
+    assert len(service.got) == 2  # ann saw a warning, not this
     with (tmp_path / "alerts" / "acknowledged.jsonl").open("a") as file:
         file.write('{"key": "router_')  # torn: acknowledges nothing, hides nothing
-    assert list(alerts.acknowledged(tmp_path)) == [("router_broken BTCUSDT", NOW_MS)]
+    assert list(alerts.acknowledged(tmp_path)) == [
+        ("router_broken BTCUSDT", NOW_MS),
+        ("source_stale raw_router__events", NOW_MS),
+    ]
 
 
 def test_what_did_not_arrive_is_tried_again_for_that_address_alone(
