@@ -152,7 +152,10 @@ class Engine:
     def _turn(self) -> None:
         try:
             self._take(self._feed.poll() if self._feed else ())
-            self.step()
+        except VenueError as error:
+            _log.warning("the market of this turn is cut short: %s", error)
+        try:
+            self.step()  # whatever the feed does: switches and open orders are looked after
         except VenueError as error:
             _log.warning("turn cut short: %s", error)
         if not self._is_stopping:

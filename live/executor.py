@@ -7,7 +7,6 @@ loop (engine.py).
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -98,7 +97,12 @@ class Executor:
         self._ended_trades: list[ClosedTrade] = []
         self._start_ms = clock.now_ms()
         self._rebased_ms = 0
-        self._restore()
+        with self.journal.alone():  # not a record into the journal of an engine that runs
+            self._restore()
+            start = Record(
+                seq=self._next_seq(), start_ms=self._start_ms, rebased_ms=self._rebased_ms
+            )
+            self._write(start)
         self.place: Place = {
             "account": settings.account,
             "environment": venue.environment,
@@ -106,7 +110,6 @@ class Executor:
             "run_id": run_id or _base36(self._start_ms),
         }
         self._router = Router(venue, clock, self._trading, self)
-        self._write(Record(seq=self._next_seq(), start_ms=self._start_ms))
 
     # -- the market ------------------------------------------------------------------------------
 
@@ -454,7 +457,7 @@ class Executor:
         long_usd: dict[str, float] = {}
         short_usd: dict[str, float] = {}
         for (symbol, side), qty in self.lots.positions().items():
-            usd = qty * self._marks.get(symbol, 0.0)
+            usd = qty * self._price_of(symbol, side)
             if side != "SHORT":
                 long_usd[symbol] = usd
             if side != "LONG":
@@ -472,15 +475,20 @@ class Executor:
         return long_usd, short_usd
 
     def _nav(self) -> Line:
-        gross = {
-            symbol: abs(qty) * self._marks.get(symbol, 0.0)
-            for symbol, qty in self.lots.net().items()
-        }
+        gross: dict[str, float] = {}
+        for (symbol, side), qty in self.lots.positions().items():
+            usd = gross.get(symbol, 0.0) + qty * self._price_of(symbol, side)
+            gross[symbol] = usd
+        gross = {symbol: abs(usd) for symbol, usd in gross.items()}
         return {
             "nav_usd": self.guard.equity_usd,
             "gross_usd": sum(gross.values()),
             "symbol_gross_usd": gross,
         }
+
+    def _price_of(self, symbol: str, side: PositionSide) -> float:
+        """Return a position's mark; before the first one, as after a restart, its entry price."""
+        return self._marks.get(symbol) or self.lots.entry_price(symbol, side)
 
     def _mark(self, symbol: str, at_ms: int, mark: float) -> None:
         self._marks[symbol] = mark
@@ -503,6 +511,10 @@ class Executor:
         if state.resumed_ms > self._rebased_ms:
             self._rebased_ms = state.resumed_ms
             self.guard.drawdown.rebase()
+            self._kept_peaks = msgspec.structs.replace(self.guard.drawdown.dump())
+            self._write(
+                Record(seq=self._next_seq(), peaks=self._kept_peaks, rebased_ms=state.resumed_ms)
+            )
             self._is_to_adopt = not self.is_reconciled
         if self._is_to_adopt:
             self._adopt_positions()
@@ -518,12 +530,16 @@ class Executor:
         """Ask to cancel every open order; True when there was none."""
         try:
             orders = self._venue.open_orders()
-            for order in orders:
-                with suppress(SkipError):  # it is no longer open
-                    self._venue.cancel(order.symbol, order.client_id)
         except VenueError as error:
-            _log.error("not everything is cancelled yet, trying again: %s", error)
+            _log.error("open orders cannot be listed yet, trying again: %s", error)
             return False
+        for order in orders:
+            try:
+                self._venue.cancel(order.symbol, order.client_id)
+            except SkipError:
+                continue  # it is no longer open
+            except VenueError as error:  # of this one: the others are cancelled all the same
+                _log.error("%s is not cancelled yet, trying again: %s", order.client_id, error)
         return not orders
 
     def _halt(self, reason: str) -> None:
@@ -606,6 +622,9 @@ class Executor:
     def _restore(self) -> None:
         """Go on from the checkpoint and the records after it; open attempts only end."""
         state, records = self.journal.restore(Kept, Record)
+        if state is None and not records:  # a resume of before says nothing of what we find
+            self._rebased_ms = self._controls.state().resumed_ms
+            return
         kept = merged(state or Kept(), records)
         self._seq = kept.seq
         self._start_ms = max(self._start_ms, kept.start_ms + 1)

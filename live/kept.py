@@ -37,6 +37,7 @@ class Record(journal.Record, omit_defaults=True, kw_only=True):
     lots: list[tuple[str, PositionSide, list[Lot]]] = msgspec.field(default_factory=list)
     orders_ms: list[int] = msgspec.field(default_factory=list)
     peaks: Peaks | None = None
+    rebased_ms: int = 0
 
 
 def merged(kept: Kept, records: Iterable[Record]) -> Kept:
@@ -50,6 +51,7 @@ def merged(kept: Kept, records: Iterable[Record]) -> Kept:
         kept.start_ms = max(kept.start_ms, record.start_ms)
         kept.orders_ms += record.orders_ms
         kept.peaks = record.peaks or kept.peaks
+        kept.rebased_ms = max(kept.rebased_ms, record.rebased_ms)
         if record.attempt is not None:
             kept.attempts[record.attempt.attempt_id] = record.attempt
             if record.is_over:

@@ -95,9 +95,17 @@ def at_an_exchange(
 
     Its orders go to ``venue``; None is the paper venue, by the rules and fees of ``data``. Bars are
     made of the quotes and recorded in ``log_dir``/bars. With a ``stack`` that will stop it, what
-    orders are made with is mirrored to Firestore, where one is configured. Raises VenueError where
-    ``data`` does not answer or does not trade a symbol.
+    orders are made with is mirrored to Firestore, where one is configured.
+
+    Raises VenueError where ``data`` does not answer or does not trade a symbol, ValueError where
+    the snapshots are of another environment than ``venue``.
     """
+    if venue is not None and venue.environment != settings.environment:
+        raise ValueError(
+            f"orders go to {venue.name}, {venue.environment}, but snapshots are of environment "
+            f"{settings.environment}: set EXECINTEL_ENVIRONMENT={venue.environment} here and for "
+            "the refresh"
+        )
     clock = RealClock()
     instruments = {symbol: data.instrument(symbol) for symbol in symbols}
     orders = venue or PaperVenue(

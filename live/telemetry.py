@@ -424,9 +424,9 @@ def csv_line(trace: PredictionTrace) -> bytes:
     """Write a trace as one line of CSV with its newline, in the order of COLUMNS."""
     return (
         f"{trace.timestamp.isoformat()},{_cell(trace.symbol)},{_cell(trace.strategy)},"
-        f"{trace.predicted_direction},{trace.actual_direction},{trace.predicted_confidence!r},"
-        f"{trace.entry_price!r},{trace.exit_price!r},{trace.holding_period_minutes!r},"
-        f"{trace.realized_return_pct!r},{_quoted(_to_json(trace.features).decode())},"
+        f"{trace.predicted_direction},{trace.actual_direction},{float(trace.predicted_confidence)!r},"
+        f"{float(trace.entry_price)!r},{float(trace.exit_price)!r},"
+        f"{float(trace.holding_period_minutes)!r},{float(trace.realized_return_pct)!r},{_quoted(_to_json(trace.features).decode())},"
         f"{_quoted(_to_json(trace.metadata).decode())}\n"
     ).encode()
 

@@ -52,9 +52,9 @@ class Drawdown:
         while falling[0][0] < span - DAY_MS // _SPAN_MS:
             falling.popleft()
         of = (
-            (equity_usd / peaks.day_usd - 1.0, "the day's peak"),
-            (equity_usd / falling[0][1] - 1.0, "the peak of 24 hours"),
-            (equity_usd / peaks.high_usd - 1.0, "the high-water mark"),
+            (_fall(equity_usd, peaks.day_usd), "the day's peak"),
+            (_fall(equity_usd, falling[0][1]), "the peak of 24 hours"),
+            (_fall(equity_usd, peaks.high_usd), "the high-water mark"),
         )
         worst, name = min(of)
         return worst * 100.0, name
@@ -63,6 +63,11 @@ class Drawdown:
         """Return what ``load`` goes on from."""
         self.peaks.recent = list(self._falling)
         return self.peaks
+
+
+def _fall(equity_usd: float, peak_usd: float) -> float:
+    # Of an account that never held anything there is no share to lose; gates refuse it anyway.
+    return equity_usd / peak_usd - 1.0 if peak_usd > 0 else min(equity_usd, 0.0)
 
 
 class Moves:

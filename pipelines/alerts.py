@@ -100,8 +100,11 @@ def publication_alerts(report: "RefreshReport", as_of_ms: int) -> list[Alert]:
 
 
 def acknowledge(home: Path, alert: Alert, *, now_ms: int, by: str, note: str = "") -> None:
-    """Note that a person has seen an alert: it is not told again while it stays open."""
-    entry = {"key": alert.key, "since_ms": alert.since_ms, "at_ms": now_ms, "by": by, "note": note}
+    """Note that a person has seen an alert: while it stays open it is told only if it is worse."""
+    entry = {
+        "key": alert.key, "since_ms": alert.since_ms, "severity": alert.severity,
+        "at_ms": now_ms, "by": by, "note": note,
+    }  # fmt: skip
     folder = home / "alerts"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "acknowledged.jsonl").open("ab") as file:
@@ -206,11 +209,12 @@ def _news(
         entry = state.get(alert.key)
         is_worse = entry is None or _RANK[alert.severity] > _RANK[entry["severity"]]
         is_known = entry is not None and (entry["is_open"] or now_ms - entry["told_ms"] < QUIET_MS)
-        if (alert.key, alert.since_ms) in seen and entry is None:
+        saw = seen.get((alert.key, alert.since_ms), {"severity": None})
+        saw_rank = _RANK.get(saw.get("severity", "critical"), 0)  # older notes name no severity
+        if entry is None and _RANK[alert.severity] <= saw_rank:
             continue
         if is_known and not is_worse:
-            state[alert.key]["is_open"] = True
-            continue
+            continue  # one told to be over stays so until the quiet hour has passed
         opened.append(alert)
         state[alert.key] = {"severity": alert.severity, "told_ms": now_ms, "is_open": True}
     over = sorted(key for key, e in state.items() if e["is_open"] and key not in now_open)

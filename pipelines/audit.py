@@ -222,6 +222,11 @@ def main(argv: Sequence[str], prog: str = "execintel audit") -> int:
     )
     stamp = dt.datetime.fromtimestamp(common.now_ms() / 1000, dt.UTC).strftime("%Y%m%d_%H%M%S")
     folder = (args.out or settings.home / "analytics" / f"audit_{stamp}").absolute()
+    if folder.exists() and any(folder.iterdir()):
+        raise common.CommandError(
+            f"--out {folder} is not empty, and traces that stand there would count as well: name "
+            "an empty folder"
+        )
     total = len(wanted.symbols) * len(wanted.strategies)
     ended: list[Job] = []
     with common.counting(f"{total} backtests, {args.jobs} at a time") as count:

@@ -234,7 +234,7 @@ class CcxtVenue:
     def _market(self, symbol: str) -> Json:
         if not self._markets:
             for market in self._ask("markets", self._exchange.load_markets).values():
-                if market.get("swap") or symbol not in self._markets:
+                if market.get("swap") or market["id"] not in self._markets:
                     self._markets[market["id"]] = market
         found = self._markets.get(symbol)
         if found is None:

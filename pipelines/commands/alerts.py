@@ -53,7 +53,7 @@ def ack(
     ],
     note: Annotated[str, typer.Option(help="What you found, such as --note 'disk was full'.")] = "",
 ) -> None:
-    """Say that you have seen an alert: it is not told again while it stays open.
+    """Say that you have seen an alert: while it stays open it is told only if it grows worse.
 
     Example: execintel alerts ack source_stale raw_router__events --note "venue maintenance"
     """

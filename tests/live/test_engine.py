@@ -12,7 +12,7 @@ from live.clock import RealClock
 from live.controls import Controls
 from live.engine import Engine
 from live.market import Bar, Quote, Signal
-from live.venues import RetryError
+from live.venues import RetryError, StopError
 from live.venues.paper import PaperConfig, PaperVenue
 from tests.live.trading import SYMBOLS, Desk, Script, bar, reading
 
@@ -84,11 +84,17 @@ def test_fault_of_a_strategy_ends_the_loop_with_nothing_open(tmp_path: Path) -> 
 
 def test_second_engine_on_one_state_is_refused(tmp_path: Path) -> None:
     desk = Live(tmp_path)
+    journal = tmp_path / "state" / "journal.jsonl"
+    with desk.engine.executor.journal.alone():
+        before = journal.read_bytes()
+        with pytest.raises(RuntimeError, match="another engine runs on"):
+            desk.start()
+    assert journal.read_bytes() == before  # a record of ours would hide one of its own
     with (
         desk.engine.executor.journal.alone(),
         pytest.raises(RuntimeError, match="another engine runs on"),
     ):
-        desk.start().run()
+        desk.engine.run()
 
 
 def test_damaged_state_says_what_to_do(tmp_path: Path) -> None:
@@ -170,3 +176,21 @@ def test_daily_bars_trade_at_the_next_open(tmp_path: Path) -> None:
     assert line["result"]["status"] == "FILLED"
     assert line["used_fallback"] is True  # nobody met it within its minute
     assert line["prices"]["avg_fill"] == pytest.approx(100_410.0, rel=2e-4)
+
+
+def test_feed_that_needs_a_person_keeps_no_turn_from_orders_and_switches(tmp_path: Path) -> None:
+    desk = Live(tmp_path, loop_ms=5)
+    desk.engine.on_quote(Quotes(RealClock()).poll()[0])
+    desk.engine.step()
+    desk.want_maker()
+    assert len(desk.paper.open_orders()) == 1
+
+    class Refused:
+        def poll(self) -> Sequence[Quote]:
+            raise StopError("order book: the key was revoked")
+
+    desk.engine._feed = Refused()
+    Controls(tmp_path / "control").set("kill", "a test", by="me")
+    for _ in range(3):
+        desk.engine._turn()
+    assert desk.paper.open_orders() == []

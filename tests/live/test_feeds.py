@@ -161,6 +161,17 @@ def test_the_engine_trades_now_on_the_quotes_of_an_exchange(tmp_path: Path, orde
     assert (held == []) == (orders == "paper")  # paper orders reach nobody
 
 
+def test_orders_of_another_environment_than_the_snapshots_are_refused(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, environment="paper")
+    with serving(Exchange()) as urls:
+        data = connect(urls)
+        with pytest.raises(ValueError, match="set EXECINTEL_ENVIRONMENT=testnet"):
+            at_an_exchange(
+                data, data, ["BTCUSDT"], [Flip()], settings=settings, log_dir=tmp_path / "logs"
+            )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_engine_mirrors_while_it_trades_where_a_firestore_is_configured(
     tmp_path: Path, firestore: str, caplog: pytest.LogCaptureFixture
 ) -> None:

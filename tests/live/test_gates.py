@@ -1,5 +1,7 @@
 """Each gate refuses what it is for, lets closes pass where it should, and no snapshot opens it."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from live.controls import Controls, Disabled, State
 from live.gates import GATES, Ask, World, judge
 from live.market import Quote
 from live.reading import Reading
+from live.venues import NewOrder, RetryError
 from tests.live.trading import BTC, START_MS, Desk, Script, bar, reading, walk
 
 QUOTE = Quote("BTCUSDT", START_MS, 99_999.0, 100_001.0)
@@ -289,3 +292,69 @@ def test_clock_that_is_a_second_off_opens_nothing(
     desk.clock.skew_ms = skew_ms
     desk.play(bar("BTCUSDT", 0, 100_000))
     assert desk.vetoes() == vetoes
+
+
+def test_a_resume_counts_once_whatever_kills_the_process_after_it(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, Script({}))
+    desk.play(bar("BTCUSDT", 0, 100_000))
+    desk.controls.set("run", "seen", by="me", now_ms=desk.clock.now_ms())
+    desk.play(bar("BTCUSDT", 1, 100_000), bar("BTCUSDT", 2, 100_000))
+    desk.paper.cash_usd = 0.96 * desk.paper.cash_usd - 400.0
+    desk.paper._hold("BTCUSDT", "BOTH", 0.004, 100_000.0)  # nobody took responsibility for it
+    desk.start()  # nobody closed the one before
+    desk.play(bar("BTCUSDT", 3, 100_000))
+    assert desk.engine.executor.guard.drawdown_pct == pytest.approx(-4.0)
+    assert "0.004 at the venue, 0 here" in desk.engine.executor.summary()
+
+
+def test_a_resume_of_before_the_state_adopts_nothing(tmp_path: Path) -> None:
+    Controls(tmp_path / "control").set("run", "long ago", by="me", now_ms=START_MS - 1)
+    desk = Desk(tmp_path, Script({}))
+    desk.play(bar("BTCUSDT", 0, 100_000))
+    desk.paper._hold("BTCUSDT", "BOTH", 0.004, 100_000.0)
+    shutil.rmtree(tmp_path / "state")
+    desk.start()
+    desk.play(bar("BTCUSDT", 1, 100_000))
+    assert "0.004 at the venue, 0 here" in desk.engine.executor.summary()
+    desk.controls.set("run", "mine", by="me", now_ms=desk.clock.now_ms())
+    desk.play(bar("BTCUSDT", 2, 100_000))
+    assert desk.engine.executor.is_reconciled
+
+
+def test_a_position_without_a_mark_yet_counts_at_its_entry_price(tmp_path: Path) -> None:
+    eth = Script({0: "LONG"}, "eth", wants_maker=False, symbol="ETHUSDT")
+    btc = Script({2: "LONG"}, "btc", wants_maker=False)
+    desk = Desk(tmp_path, eth, btc, gross_target_usd=3_000, max_order_usd=4_000, max_gross_pct=50)
+    desk.play(bar("ETHUSDT", 0, 4_000), bar("ETHUSDT", 1, 4_000))
+    assert desk.position > 0
+    desk.start()  # and no bar of ETHUSDT comes any more
+    desk.play(bar("BTCUSDT", 2, 100_000))
+    assert desk.vetoes() == ["gross_cap"]
+    (line,) = [x for x in desk.lines("orders_attempted") if x["symbol"] == "BTCUSDT"]
+    assert "ETHUSDT" in json.dumps(line)
+
+
+def test_kill_cancels_the_others_where_one_cannot_be_cancelled(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, Script({}))
+    desk.play(bar("BTCUSDT", 0, 100_000))
+    for name in ("a", "b"):
+        desk.paper.create(
+            NewOrder(name, "BTCUSDT", "BUY", "post_only", 0.001, 90_000.0, False, "BOTH")
+        )
+
+    class Stubborn:
+        """A venue that does not answer when one order is to be cancelled."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(desk.paper, name)
+
+        def cancel(self, symbol: str, client_id: str) -> None:
+            if client_id == "a":
+                raise RetryError("no answer")
+            desk.paper.cancel(symbol, client_id)
+
+    desk.venue = Stubborn()
+    desk.start()
+    desk.controls.set("kill", "a test", by="me", now_ms=desk.clock.now_ms())
+    desk.play(bar("BTCUSDT", 1, 100_000), bar("BTCUSDT", 2, 100_000))
+    assert [order.client_id for order in desk.paper.open_orders()] == ["a"]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -452,3 +453,11 @@ def test_no_trace_is_lost_by_sigterm_by_an_error_or_by_forgetting_to_close(
         child.wait(20)
     assert child.returncode == {"term": 143, "error": 1, "end": 0}[end]
     assert len(rows_of(tmp_path)) == 300
+
+
+def test_numbers_of_numpy_are_written_as_numbers() -> None:
+    made = TelemetryWriter(Path("unused"))
+    made.close()
+    one = trade(confidence=np.float64(0.62))
+    trace = TradeTelemetry(made, THRESHOLDS)._trace(one, 0.003, 0)
+    assert next(csv.reader([csv_line(trace).decode()]))[5] == "0.62"

@@ -57,3 +57,10 @@ def test_move_is_highest_over_lowest_of_the_last_minute() -> None:
     assert moves.pct("BTCUSDT", 60_000) == pytest.approx(100 / 90 * 100 - 100)
     moves.see("BTCUSDT", 90_001, 99.0)
     assert moves.pct("BTCUSDT", 90_001) == pytest.approx(0.0)  # the fall is over a minute old
+
+
+def test_account_that_never_held_anything_has_no_drawdown() -> None:
+    drawdown = Drawdown()
+    assert drawdown.see(0, 0.0)[0] == 0.0
+    assert drawdown.see(MINUTE_MS, 100.0)[0] == 0.0
+    assert drawdown.see(2 * MINUTE_MS, 95.0)[0] == pytest.approx(-5.0)

@@ -116,6 +116,21 @@ def test_what_comes_and_goes_is_told_again_after_an_hour_or_when_it_is_worse(
     assert [t.rpartition(": ")[2] for t in service.titles[3:]] == ["1 over", "1 opened"]
 
 
+def test_what_came_back_quietly_is_told_when_the_hour_is_over(
+    tmp_path: Path, service: Service
+) -> None:
+    settings = settings_of(tmp_path, service)
+    minute = 60_000
+    for at, alerts_ in ((0, [STALE]), (5, []), (10, [STALE]), (15, []), (20, [STALE])):
+        deliver(settings, alerts_, now_ms=NOW_MS + at * minute)
+    words = [t.rpartition(": ")[2] for t in service.titles]
+    assert words == ["1 opened", "1 over"]  # what nobody was told of is not over either
+    deliver(settings, [STALE], now_ms=NOW_MS + 65 * minute)
+    assert "1 opened" in service.titles[2]  # it stayed: a person last heard that it was over
+    deliver(settings, [STALE], now_ms=NOW_MS + 70 * minute)
+    assert len(service.got) == 3
+
+
 def test_what_is_acknowledged_or_minor_is_not_told(tmp_path: Path, service: Service) -> None:
     settings = settings_of(tmp_path, service, alert_min_severity="critical")
     acknowledge(tmp_path, BROKEN, now_ms=NOW_MS, by="ann")
@@ -124,9 +139,15 @@ def test_what_is_acknowledged_or_minor_is_not_told(tmp_path: Path, service: Serv
     again = replace(BROKEN, since_ms=NOW_MS + HOUR_MS)  # another time it opened
     deliver(settings, [again], now_ms=NOW_MS + HOUR_MS)
     assert len(service.got) == 1
+    acknowledge(tmp_path, STALE, now_ms=NOW_MS, by="ann")
+    deliver(settings, [again, replace(STALE, severity="critical")], now_ms=NOW_MS + HOUR_MS)
+    assert len(service.got) == 2  # ann saw a warning, not this
     with (tmp_path / "alerts" / "acknowledged.jsonl").open("a") as file:
         file.write('{"key": "router_')  # torn: acknowledges nothing, hides nothing
-    assert list(alerts.acknowledged(tmp_path)) == [("router_broken BTCUSDT", NOW_MS)]
+    assert list(alerts.acknowledged(tmp_path)) == [
+        ("router_broken BTCUSDT", NOW_MS),
+        ("source_stale raw_router__events", NOW_MS),
+    ]
 
 
 def test_what_did_not_arrive_is_tried_again_for_that_address_alone(

@@ -49,6 +49,11 @@ def test_audit_goes_on_past_failures_and_writes_one_summary(
     assert isinstance(metrics, dict)
     assert (row["n"], row["hit_ratio"]) == (len(traces), metrics["intraday"].hit_ratio)
 
+    words += ["--bars", str(bars), "--from", "2025-05-06"]
+    again = CliRunner().invoke(app, [*words, "--out", str(out)])
+    assert again.exit_code == 1
+    assert "is not empty" in again.output  # the traces of both would be summed up as one audit
+
 
 def test_what_cannot_be_audited_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EXECINTEL_HOME", str(tmp_path / "home"))
