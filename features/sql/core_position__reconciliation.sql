@@ -60,7 +60,12 @@ exposure_lines AS (
             WHEN gross_usd = 0 THEN 0e0
             WHEN symbol_gross_json IS NOT NULL
             THEN COALESCE(
-                TRY_CAST(json_extract_string(symbol_gross_json, '$."' || symbol || '"') AS DOUBLE), 0e0
+                TRY_CAST(
+                    json_extract_string(
+                        symbol_gross_json, '/' || replace(replace(symbol, '~', '~0'), '/', '~1')
+                    ) AS DOUBLE
+                ),
+                0e0
             )
         END / price_hint AS qty,
         price_hint,

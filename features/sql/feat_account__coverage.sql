@@ -112,7 +112,10 @@ point_exposures AS (
         account,
         at_ms,
         CASE WHEN $symbol_key = 'venue_symbol' THEN venue || ':' || name ELSE name END AS symbol,
-        TRY_CAST(json_extract_string(gross_json, '$."' || name || '"') AS DOUBLE) AS exposure_usd,
+        -- A pointer: a path would fail on a name with a quotation mark, and every build with it.
+        TRY_CAST(
+            json_extract_string(gross_json, '/' || replace(replace(name, '~', '~0'), '/', '~1')) AS DOUBLE
+        ) AS exposure_usd,
     FROM named_exposures
 ),
 

@@ -303,6 +303,15 @@ def test_exposure_may_be_off_by_its_price(con: Con, usd: float, is_explained: bo
     assert row["is_explained"] is is_explained
 
 
+@pytest.mark.parametrize("symbol", ['ETH"USDT', "ETH.USDT", "$ETH", "ETH/USDT", "~ETH"])
+def test_exposure_is_found_under_any_name(con: Con, symbol: str) -> None:
+    lines = [
+        exposure(at, 0.0, symbol=symbol, symbol_gross_json=json.dumps({symbol: usd}))
+        for at, usd in ((T, 100.0), (T + M, 300.0))
+    ]
+    assert one(con, *lines)["unexplained_qty"] == 2.0
+
+
 def test_exposure_of_a_snapshot_that_names_no_symbols_is_unknown(con: Con) -> None:
     assert rows(con, exposure(T, 100.0), exposure(T + S, None), exposure(T + M, 100.0)) == []
 
