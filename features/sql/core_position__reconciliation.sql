@@ -90,7 +90,7 @@ exposures AS (
     FROM exposure_lines AS e
     LEFT JOIN spans AS s USING (account, symbol)
     WHERE e.qty IS NOT NULL
-      AND COALESCE(e.at_ms <= s.first_ms OR e.at_ms > s.last_ms, TRUE)
+      AND COALESCE(e.at_ms < s.first_ms OR e.at_ms > s.last_ms, TRUE)
       AND COALESCE(s.is_hedged, TRUE) -- of a net position the gross exposure does not tell the side
     GROUP BY e.account, e.symbol, e.at_ms
 ),
@@ -136,7 +136,6 @@ sightings AS (
     FROM exposures AS e
     INNER JOIN spans AS s USING (account, symbol)
     GROUP BY e.account, e.symbol, s.first_ms
-    HAVING NOT BOOL_OR(e.at_ms = s.first_ms)
 ),
 
 -- Numbers for the keys: joining ten million outcomes by three texts takes twice as long.
@@ -302,8 +301,11 @@ sized AS (
             AS ref_px,
         CASE
             WHEN NOT is_end
-            THEN abs(unexplained_qty) <= GREATEST(abs(qty_before), abs(qty_after), traded_qty)
-                * CASE WHEN is_gross THEN $exposure_tolerance ELSE 1e-6 END + 1e-9
+            THEN abs(unexplained_qty) <= 1e-9 + CASE
+                -- Of exposure the price is in doubt, whatever was traded in between is not.
+                WHEN is_gross THEN GREATEST(abs(qty_before), abs(qty_after)) * $exposure_tolerance
+                ELSE GREATEST(abs(qty_before), abs(qty_after), traded_qty) * 1e-6
+            END
         END AS is_explained,
         -- A venue rounds small orders up to its minimum, which the sample shows to double them.
         COALESCE(

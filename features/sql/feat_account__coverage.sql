@@ -344,6 +344,7 @@ positions AS (
         p.day_n,
         COUNT(*) AS change_n,
         COUNT(*) FILTER (NOT r.is_explained) AS unexplained_n,
+        COUNT(*) FILTER (NOT r.is_explained AND r.unexplained_usd IS NULL) AS unvalued_n,
         CAST(SUM(CAST(r.explained_usd AS DECIMAL(38, 12))) AS DOUBLE) AS explained_usd,
         CAST(SUM(CAST(r.unexplained_usd AS DECIMAL(38, 12))) AS DOUBLE) AS unexplained_usd,
         CAST(SUM(r.inferred_fill_n) AS BIGINT) AS inferred_fill_n,
@@ -389,6 +390,7 @@ joined AS (
         l.reach_usd AS reach_last_usd,
         COALESCE(c.change_n, 0) AS change_n,
         COALESCE(c.unexplained_n, 0) AS unexplained_n,
+        COALESCE(c.unvalued_n, 0) AS unvalued_n,
         COALESCE(c.explained_usd, 0e0) AS position_explained_usd,
         COALESCE(c.unexplained_usd, 0e0) AS position_unexplained_usd,
         COALESCE(c.inferred_fill_n, 0) AS inferred_fill_n,
@@ -458,8 +460,10 @@ rated AS (
             WHEN unexplained_lo_usd IS NOT NULL AND unexplained_hi_usd IS NOT NULL
                 THEN GREATEST(abs(unexplained_lo_usd), abs(unexplained_hi_usd))
         END AS most_usd,
+        -- The most it can be where a change without a price has no notional.
         position_explained_usd
-            / NULLIF(position_explained_usd + position_unexplained_usd, 0e0) AS position_ratio,
+            / NULLIF(position_explained_usd + position_unexplained_usd, 0e0) AS position_hi,
+        CASE WHEN unvalued_n = 0 THEN position_hi END AS position_ratio,
     FROM unexplained
 ),
 
@@ -523,7 +527,7 @@ SELECT
     unexplained_n AS position_unexplained_n, -- of those, not explained by fills
     position_explained_usd AS position_explained_usd, -- notional of fills between sightings, USD
     position_unexplained_usd AS position_unexplained_usd, -- notional of changes that no fill explains, USD
-    position_ratio AS position_explained_ratio, -- explained / both
+    position_ratio AS position_explained_ratio, -- explained / both; NULL = nothing to explain, or a change has no price
     unknown_n AS unknown_n, -- orders whose end nobody logged
     inferred_fill_n AS inferred_fill_n, -- of those, filled as the position shows
     pnl_missing_n AS pnl_missing_n, -- position changes whose realised PnL is not logged
@@ -531,11 +535,11 @@ SELECT
     coverage AS coverage, -- the smaller share, of PnL at its lower bound or of positions; NULL = unknown
     CASE
         WHEN coverage >= $min_pnl_coverage THEN 'complete'
-        WHEN pnl_ratio_hi < $min_pnl_coverage OR moves_ratio < $min_pnl_coverage THEN 'incomplete'
+        WHEN pnl_ratio_hi < $min_pnl_coverage OR position_hi < $min_pnl_coverage THEN 'incomplete'
         ELSE 'unknowable'
     END AS status, -- complete, incomplete (the logs explain too little) or unknowable
     CASE
-        WHEN position_unexplained_usd > 0 THEN 'positions_changed_outside_fills'
+        WHEN unexplained_n > 0 THEN 'positions_changed_outside_fills'
         WHEN pnl_missing_n > 0 THEN 'close_lines_missing'
         WHEN abs(unexplained_usd) > 1e-2 THEN 'funding_or_transfer'
         WHEN unexplained_lo_usd > 1e-2 OR unexplained_hi_usd < -1e-2 THEN 'nav_moved_without_closes'

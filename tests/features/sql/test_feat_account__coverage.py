@@ -172,6 +172,20 @@ def test_position_changes_that_fills_do_not_explain_make_incomplete(con: Con) ->
     assert (row["status"], row["likely_cause"]) == ("incomplete", "positions_changed_outside_fills")
 
 
+@pytest.mark.parametrize(
+    ("more", "status"), [([], "unknowable"), ([state(T + 4 * M, 9.0)], "incomplete")]
+)
+def test_a_change_without_a_price_is_not_passed_over(
+    con: Con, more: list[Line], status: str
+) -> None:
+    # five came and no state tells at which price; four more at 100 decide it all the same
+    lines = [nav(T, 1000.0), *closed(T + M, 0.0), state(T + 2 * M, 5.0, entry_px=None), *more]
+    row = window(con, *lines, nav(T + H, 1000.0))
+    assert row["position_unexplained_n"] == 1 + len(more)
+    assert (row["position_explained_ratio"], row["coverage"]) == (None, None)
+    assert (row["status"], row["likely_cause"]) == (status, "positions_changed_outside_fills")
+
+
 def test_an_inferred_fill_explains_nothing(con: Con) -> None:
     lines = [state(T, 0.0), unknown(T + S), state(T + 2 * S, 1.0)]
     row = window(con, *lines)
