@@ -304,6 +304,9 @@ day_sums AS (
         SUM(d.funding_usd) AS funding_usd,
         SUM(d.net_usd) FILTER (d.at_ms <= n.first_ms OR d.at_ms > n.last_ms) AS outside_usd,
         SUM(d.net_usd) FILTER (d.at_ms <= w.first_ms OR d.at_ms > w.last_ms) AS window_outside_usd,
+        SUM(abs(d.net_usd)) AS flow_usd,
+        SUM(abs(d.net_usd)) FILTER (d.at_ms <= n.first_ms OR d.at_ms > n.last_ms) AS unseen_usd,
+        SUM(abs(d.net_usd)) FILTER (d.at_ms <= w.first_ms OR d.at_ms > w.last_ms) AS window_unseen_usd,
     FROM dated AS d
     LEFT JOIN nav_ends AS n
         ON n.account = d.account
@@ -333,6 +336,10 @@ sums AS (
             CASE WHEN GROUPING(day_n) = 1 THEN SUM(window_outside_usd) ELSE SUM(outside_usd) END
             AS DOUBLE
         ) AS outside_usd,
+        CAST(
+            CASE WHEN GROUPING(day_n) = 1 THEN SUM(window_unseen_usd) ELSE SUM(unseen_usd) END
+            AS DOUBLE
+        ) / NULLIF(CAST(SUM(flow_usd) AS DOUBLE), 0e0) AS unseen_ratio,
     FROM day_sums
     GROUP BY GROUPING SETS ((account, day_n), (account))
 ),
@@ -383,6 +390,7 @@ joined AS (
         CASE WHEN COALESCE(s.trade_n, 0) = 0 THEN 0e0 ELSE s.fees_usd END AS fees_usd,
         s.funding_usd,
         COALESCE(s.outside_usd, 0e0) AS outside_usd,
+        COALESCE(s.unseen_ratio, 0e0) AS unseen_ratio,
         f.unrealized_usd AS unrealized_first_usd,
         l.unrealized_usd AS unrealized_last_usd,
         l.unrealized_usd - f.unrealized_usd AS unrealized_change_usd,
@@ -483,11 +491,12 @@ bounded AS (
     FROM rated
 ),
 
+-- NAV values that span too little of what was logged prove nothing of the rest.
 judged AS (
     SELECT
         *,
         CASE
-            WHEN pnl_ratio_lo IS NOT NULL AND moves_ratio IS NOT NULL
+            WHEN pnl_ratio_lo IS NOT NULL AND moves_ratio IS NOT NULL AND unseen_ratio <= 1 - $min_pnl_coverage
             THEN LEAST(pnl_ratio_lo, moves_ratio)
         END AS coverage,
     FROM bounded

@@ -226,6 +226,15 @@ def test_what_falls_outside_the_navs_is_not_held_against_them(con: Con) -> None:
     )
 
 
+@pytest.mark.parametrize(("outside", "status"), [(0.5, "complete"), (0.6, "unknowable")])
+def test_navs_must_span_what_was_logged(con: Con, outside: float, status: str) -> None:
+    # 10 earned between the two NAVs: of 10.5, less than 5 % stands outside; of 10.6, more
+    lines = [nav(T + M, 1000.0), *closed(T + H, 10.0), nav(T + 2 * H, 1010.0)]
+    row = window(con, *closed(T, outside), *lines)
+    assert (row["pnl_explained_ratio"], row["outside_usd"]) == (1.0, outside)
+    assert row["status"] == status
+
+
 def test_days_stand_beside_the_window(con: Con) -> None:
     found = coverage(
         con,
