@@ -97,7 +97,7 @@ def test_unrealised_pnl_of_both_sides_is_at_one_mark(con: Con) -> None:
 @pytest.mark.parametrize("name", ['ETH"USDT', "ETH.USDT", "$ETH", "ETH/USDT", "~ETH"])
 def test_exposure_is_found_under_any_name(con: Con, name: str) -> None:
     # held is something, of which nothing more is known: a NAV must not count as flat
-    held = {"gross_usd": 5.0, "symbol_gross_json": json.dumps({name: 5.0})}
+    held: Row = {"gross_usd": 5.0, "symbol_gross_json": json.dumps({name: 5.0})}
     row = window(con, nav(T, 1000.0), nav(T + M, 1000.0, **held))
     assert (row["unrealized_first_usd"], row["unrealized_last_usd"]) == (0.0, None)
 
