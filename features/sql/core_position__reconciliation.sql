@@ -59,14 +59,16 @@ exposure_lines AS (
         CASE
             WHEN gross_usd = 0 THEN 0e0
             WHEN symbol_gross_json IS NOT NULL
-            THEN COALESCE(
-                TRY_CAST(
+            -- Not named is not held; named without a number is unknown.
+            THEN CASE
+                WHEN json_exists(symbol_gross_json, '/' || replace(replace(symbol, '~', '~0'), '/', '~1'))
+                THEN TRY_CAST(
                     json_extract_string(
                         symbol_gross_json, '/' || replace(replace(symbol, '~', '~0'), '/', '~1')
                     ) AS DOUBLE
-                ),
-                0e0
-            )
+                )
+                ELSE 0e0
+            END
         END / price_hint AS qty,
         price_hint,
         source_id,

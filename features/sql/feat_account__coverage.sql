@@ -211,14 +211,14 @@ point_values AS (
         CASE
             WHEN l.gross_usd = 0 THEN 0e0
             WHEN COUNT(e.symbol) FILTER (e.exposure_usd > 0) = 0 THEN NULL
-            WHEN COUNT(*) FILTER (e.exposure_usd > 0 AND v.unrealized_usd IS NULL) = 0
+            WHEN COUNT(e.symbol) FILTER (e.exposure_usd IS NULL OR (e.exposure_usd > 0 AND v.unrealized_usd IS NULL)) = 0
             THEN CAST(SUM(CAST(v.unrealized_usd AS DECIMAL(38, 12))) AS DOUBLE)
         END AS unrealized_usd,
         -- A position opened within the window at a price that the logs name gained or lost no more.
         CASE
             WHEN l.gross_usd = 0 THEN 0e0
             WHEN COUNT(e.symbol) FILTER (e.exposure_usd > 0) > 0
-                AND COUNT(*) FILTER (e.exposure_usd > 0 AND r.reach IS NULL) = 0
+                AND COUNT(e.symbol) FILTER (e.exposure_usd IS NULL OR (e.exposure_usd > 0 AND r.reach IS NULL)) = 0
             THEN CAST(SUM(CAST(e.exposure_usd * r.reach AS DECIMAL(38, 12))) AS DOUBLE)
         END AS reach_usd,
     FROM point_lines AS l

@@ -327,6 +327,14 @@ def test_exposure_is_found_under_any_name(con: Con, symbol: str) -> None:
     assert one(con, *lines)["unexplained_qty"] == 2.0
 
 
+@pytest.mark.parametrize(("gross", "before"), [({"ETHUSDT": None}, None), ({"BTCUSDT": 5}, 0.0)])
+def test_a_symbol_named_without_a_number_is_unknown_and_not_flat(
+    con: Con, gross: Row, before: float | None
+) -> None:
+    lines = [exposure(T, 1.0, symbol_gross_json=json.dumps(gross)), exposure(T + M, 100.0)]
+    assert [row["qty_before"] for row in rows(con, *lines)] == ([] if before is None else [before])
+
+
 def test_exposure_of_a_snapshot_that_names_no_symbols_is_unknown(con: Con) -> None:
     assert rows(con, exposure(T, 100.0), exposure(T + S, None), exposure(T + M, 100.0)) == []
 

@@ -79,6 +79,15 @@ def test_unrealised_pnl_comes_from_exposure_and_entry(con: Con) -> None:
     assert (row["unexplained_usd"], row["pnl_explained_ratio"]) == (0.0, 1.0)
 
 
+def test_an_exposure_without_a_number_leaves_unrealised_pnl_unknown(con: Con) -> None:
+    lines = [nav(T, 1000.0), state(T + S, 0.0), fill(T + 2 * S, 2.0, mark_px=100.0, fees_usd=0.0)]
+    lines += [state(T + 3 * S, 2.0)]
+    held = json.dumps({"ETHUSDT": 206.0, "BTCUSDT": None})
+    row = window(con, *lines, nav(T + M, 1006.0, 206.0, symbol_gross_json=held))
+    assert (row["unrealized_last_usd"], row["unexplained_lo_usd"]) == (None, None)
+    assert (row["coverage"], row["status"]) == (None, "unknowable")
+
+
 def test_unrealised_pnl_of_both_sides_is_at_one_mark(con: Con) -> None:
     # long 2 at 100, short 1 at 104; 306 over 3 is a mark of 102: 4 + 2
     lines = [
