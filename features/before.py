@@ -74,9 +74,14 @@ def _memory_of(store: Store, snapshot_id: str) -> Before:
 
 
 def _newest_first(store: Store) -> Iterator[str]:
-    """Yield CURRENT, then what was in force before; the log is read only when asked for more."""
+    """Yield CURRENT, then what was in force before; the log is read only when asked for more.
+
+    Where CURRENT is gone, the log still tells what it named.
+    """
     current = store.current()
     if current is None:
+        for made in reversed(store.publications()):
+            yield made["snapshot_id"]
         return
     yield current
     for entry in reversed(publications.in_force(store.root)):

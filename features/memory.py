@@ -16,7 +16,7 @@ from features.digest import table_digest
 MEMORY = "feat_symbol__memory"
 PREVIOUS = "previous_memory"  # a copy of it in the snapshot that read it
 GRAIN = ("symbol",)
-_WHEN_KNOWN = ("sharpe", "atr", "maker", "dd", "fee", "vol")
+_WHEN_KNOWN = ("sharpe", "atr", "bars", "maker", "dd", "fee", "vol")
 SCHEMA = pa.schema(
     [
         ("symbol", pa.string()),

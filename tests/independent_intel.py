@@ -304,6 +304,7 @@ def memories(
     scores: Mapping[tuple[str, str], Row],
     sizes: Mapping[str, Row],
     policies: Mapping[str, Row],
+    regimes: Mapping[str, Row],
     memory: Mapping[str, Row],
     as_of_ms: int,
 ) -> dict[str, Row]:
@@ -314,6 +315,7 @@ def memories(
         old = memory.get(symbol) or dict.fromkeys(
             (
                 *WHEN_KNOWN,
+                "bars_at_ms",
                 "vol_at_ms",
                 "fallback_at_ms",
                 "slip_at_ms",
@@ -339,6 +341,8 @@ def memories(
             row[kept], row[at] = policy[acting], as_of_ms if is_measured else old[at]
         for at, name in WHEN_KNOWN.items():
             row[at] = old[at] if score[name] is None else as_of_ms
+        has_bars = regimes.get(symbol, {}).get("atr_source") == "bars"
+        row["bars_at_ms"] = as_of_ms if has_bars else old["bars_at_ms"]
         row["vol_at_ms"] = old["vol_at_ms"] if size["daily_vol"] is None else as_of_ms
         share = size["pnl_coverage"]
         best = _recall(old, "pnl_coverage", "coverage_at_ms", as_of_ms)
@@ -431,6 +435,8 @@ def _size_row(
         if target:
             inputs["vol_at_ms"] = vol["daily_vol"]
         lost = [at for at, value in inputs.items() if value is None and at in before["known"]]
+        if "bars_at_ms" in before["known"] and regime.get("atr_source") != "bars":
+            lost.append("bars_at_ms")
         if before["best_coverage"] is not None:
             lost += ["coverage"] * (before["best_coverage"] - (coverage or 0.0) > 0.001)
         row["is_input_lost"] = bool(lost)
@@ -509,9 +515,10 @@ def _worse(measured: float | None, count: int, remembered: float | None) -> floa
     return max(known, default=None)
 
 
-def _acting_regime(regime: Row, remembered: str | None) -> str:
+def _acting_regime(regime: Row, remembered: str | None, had_bars: bool) -> str:
     name: str = regime.get("regime", "unknown")
-    if regime.get("atr_source") in ("bars", "short") and name != "unknown":
+    sources = ("bars",) if had_bars else ("bars", "short")  # fewer bars than before are a loss
+    if regime.get("atr_source") in sources and name != "unknown":
         return name
     for alarm in ("panic", "hot"):
         if alarm in (name, remembered):
@@ -528,7 +535,10 @@ def _policy_row(score: Row, regime: Row, old: Row | None, as_of_ms: int) -> Row:
     old_slip = _recall(old, "slip_bps_q50", "slip_at_ms", as_of_ms)
     acting_fallback = _worse(fallback, counts[1], old_fallback)
     acting_slip = _worse(slip, counts[2], old_slip)
-    acting_regime = _acting_regime(regime, _recall(old, "regime", "regime_at_ms", as_of_ms))
+    had_bars = _recall(old, "bars_at_ms", "bars_at_ms", as_of_ms) is not None
+    acting_regime = _acting_regime(
+        regime, _recall(old, "regime", "regime_at_ms", as_of_ms), had_bars
+    )
     label = label_of(maker, acting_fallback, acting_slip)
     if label == "good" and min(counts) < 20:
         label = "ok"

@@ -286,7 +286,7 @@ def deciding(
         "feat_symbol__sizing": sizes,
         "feat_router__policies": policies,
         "feat_router__maker_offsets": intel.maker_offsets(policies, hours),
-        "feat_symbol__memory": intel.memories(scores, sizes, policies, memory, as_of_ms),
+        "feat_symbol__memory": intel.memories(scores, sizes, policies, regimes, memory, as_of_ms),
     }
 
 

@@ -97,7 +97,8 @@ def _guards(sizing: Row, params: Params, capped: frozenset[str]) -> tuple[Line, 
             ),
             Line(
                 "incomplete",
-                f"above 1 with {100 * params['min_pnl_coverage']:g} % of the account's PnL logged",
+                f"above 1 where logs explain {100 * params['min_pnl_coverage']:g} %"
+                " of the account's PnL and position changes",
                 sizing["after_incomplete"],
                 sizing["pnl_coverage"],
                 "share",

@@ -59,9 +59,16 @@ exposure_lines AS (
         CASE
             WHEN gross_usd = 0 THEN 0e0
             WHEN symbol_gross_json IS NOT NULL
-            THEN COALESCE(
-                TRY_CAST(json_extract_string(symbol_gross_json, '$."' || symbol || '"') AS DOUBLE), 0e0
-            )
+            -- Not named is not held; named without a number is unknown.
+            THEN CASE
+                WHEN json_exists(symbol_gross_json, '/' || replace(replace(symbol, '~', '~0'), '/', '~1'))
+                THEN TRY_CAST(
+                    json_extract_string(
+                        symbol_gross_json, '/' || replace(replace(symbol, '~', '~0'), '/', '~1')
+                    ) AS DOUBLE
+                )
+                ELSE 0e0
+            END
         END / price_hint AS qty,
         price_hint,
         source_id,
@@ -85,7 +92,7 @@ exposures AS (
     FROM exposure_lines AS e
     LEFT JOIN spans AS s USING (account, symbol)
     WHERE e.qty IS NOT NULL
-      AND COALESCE(e.at_ms <= s.first_ms OR e.at_ms > s.last_ms, TRUE)
+      AND COALESCE(e.at_ms < s.first_ms OR e.at_ms > s.last_ms, TRUE)
       AND COALESCE(s.is_hedged, TRUE) -- of a net position the gross exposure does not tell the side
     GROUP BY e.account, e.symbol, e.at_ms
 ),
@@ -131,7 +138,6 @@ sightings AS (
     FROM exposures AS e
     INNER JOIN spans AS s USING (account, symbol)
     GROUP BY e.account, e.symbol, s.first_ms
-    HAVING NOT BOOL_OR(e.at_ms = s.first_ms)
 ),
 
 -- Numbers for the keys: joining ten million outcomes by three texts takes twice as long.
@@ -297,8 +303,11 @@ sized AS (
             AS ref_px,
         CASE
             WHEN NOT is_end
-            THEN abs(unexplained_qty) <= GREATEST(abs(qty_before), abs(qty_after), traded_qty)
-                * CASE WHEN is_gross THEN $exposure_tolerance ELSE 1e-6 END + 1e-9
+            THEN abs(unexplained_qty) <= 1e-9 + CASE
+                -- Of exposure the price is in doubt, whatever was traded in between is not.
+                WHEN is_gross THEN GREATEST(abs(qty_before), abs(qty_after)) * $exposure_tolerance
+                ELSE GREATEST(abs(qty_before), abs(qty_after), traded_qty) * 1e-6
+            END
         END AS is_explained,
         -- A venue rounds small orders up to its minimum, which the sample shows to double them.
         COALESCE(

@@ -112,7 +112,10 @@ point_exposures AS (
         account,
         at_ms,
         CASE WHEN $symbol_key = 'venue_symbol' THEN venue || ':' || name ELSE name END AS symbol,
-        TRY_CAST(json_extract_string(gross_json, '$."' || name || '"') AS DOUBLE) AS exposure_usd,
+        -- A pointer: a path would fail on a name with a quotation mark, and every build with it.
+        TRY_CAST(
+            json_extract_string(gross_json, '/' || replace(replace(name, '~', '~0'), '/', '~1')) AS DOUBLE
+        ) AS exposure_usd,
     FROM named_exposures
 ),
 
@@ -208,14 +211,14 @@ point_values AS (
         CASE
             WHEN l.gross_usd = 0 THEN 0e0
             WHEN COUNT(e.symbol) FILTER (e.exposure_usd > 0) = 0 THEN NULL
-            WHEN COUNT(*) FILTER (e.exposure_usd > 0 AND v.unrealized_usd IS NULL) = 0
+            WHEN COUNT(e.symbol) FILTER (e.exposure_usd IS NULL OR (e.exposure_usd > 0 AND v.unrealized_usd IS NULL)) = 0
             THEN CAST(SUM(CAST(v.unrealized_usd AS DECIMAL(38, 12))) AS DOUBLE)
         END AS unrealized_usd,
         -- A position opened within the window at a price that the logs name gained or lost no more.
         CASE
             WHEN l.gross_usd = 0 THEN 0e0
             WHEN COUNT(e.symbol) FILTER (e.exposure_usd > 0) > 0
-                AND COUNT(*) FILTER (e.exposure_usd > 0 AND r.reach IS NULL) = 0
+                AND COUNT(e.symbol) FILTER (e.exposure_usd IS NULL OR (e.exposure_usd > 0 AND r.reach IS NULL)) = 0
             THEN CAST(SUM(CAST(e.exposure_usd * r.reach AS DECIMAL(38, 12))) AS DOUBLE)
         END AS reach_usd,
     FROM point_lines AS l
@@ -301,6 +304,9 @@ day_sums AS (
         SUM(d.funding_usd) AS funding_usd,
         SUM(d.net_usd) FILTER (d.at_ms <= n.first_ms OR d.at_ms > n.last_ms) AS outside_usd,
         SUM(d.net_usd) FILTER (d.at_ms <= w.first_ms OR d.at_ms > w.last_ms) AS window_outside_usd,
+        SUM(abs(d.net_usd)) AS flow_usd,
+        SUM(abs(d.net_usd)) FILTER (d.at_ms <= n.first_ms OR d.at_ms > n.last_ms) AS unseen_usd,
+        SUM(abs(d.net_usd)) FILTER (d.at_ms <= w.first_ms OR d.at_ms > w.last_ms) AS window_unseen_usd,
     FROM dated AS d
     LEFT JOIN nav_ends AS n
         ON n.account = d.account
@@ -330,6 +336,10 @@ sums AS (
             CASE WHEN GROUPING(day_n) = 1 THEN SUM(window_outside_usd) ELSE SUM(outside_usd) END
             AS DOUBLE
         ) AS outside_usd,
+        CAST(
+            CASE WHEN GROUPING(day_n) = 1 THEN SUM(window_unseen_usd) ELSE SUM(unseen_usd) END
+            AS DOUBLE
+        ) / NULLIF(CAST(SUM(flow_usd) AS DOUBLE), 0e0) AS unseen_ratio,
     FROM day_sums
     GROUP BY GROUPING SETS ((account, day_n), (account))
 ),
@@ -341,6 +351,7 @@ positions AS (
         p.day_n,
         COUNT(*) AS change_n,
         COUNT(*) FILTER (NOT r.is_explained) AS unexplained_n,
+        COUNT(*) FILTER (NOT r.is_explained AND r.unexplained_usd IS NULL) AS unvalued_n,
         CAST(SUM(CAST(r.explained_usd AS DECIMAL(38, 12))) AS DOUBLE) AS explained_usd,
         CAST(SUM(CAST(r.unexplained_usd AS DECIMAL(38, 12))) AS DOUBLE) AS unexplained_usd,
         CAST(SUM(r.inferred_fill_n) AS BIGINT) AS inferred_fill_n,
@@ -379,6 +390,7 @@ joined AS (
         CASE WHEN COALESCE(s.trade_n, 0) = 0 THEN 0e0 ELSE s.fees_usd END AS fees_usd,
         s.funding_usd,
         COALESCE(s.outside_usd, 0e0) AS outside_usd,
+        COALESCE(s.unseen_ratio, 0e0) AS unseen_ratio,
         f.unrealized_usd AS unrealized_first_usd,
         l.unrealized_usd AS unrealized_last_usd,
         l.unrealized_usd - f.unrealized_usd AS unrealized_change_usd,
@@ -386,6 +398,7 @@ joined AS (
         l.reach_usd AS reach_last_usd,
         COALESCE(c.change_n, 0) AS change_n,
         COALESCE(c.unexplained_n, 0) AS unexplained_n,
+        COALESCE(c.unvalued_n, 0) AS unvalued_n,
         COALESCE(c.explained_usd, 0e0) AS position_explained_usd,
         COALESCE(c.unexplained_usd, 0e0) AS position_unexplained_usd,
         COALESCE(c.inferred_fill_n, 0) AS inferred_fill_n,
@@ -455,8 +468,10 @@ rated AS (
             WHEN unexplained_lo_usd IS NOT NULL AND unexplained_hi_usd IS NOT NULL
                 THEN GREATEST(abs(unexplained_lo_usd), abs(unexplained_hi_usd))
         END AS most_usd,
+        -- The most it can be where a change without a price has no notional.
         position_explained_usd
-            / NULLIF(position_explained_usd + position_unexplained_usd, 0e0) AS position_ratio,
+            / NULLIF(position_explained_usd + position_unexplained_usd, 0e0) AS position_hi,
+        CASE WHEN unvalued_n = 0 THEN position_hi END AS position_ratio,
     FROM unexplained
 ),
 
@@ -476,11 +491,12 @@ bounded AS (
     FROM rated
 ),
 
+-- NAV values that span too little of what was logged prove nothing of the rest.
 judged AS (
     SELECT
         *,
         CASE
-            WHEN pnl_ratio_lo IS NOT NULL AND moves_ratio IS NOT NULL
+            WHEN pnl_ratio_lo IS NOT NULL AND moves_ratio IS NOT NULL AND unseen_ratio <= 1 - $min_pnl_coverage
             THEN LEAST(pnl_ratio_lo, moves_ratio)
         END AS coverage,
     FROM bounded
@@ -520,7 +536,7 @@ SELECT
     unexplained_n AS position_unexplained_n, -- of those, not explained by fills
     position_explained_usd AS position_explained_usd, -- notional of fills between sightings, USD
     position_unexplained_usd AS position_unexplained_usd, -- notional of changes that no fill explains, USD
-    position_ratio AS position_explained_ratio, -- explained / both
+    position_ratio AS position_explained_ratio, -- explained / both; NULL = nothing to explain, or a change has no price
     unknown_n AS unknown_n, -- orders whose end nobody logged
     inferred_fill_n AS inferred_fill_n, -- of those, filled as the position shows
     pnl_missing_n AS pnl_missing_n, -- position changes whose realised PnL is not logged
@@ -528,11 +544,11 @@ SELECT
     coverage AS coverage, -- the smaller share, of PnL at its lower bound or of positions; NULL = unknown
     CASE
         WHEN coverage >= $min_pnl_coverage THEN 'complete'
-        WHEN pnl_ratio_hi < $min_pnl_coverage OR moves_ratio < $min_pnl_coverage THEN 'incomplete'
+        WHEN pnl_ratio_hi < $min_pnl_coverage OR position_hi < $min_pnl_coverage THEN 'incomplete'
         ELSE 'unknowable'
     END AS status, -- complete, incomplete (the logs explain too little) or unknowable
     CASE
-        WHEN position_unexplained_usd > 0 THEN 'positions_changed_outside_fills'
+        WHEN unexplained_n > 0 THEN 'positions_changed_outside_fills'
         WHEN pnl_missing_n > 0 THEN 'close_lines_missing'
         WHEN abs(unexplained_usd) > 1e-2 THEN 'funding_or_transfer'
         WHEN unexplained_lo_usd > 1e-2 OR unexplained_hi_usd < -1e-2 THEN 'nav_moved_without_closes'

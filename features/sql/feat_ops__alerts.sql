@@ -1,7 +1,7 @@
 -- What a person should look at now, since when, why and what to do; and what is over since the last snapshot.
 -- Grain: rule, subject
 -- Units: value and threshold in the rule's own unit, as text says; _ms epoch milliseconds UTC
--- Source: feat_telemetry__accuracy, feat_router__policies, feat_symbol__performance, feat_symbol__sizing, feat_ops__source_freshness, previous_alerts
+-- Source: feat_telemetry__accuracy, feat_router__policies, feat_symbol__performance, feat_account__coverage, feat_ops__source_freshness, previous_alerts
 -- Params: dashboard_alert_precision_threshold, alert_*, policy_broken_*, policy_degraded_*, v510_dd_deep_pct, min_pnl_coverage, as_of_ms
 WITH recent AS (
     SELECT *
@@ -182,18 +182,22 @@ source_alerts AS (
 coverage_alerts AS (
     SELECT
         'coverage_incomplete' AS rule,
-        'account' AS subject,
-        COUNT(*) AS n,
-        MIN(pnl_coverage) AS value,
+        account AS subject,
+        n,
+        coverage AS value,
         $min_pnl_coverage AS threshold,
         'warning' AS severity,
-        'The logs explain ' || CAST(round(100 * MIN(pnl_coverage), 1) AS VARCHAR)
-            || ' % of the account''s PnL, needed are '
-            || CAST(round(100 * $min_pnl_coverage, 1) AS VARCHAR)
-            || ' %: sizes stay at most 1. Look for logs that are not read: execintel doctor.' AS text,
-    FROM feat_symbol__sizing
-    WHERE pnl_coverage < $min_pnl_coverage
-    HAVING COUNT(*) > 0
+        'Account ' || account || CASE
+            WHEN coverage IS NOT NULL
+                THEN ': the logs explain ' || CAST(floor(1000 * coverage) / 10 AS VARCHAR)
+                    || ' % of its PnL and position changes (n = ' || CAST(n AS VARCHAR) || ' NAV values), needed are '
+                    || CAST(round(100 * $min_pnl_coverage, 1) AS VARCHAR) || ' %'
+            WHEN status = 'incomplete' THEN ': the logs explain too little of its PnL or position changes'
+            ELSE ': how much of its PnL and position changes the logs explain cannot be known'
+        END || '. Sizes stay at most 1. execintel reconcile lists what is missing.' AS text,
+    FROM feat_account__coverage
+    WHERE day = '*'
+      AND status <> 'complete'
 ),
 
 seen AS (

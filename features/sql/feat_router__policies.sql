@@ -56,6 +56,7 @@ inputs AS (
         COALESCE(a.regime, 'unknown') AS regime,
         COALESCE(a.n, 0) AS regime_n,
         a.atr_source IN ('bars', 'short') AND a.regime <> 'unknown' AS is_of_bars,
+        a.atr_source = 'short' AS is_short,
     FROM scores AS s
     LEFT JOIN recounted AS r USING (symbol)
     LEFT JOIN feat_symbol__atr_regime AS a USING (symbol)
@@ -69,6 +70,7 @@ before AS (
         CASE WHEN fallback_at_ms > $as_of_ms - $memory_ms THEN fallback_ratio END AS fallback_ratio,
         CASE WHEN slip_at_ms > $as_of_ms - $memory_ms THEN slip_bps_q50 END AS slip_bps_q50,
         CASE WHEN regime_at_ms > $as_of_ms - $memory_ms THEN regime END AS regime,
+        bars_at_ms > $as_of_ms - $memory_ms AS had_bars,
     FROM previous_memory
     WHERE decided_ms > $as_of_ms - $memory_ms
 ),
@@ -88,7 +90,8 @@ acting AS (
             ELSE GREATEST(i.slip_bps_q50, b.slip_bps_q50)
         END AS acting_slip_bps,
         CASE
-            WHEN i.is_of_bars THEN i.regime
+            -- Where 500 bars were, fewer are a loss: they make a panic look normal.
+            WHEN i.is_of_bars AND NOT (i.is_short AND COALESCE(b.had_bars, FALSE)) THEN i.regime
             WHEN 'panic' IN (i.regime, COALESCE(b.regime, '')) THEN 'panic'
             WHEN 'hot' IN (i.regime, COALESCE(b.regime, '')) THEN 'hot'
             WHEN i.regime = 'normal' THEN 'normal'

@@ -1,7 +1,7 @@
 -- What the next snapshot remembers of this one: the size and label that acted, and when each input was last known.
 -- Grain: symbol
 -- Units: size_factor a factor of the target, _bps basis points, _ratio shares 0 to 1, _ms epoch milliseconds
--- Source: feat_symbol__scores, feat_symbol__sizing, feat_router__policies, previous_memory
+-- Source: feat_symbol__scores, feat_symbol__sizing, feat_symbol__atr_regime, feat_router__policies, previous_memory
 -- Params: as_of_ms, memory_ms
 WITH remembered AS (
     SELECT
@@ -20,6 +20,7 @@ WITH remembered AS (
         CASE WHEN p.regime = p.acting_regime THEN $as_of_ms ELSE m.regime_at_ms END AS regime_at_ms,
         CASE WHEN s.sharpe IS NOT NULL THEN $as_of_ms ELSE m.sharpe_at_ms END AS sharpe_at_ms,
         CASE WHEN s.atr_ratio IS NOT NULL THEN $as_of_ms ELSE m.atr_at_ms END AS atr_at_ms,
+        CASE WHEN a.atr_source = 'bars' THEN $as_of_ms ELSE m.bars_at_ms END AS bars_at_ms,
         CASE WHEN s.maker_fill_ratio IS NOT NULL THEN $as_of_ms ELSE m.maker_at_ms END AS maker_at_ms,
         CASE WHEN s.dd_pct IS NOT NULL THEN $as_of_ms ELSE m.dd_at_ms END AS dd_at_ms,
         CASE WHEN s.fee_bps IS NOT NULL THEN $as_of_ms ELSE m.fee_at_ms END AS fee_at_ms,
@@ -38,6 +39,7 @@ WITH remembered AS (
     FROM feat_symbol__scores AS s
     INNER JOIN feat_symbol__sizing AS z USING (symbol)
     INNER JOIN feat_router__policies AS p USING (symbol)
+    LEFT JOIN feat_symbol__atr_regime AS a USING (symbol)
     LEFT JOIN previous_memory AS m USING (symbol)
     WHERE s.is_active
     UNION ALL
@@ -58,6 +60,7 @@ WITH remembered AS (
         regime_at_ms,
         sharpe_at_ms,
         atr_at_ms,
+        bars_at_ms,
         maker_at_ms,
         dd_at_ms,
         fee_at_ms,
@@ -85,6 +88,7 @@ SELECT
     CAST(regime_at_ms AS BIGINT) AS regime_at_ms, -- when it was measured
     CAST(sharpe_at_ms AS BIGINT) AS sharpe_at_ms, -- when the Sharpe ratio was last known; NULL = never within memory
     CAST(atr_at_ms AS BIGINT) AS atr_at_ms, -- the same of the ATR ratio of bars
+    CAST(bars_at_ms AS BIGINT) AS bars_at_ms, -- the same of 500 bars: fewer make a panic look normal
     CAST(maker_at_ms AS BIGINT) AS maker_at_ms, -- of the maker fill ratio
     CAST(dd_at_ms AS BIGINT) AS dd_at_ms, -- of the drawdown
     CAST(fee_at_ms AS BIGINT) AS fee_at_ms, -- of fees

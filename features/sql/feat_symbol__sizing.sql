@@ -143,6 +143,7 @@ inputs AS (
         )
             OR COALESCE(b.sharpe_at_ms > b.since_ms AND s.sharpe IS NULL, FALSE)
             OR COALESCE(b.atr_at_ms > b.since_ms AND s.atr_ratio IS NULL, FALSE)
+            OR COALESCE(b.bars_at_ms > b.since_ms AND a.atr_source IS DISTINCT FROM 'bars', FALSE)
             OR COALESCE(b.maker_at_ms > b.since_ms AND s.maker_fill_ratio IS NULL, FALSE)
             OR COALESCE(b.fallback_at_ms > b.since_ms AND s.fallback_ratio IS NULL, FALSE)
             OR COALESCE(b.slip_at_ms > b.since_ms AND s.slip_bps_q50 IS NULL, FALSE)

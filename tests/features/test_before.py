@@ -183,6 +183,11 @@ def test_a_memory_that_is_lost_loosens_nothing(home: Home, ids: list[str], harm:
     assert {label for (label,) in labels} <= {"broken", "degraded", "unknown"}
 
 
+def test_what_was_in_force_is_remembered_when_current_is_gone(home: Home, ids: list[str]) -> None:
+    (home.store.root / "CURRENT").unlink()
+    assert home.remembers(home.published(2)) == ids[1]
+
+
 def test_in_a_live_environment_a_lost_memory_waits_for_a_person(home: Home, ids: list[str]) -> None:
     live = {"environment": "live"}
     first = home.published(2, **live)

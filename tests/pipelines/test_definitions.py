@@ -121,10 +121,12 @@ def test_dagster_itself_finds_the_code_location_valid(
 def test_every_column_that_does_not_only_count_has_an_origin() -> None:
     counting = {
         "core_execution__hourly": {"submitted_n"},
+        "core_position__reconciliation": {"environment"},  # of the settings
+        "feat_account__coverage": {"funding_n", "position_change_n"},
         "feat_symbol__performance": {"nav_n", "nav_rejected_n"},
         "feat_symbol__scores": {"model", "is_active", "excluded"},
         # of the snapshot before, of no table of this one, or of a parameter
-        "feat_symbol__sizing": {"pnl_coverage", "incomplete", "previous_size_factor"},
+        "feat_symbol__sizing": {"previous_size_factor"},
         "feat_router__maker_offsets": {"hour_utc", "base_bps"},
         "feat_router__policies": {"previous_quality"},
         "feat_symbol__memory": {"decided_ms", "is_listed"},

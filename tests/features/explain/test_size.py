@@ -50,7 +50,7 @@ def test_inputs_stand_with_their_n() -> None:
         ("Sharpe", {"sharpe_7d": None}, "unknown counts as 0: -1 gives 0.25, 3 gives 2"),
         ("inverse vol", {}, "no target volatility is set"),
         ("evidence_cap", {}, "above 1 with 30 round trips and a Sharpe bound above 0"),
-        ("incomplete", {}, "above 1 with 95 % of the account's PnL logged"),
+        ("incomplete", {}, "above 1 where logs explain 95 % of the account's PnL and"),
         ("clamp", {}, "0.25 to 2"),
         ("change", {}, "at most 25 % from the snapshot before"),
         ("change", {"previous_size_factor": None}, "no snapshot before: at most 1"),

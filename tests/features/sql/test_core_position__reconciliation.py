@@ -303,6 +303,38 @@ def test_exposure_may_be_off_by_its_price(con: Con, usd: float, is_explained: bo
     assert row["is_explained"] is is_explained
 
 
+def test_much_trading_between_does_not_excuse_a_change_of_exposure(con: Con) -> None:
+    # 100 fills undo each other; 1.9 came from nowhere
+    fills = [
+        fill(T + S + k, side=("BUY", "SELL")[k % 2], is_reduce_only=k % 2 == 1) for k in range(100)
+    ]
+    row = one(con, exposure(T, 100.0), *fills, exposure(T + M, 290.0))
+    assert (row["is_explained"], row["unexplained_qty"]) == (False, pytest.approx(1.9))
+
+
+def test_exposure_of_the_moment_of_the_first_state_counts_nothing_twice(con: Con) -> None:
+    lines = [exposure(T, 0.0), unknown(T + S), exposure(T + M, 100.0), state(T + M, 1.0)]
+    row = one(con, *lines)
+    assert (row["position_side"], row["inferred_fill_n"]) == ("LONG", 1)
+
+
+@pytest.mark.parametrize("symbol", ['ETH"USDT', "ETH.USDT", "$ETH", "ETH/USDT", "~ETH"])
+def test_exposure_is_found_under_any_name(con: Con, symbol: str) -> None:
+    lines = [
+        exposure(at, 0.0, symbol=symbol, symbol_gross_json=json.dumps({symbol: usd}))
+        for at, usd in ((T, 100.0), (T + M, 300.0))
+    ]
+    assert one(con, *lines)["unexplained_qty"] == 2.0
+
+
+@pytest.mark.parametrize(("gross", "before"), [({"ETHUSDT": None}, None), ({"BTCUSDT": 5}, 0.0)])
+def test_a_symbol_named_without_a_number_is_unknown_and_not_flat(
+    con: Con, gross: Row, before: float | None
+) -> None:
+    lines = [exposure(T, 1.0, symbol_gross_json=json.dumps(gross)), exposure(T + M, 100.0)]
+    assert [row["qty_before"] for row in rows(con, *lines)] == ([] if before is None else [before])
+
+
 def test_exposure_of_a_snapshot_that_names_no_symbols_is_unknown(con: Con) -> None:
     assert rows(con, exposure(T, 100.0), exposure(T + S, None), exposure(T + M, 100.0)) == []
 

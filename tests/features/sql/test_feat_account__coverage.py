@@ -79,6 +79,15 @@ def test_unrealised_pnl_comes_from_exposure_and_entry(con: Con) -> None:
     assert (row["unexplained_usd"], row["pnl_explained_ratio"]) == (0.0, 1.0)
 
 
+def test_an_exposure_without_a_number_leaves_unrealised_pnl_unknown(con: Con) -> None:
+    lines = [nav(T, 1000.0), state(T + S, 0.0), fill(T + 2 * S, 2.0, mark_px=100.0, fees_usd=0.0)]
+    lines += [state(T + 3 * S, 2.0)]
+    held = json.dumps({"ETHUSDT": 206.0, "BTCUSDT": None})
+    row = window(con, *lines, nav(T + M, 1006.0, 206.0, symbol_gross_json=held))
+    assert (row["unrealized_last_usd"], row["unexplained_lo_usd"]) == (None, None)
+    assert (row["coverage"], row["status"]) == (None, "unknowable")
+
+
 def test_unrealised_pnl_of_both_sides_is_at_one_mark(con: Con) -> None:
     # long 2 at 100, short 1 at 104; 306 over 3 is a mark of 102: 4 + 2
     lines = [
@@ -92,6 +101,14 @@ def test_unrealised_pnl_of_both_sides_is_at_one_mark(con: Con) -> None:
     ]
     row = window(con, *lines, nav(T + M, 1006.0, 306.0))
     assert (row["unrealized_last_usd"], row["unexplained_usd"]) == (6.0, 0.0)
+
+
+@pytest.mark.parametrize("name", ['ETH"USDT', "ETH.USDT", "$ETH", "ETH/USDT", "~ETH"])
+def test_exposure_is_found_under_any_name(con: Con, name: str) -> None:
+    # held is something, of which nothing more is known: a NAV must not count as flat
+    held: Row = {"gross_usd": 5.0, "symbol_gross_json": json.dumps({name: 5.0})}
+    row = window(con, nav(T, 1000.0), nav(T + M, 1000.0, **held))
+    assert (row["unrealized_first_usd"], row["unrealized_last_usd"]) == (0.0, None)
 
 
 @pytest.mark.parametrize(
@@ -164,6 +181,20 @@ def test_position_changes_that_fills_do_not_explain_make_incomplete(con: Con) ->
     assert (row["status"], row["likely_cause"]) == ("incomplete", "positions_changed_outside_fills")
 
 
+@pytest.mark.parametrize(
+    ("more", "status"), [([], "unknowable"), ([state(T + 4 * M, 9.0)], "incomplete")]
+)
+def test_a_change_without_a_price_is_not_passed_over(
+    con: Con, more: list[Line], status: str
+) -> None:
+    # five came and no state tells at which price; four more at 100 decide it all the same
+    lines = [nav(T, 1000.0), *closed(T + M, 0.0), state(T + 2 * M, 5.0, entry_px=None), *more]
+    row = window(con, *lines, nav(T + H, 1000.0))
+    assert row["position_unexplained_n"] == 1 + len(more)
+    assert (row["position_explained_ratio"], row["coverage"]) == (None, None)
+    assert (row["status"], row["likely_cause"]) == (status, "positions_changed_outside_fills")
+
+
 def test_an_inferred_fill_explains_nothing(con: Con) -> None:
     lines = [state(T, 0.0), unknown(T + S), state(T + 2 * S, 1.0)]
     row = window(con, *lines)
@@ -202,6 +233,15 @@ def test_what_falls_outside_the_navs_is_not_held_against_them(con: Con) -> None:
         12.0,
         0.0,
     )
+
+
+@pytest.mark.parametrize(("outside", "status"), [(0.5, "complete"), (0.6, "unknowable")])
+def test_navs_must_span_what_was_logged(con: Con, outside: float, status: str) -> None:
+    # 10 earned between the two NAVs: of 10.5, less than 5 % stands outside; of 10.6, more
+    lines = [nav(T + M, 1000.0), *closed(T + H, 10.0), nav(T + 2 * H, 1010.0)]
+    row = window(con, *closed(T, outside), *lines)
+    assert (row["pnl_explained_ratio"], row["outside_usd"]) == (1.0, outside)
+    assert row["status"] == status
 
 
 def test_days_stand_beside_the_window(con: Con) -> None:

@@ -108,10 +108,7 @@ def test_router_drawdown_sources_and_coverage_speak(con: Con) -> None:
             source("raw_market__bars", "ok", rejected_24h=2),  # 2 of 100
             source("raw_positions__states", "ok", rejected_24h=1, rows_24h=99),  # 1 of 100
         ],
-        feat_symbol__sizing=[
-            {"symbol": "BTCUSDT", "pnl_coverage": 0.9},
-            {"symbol": "ETHUSDT", "pnl_coverage": None},
-        ],
+        feat_account__coverage=[covered("main", "incomplete", coverage=0.9)],
     )
     said = {key: (row["severity"], row["value"], row["threshold"]) for key, row in found.items()}
     assert said == {
@@ -123,9 +120,38 @@ def test_router_drawdown_sources_and_coverage_speak(con: Con) -> None:
         ("source_stale", "raw_orders__events"): ("warning", 90_000.0, 86_400.0),
         ("source_stale", "raw_orders__attempts"): ("critical", None, 86_400.0),
         ("lines_rejected", "raw_market__bars"): ("warning", 0.02, 0.01),
-        ("coverage_incomplete", "account"): ("warning", 0.9, 0.95),
+        ("coverage_incomplete", "main"): ("warning", 0.9, 0.95),
     }
     assert all(row["text"] and row["n"] is not None for row in found.values())
+
+
+def covered(account: str, status: str, **values: Any) -> Row:
+    return {"account": account, "day": "*", "n": 7, "status": status, **values}
+
+
+def test_an_account_that_the_logs_do_not_explain_speaks_whether_its_share_is_known_or_not(
+    con: Con,
+) -> None:
+    found = alerts(
+        con,
+        feat_account__coverage=[
+            covered("low", "incomplete", coverage=0.94999),  # never rounded up to what is needed
+            covered("bounded", "incomplete"),  # not even its best case is enough
+            covered("dark", "unknowable"),
+            covered("whole", "complete", coverage=0.95),
+            covered("whole", "incomplete", coverage=0.1) | {"day": "2025-11-05"},
+        ],
+    )
+    assert {subject: row["value"] for (_, subject), row in found.items()} == {
+        "low": 0.94999,
+        "bounded": None,
+        "dark": None,
+    }
+    assert {rule for rule, _ in found} == {"coverage_incomplete"}
+    said = {subject: row["text"] for (_, subject), row in found.items()}
+    assert "94.9 % of its PnL and position changes (n = 7 NAV values)" in said["low"]
+    assert "too little" in said["bounded"]
+    assert "cannot be known" in said["dark"]
 
 
 def source(name: str, status: str, **values: Any) -> Row:

@@ -306,6 +306,18 @@ def test_the_regime_that_acts(
         assert old["acting_regime"] == acting
 
 
+def test_few_bars_do_not_unsay_what_enough_of_them_said(con: Con) -> None:
+    case = {**PLAIN, "regime": "normal", "before_regime": "panic"}
+    case |= {"before_regime_at_ms": AS_OF - H, "before_bars_at_ms": AS_OF - H}
+    sources = ("bars", "short", "fills")
+    rows = policies(con, [{**case, "atr_source": source} for source in sources])
+    assert [row["acting_regime"] for row in rows] == ["normal", "panic", "panic"]
+    # quiet tightens the offset: of few bars only where there never were more
+    quiet = {**case, "regime": "quiet", "atr_source": "short", "before_regime": "quiet"}
+    rows = policies(con, [quiet, {**quiet, "before_bars_at_ms": AS_OF - WEEK}])
+    assert [row["acting_regime"] for row in rows] == ["unknown", "quiet"]
+
+
 # -------------------------------------------------------------------------------- unconfirmed fills
 
 

@@ -26,6 +26,7 @@ def remembered(
     con: Con,
     score: Row | None = None,
     policy: Row | None = None,
+    regime: Row | None = None,
     before: Row | None = None,
     **size: Any,
 ) -> dict[str, Row]:
@@ -39,6 +40,7 @@ def remembered(
         "feat_router__policies": [
             {"symbol": "S", "quality": "ok", "candidate_quality": "good", **(policy or {})}
         ],
+        "feat_symbol__atr_regime": [{"symbol": "S", **(regime or {})}],
         "previous_memory": [before] if before else [],
     }
     return features_of(con, TABLE, rows, as_of_ms=AS_OF)
@@ -58,6 +60,15 @@ def test_what_is_known_is_known_now_and_what_is_lost_since_it_was(
     assert remembered(con, {name: 0.5}, before=before)["S"][at] == AS_OF
     assert remembered(con, {name: None}, before=before)["S"][at] == AS_OF - H
     assert remembered(con, {name: None})["S"][at] is None
+
+
+@pytest.mark.parametrize(
+    ("source", "at"), [("bars", AS_OF), ("short", AS_OF - H), ("none", AS_OF - H)]
+)
+def test_bars_are_known_where_there_are_enough(con: Con, source: str, at: int) -> None:
+    before = {"symbol": "S", "decided_ms": AS_OF - H, "bars_at_ms": AS_OF - H}
+    found = remembered(con, {"atr_ratio": 1.0}, regime={"atr_source": source}, before=before)
+    assert (found["S"]["bars_at_ms"], found["S"]["atr_at_ms"]) == (at, AS_OF)
 
 
 def test_volatility_is_known_by_the_size(con: Con) -> None:

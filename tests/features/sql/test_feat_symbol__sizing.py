@@ -39,6 +39,7 @@ def tables_of(symbol: str, **known: Any) -> dict[str, Row]:
         "feat_symbol__atr_regime": {
             "symbol": symbol,
             "regime_scale": known.get("regime_scale", 1.0),
+            "atr_source": known.get("atr_source", "bars"),
         },
     }
     before = {n.removeprefix("before_"): v for n, v in known.items() if n.startswith("before_")}
@@ -232,6 +233,18 @@ def test_a_lost_input_lets_no_size_rise(con: Con, name: str, known_at: str) -> N
             min(most, max(row["product_v510"], 0.45)), abs=1e-14
         )
     assert rows[1]["final_size_factor"] <= 0.6
+
+
+def test_bars_that_became_few_let_no_size_rise(con: Con) -> None:
+    # hot by 500 bars halved the size; by the 100 that are left it looks normal
+    case = {**KNOWN, "sharpe": 3.0, "before_size_factor": 0.6, "before_atr_at_ms": AS_OF - H}
+    sources = ("bars", "short", "fills", None)
+    rows = sizes(con, [{**case, "atr_source": s, "before_bars_at_ms": AS_OF - H} for s in sources])
+    assert [row["is_input_lost"] for row in rows] == [False, True, True, True]
+    assert [row["final_size_factor"] for row in rows] == pytest.approx([0.75, 0.6, 0.6, 0.6])
+    for known_at in (AS_OF - WEEK, None):  # long ago, never
+        row = size(con, {**case, "atr_source": "short", "before_bars_at_ms": known_at})
+        assert row["is_input_lost"] is False
 
 
 def test_fees_are_an_input_of_v511_alone(con: Con) -> None:
