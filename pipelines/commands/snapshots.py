@@ -162,8 +162,7 @@ def _tell_content(manifest: dict[str, Any]) -> None:
     """Say how much a snapshot holds: one may have been published before the first order."""
     tables = manifest["tables"]
     row_n = sum(table["rows"] for table in tables.values())
-    # One row a symbol that traded, was asked for or failed, and one for all of them.
-    symbol_n = max(tables["feat_router__effectiveness"]["rows"] - 1, 0)
+    symbol_n = common.symbol_count(manifest)
     words = (
         f"it holds {symbol_n} symbols and {row_n} rows, as of {common.when(manifest['as_of_ms'])}"
     )

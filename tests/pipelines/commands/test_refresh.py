@@ -8,7 +8,7 @@ import pytest
 
 from features import catalog
 from features.catalog import Check
-from tests.pipelines.commands.desk import AS_OF, Desk
+from tests.pipelines.commands.desk import AS_OF, START_S, Desk
 
 Line = Callable[..., str]
 
@@ -211,3 +211,36 @@ def test_a_damaged_file_is_named_and_the_others_are_read(desk: Desk, attempt: Li
     assert result.exit_code == 0
     assert "a folder with the name of a log" in result.stdout
     assert "published" in result.stdout
+
+
+def test_an_empty_build_says_what_current_lost_and_how_to_go_back(
+    desk: Desk, attempt: Line
+) -> None:
+    desk.write(*(attempt(n) for n in range(5)))
+    desk.refresh()
+    full = desk.current
+    # one day later, of another environment: no time to name to a desk of paper
+    desk.write(attempt(9, ts=START_S + 86_400, environment="testnet"))
+
+    empty = desk.run("refresh", "--logs", str(desk.logs))
+
+    assert empty.exit_code == 0, empty.output
+    assert "CURRENT now holds no symbol: no attempt of environment paper" in empty.stdout
+    # the last line of paper is START_S + 4 min -> 10:57:20, and the second after it
+    assert "execintel refresh --as-of 2025-11-05T10:57:21Z --publish" in empty.stdout
+    assert f"{full}, CURRENT before, holds 1 symbols" in empty.stdout
+    back = desk.run("snapshots", "rollback", "--reason", "empty")
+    assert (back.exit_code, desk.current) == (0, full)
+
+
+def test_a_build_that_stood_before_is_published_without_a_word_of_emptiness(
+    desk: Desk, attempt: Line
+) -> None:
+    desk.write(*(attempt(n) for n in range(5)))
+    desk.run("refresh", "--logs", str(desk.logs))  # now: empty, and newer
+    assert "kept" in desk.refresh().stdout
+
+    again = desk.refresh("--publish")
+
+    assert "published 20251106T000000Z-" in again.stdout
+    assert "empty" not in again.stdout
