@@ -38,8 +38,8 @@ def refresh(
         bool,
         typer.Option(
             "--publish",
-            help="Publish also when CURRENT is of a later as-of, such as when going back on "
-            "purpose: --as-of 2025-11-05T00:00:00Z --publish.",
+            help="Publish also when CURRENT is of a later as-of or of another environment, such as "
+            "when going back on purpose: --as-of 2025-11-05T00:00:00Z --publish.",
         ),
     ] = False,
 ) -> None:
@@ -125,10 +125,13 @@ def _tell_outcome(report: "RefreshReport", settings: "Settings", *, has_new: boo
         _tell_emptiness(report, settings)
     elif report.outcome == "kept":
         current = common.open_store(settings).current()
-        common.say(
-            f"kept {name}, not published: it is older than CURRENT ({current}); "
-            "--publish publishes it all the same"
+        why = (
+            f"it is of environment {settings.environment}, CURRENT ({current}) of "
+            f"{report.other_environment}"
+            if report.other_environment
+            else f"it is older than CURRENT ({current})"
         )
+        common.say(f"kept {name}, not published: {why}; --publish publishes it all the same")
     elif report.outcome == "held":
         _tell_hold(report, settings)
     elif report.outcome == "rejected":
@@ -183,8 +186,8 @@ def _tell_emptiness(report: "RefreshReport", settings: "Settings") -> None:
     lost = _held_before(store)
     if lost is not None:
         common.say(
-            f"{lost['snapshot_id']}, CURRENT before, holds {common.symbol_count(lost)} symbols; "
-            f"execintel snapshots rollback {lost['snapshot_id']} --reason … takes CURRENT back to it",
+            f"{lost['snapshot_id']}, CURRENT before, holds {common.symbol_count(lost)} symbols: "
+            f"execintel snapshots rollback {lost['snapshot_id']} --reason … takes CURRENT back",
             style="yellow",
         )
 

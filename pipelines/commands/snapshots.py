@@ -49,9 +49,9 @@ def list_snapshots() -> None:
         return
     common.show_table(
         f"Snapshots under {store.root}",
-        ("snapshot", "state", "as of, UTC", "built, UTC", "number"),
+        ("snapshot", "state", "environment", "as of, UTC", "built, UTC", "number"),
         rows,
-        left=2,
+        left=3,
     )
     hold = store.hold()
     if hold is not None:
@@ -74,6 +74,7 @@ def _row(manifest: dict[str, object], state: str) -> tuple[object, ...]:
     return (
         manifest["snapshot_id"],
         state,
+        manifest["environment"],
         common.minute(as_of_ms),
         common.minute(created_ms),
         manifest["sequence"],

@@ -37,9 +37,11 @@ class Home:
     def settings(self, **more: Any) -> Settings:
         return settings_over(self.root / "logs", self.root / "home", **more)
 
-    def refresh(self, step: float, **more: Any) -> RefreshReport:
+    def refresh(self, step: float, *, publish: bool = False, **more: Any) -> RefreshReport:
         as_of_ms = AS_OF_MS + round(step * HOUR_MS)
-        return refresh(self.settings(**more), as_of_ms=as_of_ms, now_ms=AS_OF_MS + DAY_MS)
+        return refresh(
+            self.settings(**more), as_of_ms=as_of_ms, now_ms=AS_OF_MS + DAY_MS, publish=publish
+        )
 
     def published(self, step: float, **more: Any) -> str:
         report = self.refresh(step, **more)
@@ -148,9 +150,9 @@ def test_a_rejected_build_is_remembered_by_none(home: Home, ids: list[str]) -> N
 
 
 def test_another_environment_is_remembered_by_none(home: Home, ids: list[str]) -> None:
-    other = home.published(2, environment="testnet")
+    other = home.published(2, environment="testnet", publish=True)
     assert home.store.manifest(other)[PREVIOUS]["state"] == "none"
-    assert home.remembers(home.published(3)) == ids[1]
+    assert home.remembers(home.published(3, publish=True)) == ids[1]
 
 
 # ---------------------------------------------------------------------------- losing it, proving it
@@ -184,8 +186,8 @@ def test_a_memory_that_is_lost_loosens_nothing(home: Home, ids: list[str], harm:
 
 
 def test_in_a_live_environment_a_lost_memory_waits_for_a_person(home: Home, ids: list[str]) -> None:
-    live = {"environment": "live"}
-    first = home.published(2, **live)
+    live: dict[str, Any] = {"environment": "live"}
+    first = home.published(2, publish=True, **live)
     damage(home.store.database(first))
     report = home.refresh(3, **live)
     assert (report.outcome, [c.name for c in report.built.held]) == (

@@ -244,3 +244,30 @@ def test_a_build_that_stood_before_is_published_without_a_word_of_emptiness(
 
     assert "published 20251106T000000Z-" in again.stdout
     assert "empty" not in again.stdout
+
+
+def test_another_environments_build_is_kept_and_published_only_when_asked(
+    desk: Desk, attempt: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.write(*(attempt(n) for n in range(5)))
+    desk.refresh()
+    paper = desk.current
+    monkeypatch.setenv("EXECINTEL_ENVIRONMENT", "backtest")
+    words = ("refresh", "--logs", str(desk.logs), "--as-of", "2025-11-06T01:00:00Z")
+
+    kept = desk.run(*words)
+
+    assert kept.exit_code == 0
+    assert f"it is of environment backtest, CURRENT ({paper}) of paper; --publish" in kept.stdout
+    assert desk.current == paper
+
+    desk.run(*words, "--publish")
+
+    assert desk.current.startswith("20251106T010000Z-")
+    listed = desk.run("snapshots", "list").stdout.splitlines()
+    assert [row.split()[2] for row in listed if paper in row] == ["paper"]
+    assert [row.split()[2] for row in listed if desk.current in row] == ["backtest"]
+    monkeypatch.delenv("EXECINTEL_ENVIRONMENT")
+    doctor = desk.run("doctor")
+    assert doctor.exit_code == 1
+    assert "CURRENT is of environment backtest, configured is paper" in doctor.stdout
