@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer.core
@@ -39,9 +40,10 @@ class PlainGroup(typer.core.TyperGroup):
         try:
             return super().invoke(ctx)
         except Exception as error:
-            if not is_expected(error):
+            words = _home_trouble(error) or (str(error) if is_expected(error) else None)
+            if words is None:
                 raise
-            complain(f"error: {error}")
+            complain(f"error: {words}")
             raise typer.Exit(1) from error
 
 
@@ -71,6 +73,24 @@ def is_disk_trouble(error: Exception) -> bool:
         return error.errno in (errno.ENOSPC, errno.EFBIG, errno.EROFS, errno.EDQUOT)
     words = str(error)
     return any(os.strerror(n) in words for n in (errno.ENOSPC, errno.EFBIG, errno.EROFS))
+
+
+def _home_trouble(error: Exception) -> str | None:
+    """Say that the data root cannot be used where an error came from that, else None."""
+    if not isinstance(error, OSError) or not isinstance(error.filename, str):
+        return None
+    try:
+        home = load_settings().home
+    except CommandError:
+        return None
+    if not Path(error.filename).is_relative_to(home):
+        return None
+    if home.is_dir() and os.access(home, os.R_OK | os.W_OK | os.X_OK):
+        return None
+    return (
+        f"the data root {home} cannot be used ({error.strerror}): set EXECINTEL_HOME to a folder "
+        "that exists or can be created, and may be written"
+    )
 
 
 # -- settings -----------------------------------------------------------------------------------
