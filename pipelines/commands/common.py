@@ -81,7 +81,7 @@ def _home_trouble(error: Exception) -> str | None:
         return None
     try:
         home = load_settings().home
-    except CommandError:
+    except (CommandError, OSError):
         return None
     if not Path(error.filename).is_relative_to(home):
         return None
