@@ -53,7 +53,8 @@ def _unread(error: SettingsError) -> str:
         return f"{error}; mend or unset the variable"
     name = found[1]
     return (
-        f"{variable(name)} = {_shown(name, in_environment(name))}: is not JSON ({error.__cause__}); write it as "
+        f"{variable(name)} = {_shown(name, in_environment(name))}: is not JSON "
+        f"({error.__cause__}); write it as "
         f"{variable(name)}='{EXAMPLES[name]}', or set {name} in execintel.toml"
     )
 

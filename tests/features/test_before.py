@@ -260,7 +260,7 @@ def new_symbols(home: Home) -> None:
 
 def test_sizes_that_jump_wait_until_a_person_publishes_them(home: Home, ids: list[str]) -> None:
     new_symbols(home)  # each sized 0.5 by engines until now
-    always = {"params": {"hold_changes": "always"}}
+    always: dict[str, Any] = {"params": {"hold_changes": "always"}}
     report = home.refresh(2, **always)
     held = str(report.snapshot_id)
     assert (report.outcome, home.store.current()) == ("held", ids[1])
