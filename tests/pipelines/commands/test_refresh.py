@@ -255,9 +255,12 @@ def test_another_environments_build_is_kept_and_published_only_when_asked(
     monkeypatch.setenv("EXECINTEL_ENVIRONMENT", "backtest")
     words = ("refresh", "--logs", str(desk.logs), "--as-of", "2025-11-06T01:00:00Z")
 
+    sign = (desk.home / "heartbeat.json").read_text()
+
     kept = desk.run(*words)
 
     assert kept.exit_code == 0
+    assert (desk.home / "heartbeat.json").read_text() == sign  # it says nothing of readers
     assert f"it is of environment backtest, CURRENT ({paper}) of paper; --publish" in kept.stdout
     assert desk.current == paper
 
