@@ -3,6 +3,7 @@
 Put here: the one way to construct Settings for a person. Keep out: the settings (settings.py).
 """
 
+import re
 import tomllib
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +11,18 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
-from features.settings import Settings, variable
+from features.settings import Settings, config_path, in_environment, variable
+
+# How a setting of several values is written into a variable: JSON.
+EXAMPLES = {
+    "logs": '[{"path": "/var/log/executor"}]',
+    "alert_urls": '["mailtos://example.org", "json://127.0.0.1:9000"]',
+    "freshness": '{"raw_router__events": {"required": true}}',
+    "params": '{"winsor_bps": 80}',
+    "secret_patterns": r'["(key=)\\w+"]',
+    "trading": '{"max_leverage": 2.0}',
+}
+_HIDDEN = ("alert_urls", "heartbeat_url")  # passwords stand in them
 
 
 class BadSettingError(ValueError):
@@ -26,10 +38,29 @@ def load(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         raise BadSettingError("; ".join(_faults(error))) from error
-    except (FileNotFoundError, SettingsError) as error:
+    except FileNotFoundError as error:
         raise BadSettingError(f"{error}; mend or unset the variable") from error
-    except tomllib.TOMLDecodeError as error:
-        raise BadSettingError(f"the configuration file is not TOML: {error}") from error
+    except SettingsError as error:
+        raise BadSettingError(_unread(error)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadSettingError(f"{config_path()} is not TOML: {error}") from error
+
+
+def _unread(error: SettingsError) -> str:
+    """Say which variable is no JSON, and how it is written."""
+    found = re.search(r'for field "(\w+)"', str(error))
+    if found is None or found[1] not in EXAMPLES:
+        return f"{error}; mend or unset the variable"
+    name = found[1]
+    return (
+        f"{variable(name)} = {_shown(name, in_environment(name))}: is not JSON "
+        f"({error.__cause__}); write it as "
+        f"{variable(name)}='{EXAMPLES[name]}', or set {name} in execintel.toml"
+    )
+
+
+def _shown(name: str, value: object) -> str:
+    return "(hidden)" if name in _HIDDEN else repr(value)
 
 
 def _faults(error: ValidationError) -> Iterator[str]:
@@ -44,8 +75,10 @@ def _faults(error: ValidationError) -> Iterator[str]:
             continue
         what = fault["msg"][:1].lower() + fault["msg"][1:]
         allowed = _allowed_range(top, *fault["loc"][1:])
+        if len(fault["loc"]) == 1 and top in EXAMPLES and fault["type"].endswith("_type"):
+            allowed += f", in a variable as {EXAMPLES[top]}"
         yield (
-            f"{name} = {fault['input']!r}: {what}{allowed}. "
+            f"{name} = {_shown(top, fault['input'])}: {what}{allowed}. "
             f"Set it by {variable(top)} or in execintel.toml"
         )
 

@@ -385,6 +385,12 @@ def variable(name: str) -> str:
     return alias if isinstance(alias, str) else f"EXECINTEL_{name.upper()}"
 
 
+def in_environment(name: str) -> str | None:
+    """Return what the environment variable of a setting holds, in whatever case it is named."""
+    values = {key.upper(): value for key, value in os.environ.items()}
+    return values.get(variable(name))
+
+
 def config_path() -> Path | None:
     """Return the configuration file in force: EXECINTEL_CONFIG, else ./execintel.toml if there."""
     named = os.environ.get("EXECINTEL_CONFIG")

@@ -143,7 +143,9 @@ def after_refresh(
     except (SnapshotError, duckdb.Error, OSError) as error:
         found.problems.append(f"alerts of CURRENT cannot be read: {error}")
     try:
-        found.problems += heartbeat(settings, report.outcome, now_ms=now_ms)
+        # Kept back by another environment's CURRENT, a build says nothing of readers: no sign.
+        if report.other_environment is None:
+            found.problems += heartbeat(settings, report.outcome, now_ms=now_ms)
     except OSError as error:
         found.problems.append(f"the heartbeat cannot be written: {error}")
     for problem in found.problems:

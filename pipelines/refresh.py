@@ -35,12 +35,13 @@ from pipelines.intake.kinds import RAW_TABLES
 class RefreshReport:
     """What one refresh read, computed and published.
 
-    ``outcome`` is published, kept (older than CURRENT), held (by a person, or by a check for one),
-    rejected (a check failed), unchanged (this very snapshot stands already) or empty (no line was
-    ever read).
+    ``outcome`` is published, kept (older than CURRENT or of another environment, which
+    ``other_environment`` then names), held (by a person, or by a check for one), rejected (a check
+    failed), unchanged (this very snapshot stands already) or empty (no line was ever read).
     """
 
     outcome: str = "empty"
+    other_environment: str | None = None
     snapshot_id: str | None = None
     intake: IntakeReport = field(default_factory=IntakeReport)
     core: CoreReport = field(default_factory=CoreReport)
@@ -173,7 +174,7 @@ class Refresh:
         return self.report.built.checks
 
     def publish(self) -> str:
-        """Finish the build and publish it, unless a check, a hold or a newer CURRENT forbids it.
+        """Finish the build and publish it, unless a check, a hold or CURRENT forbids it.
 
         What was published, now or by a run that was killed, is kept in the history. Returns the
         outcome, as RefreshReport names it.
@@ -188,7 +189,7 @@ class Refresh:
             self.report.outcome = "unchanged"
         elif self.store.hold() is not None:
             self.report.outcome = "held"
-        elif self._is_older(plan):
+        elif self._is_kept(plan):
             self.report.outcome = "kept"
         elif self.store.held_by(name):
             self.report.outcome = "held"
@@ -240,14 +241,19 @@ class Refresh:
             self.store.finish(self._folder, manifest)
             self.listen(Event("publish.finished", table=name))
 
-    def _is_older(self, plan: Plan) -> bool:
+    def _is_kept(self, plan: Plan) -> bool:
+        """Tell whether CURRENT is later or of another environment: then a person must say so."""
         current = self.store.current()
         if current is None or self.publish_older:
             return False
         try:
-            published_as_of_ms: int = self.store.manifest(current)["as_of_ms"]
+            manifest = self.store.manifest(current)
         except snapshot.SnapshotError:
             return False  # CURRENT is damaged or gone: any whole snapshot is better
+        if manifest["environment"] != plan.environment:
+            self.report.other_environment = manifest["environment"]
+            return True
+        published_as_of_ms: int = manifest["as_of_ms"]
         return plan.as_of_ms < published_as_of_ms
 
     @property
@@ -294,7 +300,7 @@ def refresh(
         settings: where the data is and what it means.
         as_of_ms: epoch ms the windows end at; the start of the run when None.
         now_ms: the run's clock, for tests and simulations; the real one when None.
-        publish: publish also when CURRENT is of a later as-of.
+        publish: publish also when CURRENT is of a later as-of or of another environment.
         wait_s: seconds to wait for another writer.
         on_event: called with every Event of the run.
 

@@ -24,7 +24,9 @@ class RefreshRun(dg.ConfigurableResource):  # type: ignore[type-arg]
     as_of: str | None = Field(
         None, description="Time the windows end at, ISO 8601, UTC; the run's start when absent"
     )
-    publish_older: bool = Field(False, description="Publish also when CURRENT is of a later as_of")
+    publish_older: bool = Field(
+        False, description="Publish also when CURRENT is of a later as_of or another environment"
+    )
     lock_wait_s: float = Field(60.0, description="Seconds to wait for another writer")
 
     @contextmanager

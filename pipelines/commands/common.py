@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer.core
@@ -39,9 +40,10 @@ class PlainGroup(typer.core.TyperGroup):
         try:
             return super().invoke(ctx)
         except Exception as error:
-            if not is_expected(error):
+            words = _home_trouble(error) or (str(error) if is_expected(error) else None)
+            if words is None:
                 raise
-            complain(f"error: {error}")
+            complain(f"error: {words}")
             raise typer.Exit(1) from error
 
 
@@ -73,6 +75,24 @@ def is_disk_trouble(error: Exception) -> bool:
     return any(os.strerror(n) in words for n in (errno.ENOSPC, errno.EFBIG, errno.EROFS))
 
 
+def _home_trouble(error: Exception) -> str | None:
+    """Say that the data root cannot be used where an error came from that, else None."""
+    if not isinstance(error, OSError) or not isinstance(error.filename, str):
+        return None
+    try:
+        home = load_settings().home
+    except (CommandError, OSError):
+        return None
+    if not Path(error.filename).is_relative_to(home):
+        return None
+    if home.is_dir() and os.access(home, os.R_OK | os.W_OK | os.X_OK):
+        return None
+    return (
+        f"the data root {home} cannot be used ({error.strerror}): set EXECINTEL_HOME to a folder "
+        "that exists or can be created, and may be written"
+    )
+
+
 # -- settings -----------------------------------------------------------------------------------
 
 
@@ -93,6 +113,12 @@ def open_store(settings: "Settings") -> "Store":
     from features.snapshot import Store
 
     return Store(settings.snapshots_root)
+
+
+def symbol_count(manifest: dict[str, Any]) -> int:
+    """Return how many symbols a snapshot holds: those that traded, were asked for or failed."""
+    rows: int = manifest["tables"]["feat_router__effectiveness"]["rows"]
+    return max(rows - 1, 0)  # one row is of all symbols
 
 
 # -- time ---------------------------------------------------------------------------------------

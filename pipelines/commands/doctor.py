@@ -197,6 +197,12 @@ def _snapshot(settings: "Settings", store: "Store", found: Findings) -> None:
             f"{common.span(settings.snapshot_max_age_s)}: is execintel up running? "
             "execintel refresh builds now"
         )
+    if manifest["environment"] != settings.environment:
+        found.broken.append(
+            f"CURRENT is of environment {manifest['environment']}, configured is "
+            f"{settings.environment}, whose builds are kept, not published: mend "
+            "EXECINTEL_ENVIRONMENT, or say execintel refresh --publish"
+        )
     found.broken += _missing_files(manifest["inputs"].values())
     for check in manifest["checks"]:
         if check["rows"]:

@@ -68,6 +68,8 @@ def export_metrics(
     """
     if traces is not None and snapshot is not None:
         raise common.CommandError("--traces and --snapshot exclude each other: name one source")
+    if out.is_dir():
+        raise common.CommandError(f"--out {out} is a folder: name a file in it")
     if not out.absolute().parent.is_dir():
         raise common.CommandError(f"--out {out}: there is no folder {out.absolute().parent}")
     if traces is not None:
@@ -75,12 +77,15 @@ def export_metrics(
     else:
         head, tables = _from_snapshot(snapshot)
     draft = out.with_name(f".{out.name}.part")
-    if output is Format.JSON:
-        lists = {name: found.to_pylist() for name, found in tables.items()}
-        draft.write_text(json.dumps({**head, **lists}, indent=1, default=str, allow_nan=False))
-    else:
-        _write_one(tables[f"feat_telemetry__{table}"], draft, output)
-    draft.replace(out)
+    try:
+        if output is Format.JSON:
+            lists = {name: found.to_pylist() for name, found in tables.items()}
+            draft.write_text(json.dumps({**head, **lists}, indent=1, default=str, allow_nan=False))
+        else:
+            _write_one(tables[f"feat_telemetry__{table}"], draft, output)
+        draft.replace(out)
+    finally:
+        draft.unlink(missing_ok=True)  # of a write that failed
     written = tables.values() if output is Format.JSON else [tables[f"feat_telemetry__{table}"]]
     common.say(f"wrote {out}: {sum(rows.num_rows for rows in written)} rows")
 

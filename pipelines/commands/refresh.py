@@ -3,8 +3,9 @@
 Put here: asking for a refresh and telling how it ended. Keep out: its steps (pipelines/refresh.py).
 """
 
+import datetime as dt
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +13,7 @@ from pipelines.commands import common
 
 if TYPE_CHECKING:
     from features.settings import Settings
+    from features.snapshot import Store
     from pipelines.refresh import RefreshReport
 
 _AHEAD_LIMIT_MS = 86_400_000  # a later as-of would keep every true snapshot from publication
@@ -36,8 +38,8 @@ def refresh(
         bool,
         typer.Option(
             "--publish",
-            help="Publish also when CURRENT is of a later as-of, such as when going back on "
-            "purpose: --as-of 2025-11-05T00:00:00Z --publish.",
+            help="Publish also when CURRENT is of a later as-of or of another environment, such as "
+            "when going back on purpose: --as-of 2025-11-05T00:00:00Z --publish.",
         ),
     ] = False,
 ) -> None:
@@ -123,10 +125,13 @@ def _tell_outcome(report: "RefreshReport", settings: "Settings", *, has_new: boo
         _tell_emptiness(report, settings)
     elif report.outcome == "kept":
         current = common.open_store(settings).current()
-        common.say(
-            f"kept {name}, not published: it is older than CURRENT ({current}); "
-            "--publish publishes it all the same"
+        why = (
+            f"it is of environment {settings.environment}, CURRENT ({current}) of "
+            f"{report.other_environment}"
+            if report.other_environment
+            else f"it is older than CURRENT ({current})"
         )
+        common.say(f"kept {name}, not published: {why}; --publish publishes it all the same")
     elif report.outcome == "held":
         _tell_hold(report, settings)
     elif report.outcome == "rejected":
@@ -158,24 +163,65 @@ def _tell_hold(report: "RefreshReport", settings: "Settings") -> None:
 
 
 def _tell_emptiness(report: "RefreshReport", settings: "Settings") -> None:
-    """Say why a published snapshot holds no attempt, and how to see older lines."""
+    """Say that a published snapshot holds no symbol, how to see older lines, how to go back."""
+    store = common.open_store(settings)
+    # Not from the report: of a build that stood before this run it has no rows.
+    manifest = store.manifest(str(report.snapshot_id))
+    if common.symbol_count(manifest):
+        return
+    newest = _newest_router_ms(settings)
+    words = (
+        f"but it is empty, CURRENT now holds no symbol: no attempt of environment "
+        f"{manifest['environment']} in the {manifest['window_days']} days before its as-of. "
+    )
+    if newest is None:
+        words += "No router line of it was read yet: look for order_metrics.jsonl"
+    else:
+        after = dt.datetime.fromtimestamp(newest // 1000 + 1, tz=dt.UTC)
+        words += (
+            f"The newest router line of it is of {common.when(newest)}: for old logs name a time, "
+            f"execintel refresh --as-of {after:%Y-%m-%dT%H:%M:%SZ} --publish"
+        )
+    common.say(words, style="yellow")
+    lost = _held_before(store)
+    if lost is not None:
+        common.say(
+            f"{lost['snapshot_id']}, CURRENT before, holds {common.symbol_count(lost)} symbols: "
+            f"execintel snapshots rollback {lost['snapshot_id']} --reason … takes CURRENT back",
+            style="yellow",
+        )
+
+
+def _newest_router_ms(settings: "Settings") -> int | None:
+    """Return the time of the newest router line of the environment, or None without one."""
+    import duckdb
+
     from features.lake import Lake, data_files
 
-    if report.built.rows.get("feat_router__effectiveness", 0):
-        return
-    files = data_files(Lake(settings.lake_root).open("raw_router__events"))
-    newest = max((f.maximum["event_ms"] for f in files if f.maximum.get("event_ms")), default=None)
-    common.say(
-        f"but it is empty: no attempt of environment {settings.environment} in the "
-        f"{settings.window_days} days before its as-of. "
-        + (
-            f"The newest router line is of {common.when(newest)}: for old logs name a time, "
-            "such as --as-of 2025-11-06T00:00:00Z"
-            if newest
-            else "No router line was read yet: look for order_metrics.jsonl"
-        ),
-        style="yellow",
-    )
+    paths = [file.path for file in data_files(Lake(settings.lake_root).open("raw_router__events"))]
+    if not paths:
+        return None
+    with duckdb.connect() as con:
+        found = con.execute(
+            "SELECT max(event_ms) FROM read_parquet(?, hive_partitioning = false)"
+            " WHERE environment = ?",
+            [paths, settings.environment],
+        ).fetchone()
+    return found[0] if found else None
+
+
+def _held_before(store: "Store") -> dict[str, Any] | None:
+    """Return the manifest of what was CURRENT before, or None when that held no symbol either."""
+    from features.snapshot import SnapshotError
+
+    published = store.publications()
+    if len(published) < 2:
+        return None
+    try:
+        before = store.manifest(published[-2]["snapshot_id"])
+    except SnapshotError:
+        return None  # removed or damaged: there is no way back to it
+    return before if common.symbol_count(before) else None
 
 
 def _tell_rejection(report: "RefreshReport") -> None:

@@ -49,9 +49,9 @@ def list_snapshots() -> None:
         return
     common.show_table(
         f"Snapshots under {store.root}",
-        ("snapshot", "state", "as of, UTC", "built, UTC", "number"),
+        ("snapshot", "state", "environment", "as of, UTC", "built, UTC", "number"),
         rows,
-        left=2,
+        left=3,
     )
     hold = store.hold()
     if hold is not None:
@@ -74,6 +74,7 @@ def _row(manifest: dict[str, object], state: str) -> tuple[object, ...]:
     return (
         manifest["snapshot_id"],
         state,
+        manifest["environment"],
         common.minute(as_of_ms),
         common.minute(created_ms),
         manifest["sequence"],
@@ -162,8 +163,7 @@ def _tell_content(manifest: dict[str, Any]) -> None:
     """Say how much a snapshot holds: one may have been published before the first order."""
     tables = manifest["tables"]
     row_n = sum(table["rows"] for table in tables.values())
-    # One row a symbol that traded, was asked for or failed, and one for all of them.
-    symbol_n = max(tables["feat_router__effectiveness"]["rows"] - 1, 0)
+    symbol_n = common.symbol_count(manifest)
     words = (
         f"it holds {symbol_n} symbols and {row_n} rows, as of {common.when(manifest['as_of_ms'])}"
     )

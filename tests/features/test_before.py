@@ -37,9 +37,11 @@ class Home:
     def settings(self, **more: Any) -> Settings:
         return settings_over(self.root / "logs", self.root / "home", **more)
 
-    def refresh(self, step: float, **more: Any) -> RefreshReport:
+    def refresh(self, step: float, *, publish: bool = False, **more: Any) -> RefreshReport:
         as_of_ms = AS_OF_MS + round(step * HOUR_MS)
-        return refresh(self.settings(**more), as_of_ms=as_of_ms, now_ms=AS_OF_MS + DAY_MS)
+        return refresh(
+            self.settings(**more), as_of_ms=as_of_ms, now_ms=AS_OF_MS + DAY_MS, publish=publish
+        )
 
     def published(self, step: float, **more: Any) -> str:
         report = self.refresh(step, **more)
@@ -148,9 +150,9 @@ def test_a_rejected_build_is_remembered_by_none(home: Home, ids: list[str]) -> N
 
 
 def test_another_environment_is_remembered_by_none(home: Home, ids: list[str]) -> None:
-    other = home.published(2, environment="testnet")
+    other = home.published(2, environment="testnet", publish=True)
     assert home.store.manifest(other)[PREVIOUS]["state"] == "none"
-    assert home.remembers(home.published(3)) == ids[1]
+    assert home.remembers(home.published(3, publish=True)) == ids[1]
 
 
 # ---------------------------------------------------------------------------- losing it, proving it
@@ -189,8 +191,8 @@ def test_what_was_in_force_is_remembered_when_current_is_gone(home: Home, ids: l
 
 
 def test_in_a_live_environment_a_lost_memory_waits_for_a_person(home: Home, ids: list[str]) -> None:
-    live = {"environment": "live"}
-    first = home.published(2, **live)
+    live: dict[str, Any] = {"environment": "live"}
+    first = home.published(2, publish=True, **live)
     damage(home.store.database(first))
     report = home.refresh(3, **live)
     assert (report.outcome, [c.name for c in report.built.held]) == (
@@ -263,7 +265,7 @@ def new_symbols(home: Home) -> None:
 
 def test_sizes_that_jump_wait_until_a_person_publishes_them(home: Home, ids: list[str]) -> None:
     new_symbols(home)  # each sized 0.5 by engines until now
-    always = {"params": {"hold_changes": "always"}}
+    always: dict[str, Any] = {"params": {"hold_changes": "always"}}
     report = home.refresh(2, **always)
     held = str(report.snapshot_id)
     assert (report.outcome, home.store.current()) == ("held", ids[1])

@@ -160,3 +160,25 @@ def test_the_recorded_run_gives_its_numbers_through_the_command(
     rebuilt = call("snapshots", "rebuild")
     assert rebuilt.returncode == 0, rebuilt.stdout + rebuilt.stderr
     assert "every table has the same rows" in rebuilt.stdout
+
+
+@pytest.mark.parametrize("command", ["refresh", "show", "doctor", "kill", "demo", "upkeep", "up"])
+def test_a_data_root_that_is_a_file_is_one_clear_line(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("EXECINTEL_HOME", str(tmp_path / "file"))
+    result = run(command)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"error: the data root {tmp_path / 'file'} cannot be used")
+    assert "set EXECINTEL_HOME" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_data_root_that_cannot_be_created_is_one_clear_line(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXECINTEL_HOME", "/proc/execintel")  # not even root makes a folder there
+    result = run("refresh")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: the data root /proc/execintel cannot be used")

@@ -43,3 +43,7 @@ def test_what_cannot_be_exported_is_said(desk: Desk, tmp_path: Path) -> None:
     assert "exclude each other" in both.output
     nowhere = desk.run("export-metrics", "--out", str(tmp_path / "no" / "m.json"))
     assert "there is no folder" in nowhere.output
+    folder = desk.run("export-metrics", "--out", str(tmp_path))
+    assert (folder.exit_code, folder.stderr.count("\n")) == (1, 1)
+    assert f"--out {tmp_path} is a folder" in folder.stderr
+    assert list(tmp_path.parent.glob(".*.part")) == []

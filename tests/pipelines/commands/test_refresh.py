@@ -8,7 +8,7 @@ import pytest
 
 from features import catalog
 from features.catalog import Check
-from tests.pipelines.commands.desk import AS_OF, Desk
+from tests.pipelines.commands.desk import AS_OF, START_S, Desk
 
 Line = Callable[..., str]
 
@@ -211,3 +211,66 @@ def test_a_damaged_file_is_named_and_the_others_are_read(desk: Desk, attempt: Li
     assert result.exit_code == 0
     assert "a folder with the name of a log" in result.stdout
     assert "published" in result.stdout
+
+
+def test_an_empty_build_says_what_current_lost_and_how_to_go_back(
+    desk: Desk, attempt: Line
+) -> None:
+    desk.write(*(attempt(n) for n in range(5)))
+    desk.refresh()
+    full = desk.current
+    # one day later, of another environment: no time to name to a desk of paper
+    desk.write(attempt(9, ts=START_S + 86_400, environment="testnet"))
+
+    empty = desk.run("refresh", "--logs", str(desk.logs))
+
+    assert empty.exit_code == 0, empty.output
+    assert "CURRENT now holds no symbol: no attempt of environment paper" in empty.stdout
+    # the last line of paper is START_S + 4 min -> 10:57:20, and the second after it
+    assert "execintel refresh --as-of 2025-11-05T10:57:21Z --publish" in empty.stdout
+    assert f"{full}, CURRENT before, holds 1 symbols" in empty.stdout
+    back = desk.run("snapshots", "rollback", "--reason", "empty")
+    assert (back.exit_code, desk.current) == (0, full)
+
+
+def test_a_build_that_stood_before_is_published_without_a_word_of_emptiness(
+    desk: Desk, attempt: Line
+) -> None:
+    desk.write(*(attempt(n) for n in range(5)))
+    desk.run("refresh", "--logs", str(desk.logs))  # now: empty, and newer
+    assert "kept" in desk.refresh().stdout
+
+    again = desk.refresh("--publish")
+
+    assert "published 20251106T000000Z-" in again.stdout
+    assert "empty" not in again.stdout
+
+
+def test_another_environments_build_is_kept_and_published_only_when_asked(
+    desk: Desk, attempt: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.write(*(attempt(n) for n in range(5)))
+    desk.refresh()
+    paper = desk.current
+    monkeypatch.setenv("EXECINTEL_ENVIRONMENT", "backtest")
+    words = ("refresh", "--logs", str(desk.logs), "--as-of", "2025-11-06T01:00:00Z")
+
+    sign = (desk.home / "heartbeat.json").read_text()
+
+    kept = desk.run(*words)
+
+    assert kept.exit_code == 0
+    assert (desk.home / "heartbeat.json").read_text() == sign  # it says nothing of readers
+    assert f"it is of environment backtest, CURRENT ({paper}) of paper; --publish" in kept.stdout
+    assert desk.current == paper
+
+    desk.run(*words, "--publish")
+
+    assert desk.current.startswith("20251106T010000Z-")
+    listed = desk.run("snapshots", "list").stdout.splitlines()
+    assert [row.split()[2] for row in listed if paper in row] == ["paper"]
+    assert [row.split()[2] for row in listed if desk.current in row] == ["backtest"]
+    monkeypatch.delenv("EXECINTEL_ENVIRONMENT")
+    doctor = desk.run("doctor")
+    assert doctor.exit_code == 1
+    assert "CURRENT is of environment backtest, configured is paper" in doctor.stdout
