@@ -227,7 +227,7 @@ def _age(settings: "Settings", manifest: dict[str, Any], idle_s: float, found: F
     if age_s <= settings.snapshot_max_age_s:
         return
     if manifest["origin"] == "demo":
-        found.notes.append(f"{words}. Generated demo data is old by nature: execintel demo renews")
+        found.notes.append(f"{words}. Generated demo data is old by nature")
     elif idle_s > settings.snapshot_max_age_s:
         found.broken.append(
             f"the last build is {common.span(idle_s)} old, allowed are {allowed}: is execintel up "
