@@ -66,9 +66,9 @@ def test_rules_name_their_thresholds(line: str, changes: dict[str, Any], rule: s
 
 
 def test_a_coverage_that_is_not_known_whole_is_called_a_lower_bound() -> None:
-    least = {"pnl_coverage": 0.162, "coverage_status": "unknowable"}
+    least: dict[str, Any] = {"pnl_coverage": 0.162, "coverage_status": "unknowable"}
     assert by_name(size(**least))["incomplete"].rule.endswith("; the input is a lower bound")
-    unknown = {"pnl_coverage": None, "coverage_status": "unknowable"}
+    unknown: dict[str, Any] = {"pnl_coverage": None, "coverage_status": "unknowable"}
     for known in ({"pnl_coverage": 0.99}, unknown):
         assert by_name(size(**known))["incomplete"].rule.endswith("logged")
 
