@@ -129,6 +129,13 @@ def acknowledged(home: Path) -> dict[tuple[str, int], dict[str, Any]]:
     return found
 
 
+def is_seen(alert: Alert, seen: Mapping[tuple[str, int], Any]) -> bool:
+    """Tell whether a person acknowledged the alert at this severity or a worse one."""
+    saw = seen.get((alert.key, alert.since_ms), {"severity": None})
+    saw_rank = _RANK.get(saw.get("severity", "critical"), 0)  # older notes name no severity
+    return _RANK[alert.severity] <= saw_rank
+
+
 # ----------------------------------------------------------------------------------------- delivery
 
 
@@ -211,9 +218,7 @@ def _news(
         entry = state.get(alert.key)
         is_worse = entry is None or _RANK[alert.severity] > _RANK[entry["severity"]]
         is_known = entry is not None and (entry["is_open"] or now_ms - entry["told_ms"] < QUIET_MS)
-        saw = seen.get((alert.key, alert.since_ms), {"severity": None})
-        saw_rank = _RANK.get(saw.get("severity", "critical"), 0)  # older notes name no severity
-        if entry is None and _RANK[alert.severity] <= saw_rank:
+        if entry is None and is_seen(alert, seen):
             continue
         if is_known and not is_worse:
             continue  # one told to be over stays so until the quiet hour has passed

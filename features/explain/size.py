@@ -97,8 +97,7 @@ def _guards(sizing: Row, params: Params, capped: frozenset[str]) -> tuple[Line, 
             ),
             Line(
                 "incomplete",
-                f"above 1 where logs explain {100 * params['min_pnl_coverage']:g} %"
-                " of the account's PnL and position changes",
+                _coverage_rule(sizing, params),
                 sizing["after_incomplete"],
                 sizing["pnl_coverage"],
                 "share",
@@ -118,12 +117,26 @@ def _guards(sizing: Row, params: Params, capped: frozenset[str]) -> tuple[Line, 
     )
 
 
+def _coverage_rule(sizing: Row, params: Params) -> str:
+    needed = f"above 1 with {100 * params['min_pnl_coverage']:g} % of the account's PnL"
+    is_least = sizing["pnl_coverage"] is not None and sizing["coverage_status"] == "unknowable"
+    return f"{needed} and position changes (the lower) logged" + (
+        "; the input is a lower bound" if is_least else ""
+    )
+
+
 def _change_rule(sizing: Row, params: Params) -> str:
-    if sizing["previous_size_factor"] is None:
+    previous, step = sizing["previous_size_factor"], params["size_change_max"]
+    if previous is None:
         return f"no snapshot before: at most {params['size_first_max']:g}"
+    if sizing["after_change"] > sizing["after_clamp"]:
+        most = f"by at most {100 * step:g} % from the snapshot before"
+        if sizing["after_change"] < previous * (1 - step):
+            return f"falls at once to what evidence and coverage allow, below it {most}"
+        return f"falls {most}"
     if sizing["is_input_lost"]:
         return "an input was lost: not above the snapshot before"
-    return f"at most {100 * params['size_change_max']:g} % from the snapshot before"
+    return f"at most {100 * step:g} % from the snapshot before"
 
 
 # -- score --------------------------------------------------------------------------------------

@@ -61,16 +61,21 @@ def head(settings: "Settings", store: "Store", snapshot_id: str) -> None:
             )
 
 
+def symbols(con: "duckdb.DuckDBPyConnection") -> list[str]:
+    """Return the symbols of a snapshot, sorted."""
+    rows = con.sql(
+        "SELECT symbol FROM feat_router__effectiveness UNION"
+        " SELECT symbol FROM feat_symbol__performance ORDER BY symbol"
+    ).fetchall()
+    return [name for (name,) in rows if name != "*"]
+
+
 def known_symbol(con: "duckdb.DuckDBPyConnection", symbol: str) -> str:
     """Return the symbol as the snapshot writes it.
 
     Raises CommandError naming those there are.
     """
-    rows = con.sql(
-        "SELECT symbol FROM feat_router__effectiveness UNION"
-        " SELECT symbol FROM feat_symbol__performance ORDER BY symbol"
-    ).fetchall()
-    known = {name.upper(): name for (name,) in rows if name != "*"}
+    known = {name.upper(): name for name in symbols(con)}
     if symbol.upper() not in known:
         there = ", ".join(known.values()) or "none"
         raise common.CommandError(f"{symbol} is not in this snapshot; there are: {there}")

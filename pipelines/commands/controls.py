@@ -4,13 +4,19 @@ Put here: setting them and saying what now stands. Keep out: what they stop (liv
 """
 
 import datetime as dt
+import difflib
 import getpass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from live.controls import Controls, Mode, State
 from pipelines.commands import common
+
+if TYPE_CHECKING:
+    from features.settings import Settings
+
+_TRACES = ("state", "lake/FORMAT", "snapshots/CURRENT")  # of an engine, of a refresh
 
 Reason = Annotated[str, typer.Option(help="Why; it stands in every veto, so say it well.")]
 
@@ -57,7 +63,9 @@ def disable(
     Example: execintel disable SUIUSDT --minutes 240 --reason "listing news"
     """
     until_ms = None if minutes is None else common.now_ms() + round(minutes * 60_000)
-    _say(_controls().disable(symbol.upper(), reason, until_ms))
+    settings, name = common.load_settings(), symbol.upper()
+    _say(Controls(settings.controls_root).disable(name, reason, until_ms), settings)
+    _warn_of_unknown(settings, name)
 
 
 def enable(symbol: Annotated[str, typer.Argument(help="The symbol, such as BTCUSDT.")]) -> None:
@@ -65,26 +73,58 @@ def enable(symbol: Annotated[str, typer.Argument(help="The symbol, such as BTCUS
 
     Example: execintel enable SUIUSDT
     """
-    controls, name = _controls(), symbol.upper()
+    settings, name = common.load_settings(), symbol.upper()
+    controls = Controls(settings.controls_root)
     if name not in controls.state().disabled:
         off = ", ".join(sorted(controls.state().disabled)) or "no symbol"
         raise common.CommandError(f"{name} is not switched off; off: {off}")
-    _say(controls.enable(name))
-
-
-def _controls() -> Controls:
-    return Controls(common.load_settings().controls_root)
+    _say(controls.enable(name), settings)
 
 
 def _set(mode: Mode, reason: str) -> None:
-    controls = _controls()
+    settings = common.load_settings()
+    controls = Controls(settings.controls_root)
     before = controls.state()
     after = controls.set(mode, reason, by=getpass.getuser(), now_ms=common.now_ms())
     common.say(f"{before.mode} → {after.mode}")
-    _say(after)
+    _say(after, settings)
+    if mode != "run":
+        common.say("execintel resume ends it")
 
 
-def _say(state: State) -> None:
+def _warn_of_unknown(settings: "Settings", symbol: str) -> None:
+    """Warn of a symbol that CURRENT does not hold: misspelt, it stops nothing."""
+    import duckdb
+
+    from features.snapshot import SnapshotError, open_snapshot
+    from pipelines.commands.chosen import symbols
+
+    store = common.open_store(settings)
+    current = store.current()
+    if current is None:
+        return
+    try:
+        with open_snapshot(store.database(current)) as con:
+            known = symbols(con)
+    except (duckdb.Error, SnapshotError):  # doctor tells of it; the switch stands
+        return
+    if symbol in {each.upper() for each in known}:
+        return
+    near = difflib.get_close_matches(symbol, known, n=5) or known[:5]
+    common.complain(
+        f"warning: {symbol} is not in the newest snapshot; near it: {', '.join(near) or 'none'}. "
+        f"Where it is misspelt: execintel enable {symbol}, then disable the right one"
+    )
+
+
+def _say(state: State, settings: "Settings") -> None:
+    root = settings.home.absolute()
+    common.say(f"data root: {root}")
+    if not any((root / name).exists() for name in _TRACES):
+        common.complain(
+            f"warning: {root} holds no journal, no lake and no snapshot: does EXECINTEL_HOME name "
+            "the engine's data root? An engine of another root does not see this switch"
+        )
     why = f": {state.reason}" if state.reason else ""
     common.say(f"trading: {state.mode}{why}")
     for symbol, entry in sorted(state.disabled.items()):

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -53,6 +53,8 @@ def doctor() -> None:
     _lake(settings, found)
     store = common.open_store(settings)
     _snapshot(settings, store, found)
+    _alerts(settings, store, found)
+    _switches(settings, found)
     _last_failed(store, found)
     _history(settings, found)
     _mirror()
@@ -79,11 +81,22 @@ def _configured(settings: "Settings") -> None:
             origin = config.name
         else:
             origin = "default"
-        if origin != "default" or value not in (None, (), {}):
+        if name == "trading":
+            rows += _changed_trading(settings, origin)
+        elif origin != "default" or value not in (None, (), {}):
             rows.append((name, _plain(value), origin))
     common.show_table(
         f"Configured ({config or 'no execintel.toml'})", ("setting", "value", "from"), rows, left=3
     )
+
+
+def _changed_trading(settings: "Settings", origin: str) -> list[tuple[str, str, str]]:
+    usual = type(settings.trading)()
+    return [
+        (f"trading.{name}", _plain(value), origin)
+        for name, value in settings.trading
+        if value != getattr(usual, name)
+    ]
 
 
 def _plain(value: object) -> str:
@@ -191,12 +204,7 @@ def _snapshot(settings: "Settings", store: "Store", found: Findings) -> None:
         f"published {common.when(published_ms)}; {len(store.ids())} snapshots kept"
     )
     idle_s = (common.now_ms() - max(newest["created_ms"], published_ms)) / 1000
-    if idle_s > settings.snapshot_max_age_s and manifest["origin"] != "demo":
-        found.broken.append(
-            f"the last build is {common.span(idle_s)} old, allowed are "
-            f"{common.span(settings.snapshot_max_age_s)}: is execintel up running? "
-            "execintel refresh builds now"
-        )
+    _age(settings, manifest, idle_s, found)
     if manifest["environment"] != settings.environment:
         found.broken.append(
             f"CURRENT is of environment {manifest['environment']}, configured is "
@@ -212,6 +220,73 @@ def _snapshot(settings: "Settings", store: "Store", found: Findings) -> None:
             found.notes += [f"    {example}" for example in check["examples"]]
     _freshness(store, current, found)
     _coverage(store, current, found)
+
+
+def _age(settings: "Settings", manifest: dict[str, Any], idle_s: float, found: Findings) -> None:
+    """Tell of a schedule that stopped, else of a CURRENT whose as-of engines find too old."""
+    age_s = (common.now_ms() - manifest["as_of_ms"]) / 1000
+    allowed = common.span(settings.snapshot_max_age_s)
+    words = (
+        f"CURRENT is stale: its as-of is {common.span(age_s)} old, allowed are {allowed}; engines "
+        "size at most 1.00 by it"
+    )
+    if age_s <= settings.snapshot_max_age_s:
+        return
+    if manifest["origin"] == "demo":
+        found.notes.append(f"{words}. Generated demo data is old by nature")
+    elif idle_s > settings.snapshot_max_age_s:
+        found.broken.append(
+            f"the last build is {common.span(idle_s)} old, allowed are {allowed}: is execintel up "
+            "running? execintel refresh builds now"
+        )
+    else:
+        found.broken.append(f"{words}. execintel refresh without --as-of makes one of now")
+
+
+def _alerts(settings: "Settings", store: "Store", found: Findings) -> None:
+    """Name the critical alerts that nobody acknowledged; a broken file was told of before."""
+    import duckdb
+
+    from features.snapshot import SnapshotError
+    from pipelines import alerts
+
+    try:
+        there = alerts.open_alerts(store)
+    except (duckdb.Error, SnapshotError):
+        return
+    waiting = [each for each in there if each.severity == "critical"]
+    seen = alerts.acknowledged(settings.home)
+    waiting = [each for each in waiting if not alerts.is_seen(each, seen)]
+    found.broken += _some(
+        [
+            f"critical alert {each.key}, open since {common.when(each.since_ms)}: {each.text} "
+            "execintel alerts list shows it, execintel alerts ack says that you have seen it"
+            for each in waiting
+        ],
+        "critical alerts: execintel alerts list",
+    )
+
+
+def _switches(settings: "Settings", found: Findings) -> None:
+    """Tell what stands over trading: a person's switch is a note, the engine's halt waits."""
+    from live.controls import Controls
+
+    state = Controls(settings.controls_root).state()
+    if state.mode != "run":
+        who = f" since {common.when(state.at_ms)} by {state.by}" if state.by else ""
+        words = (
+            f"trading stands at {state.mode}{who}: {state.reason or 'no reason given'}. "
+            "execintel resume ends it"
+        )
+        is_of_person = state.by not in ("", "engine")
+        (found.notes if is_of_person else found.broken).append(words)
+    now_ms = common.now_ms()
+    found.notes += [
+        f"{symbol} is switched off: {entry.reason or 'no reason given'}. "
+        f"execintel enable {symbol} ends it"
+        for symbol, entry in sorted(state.disabled.items())
+        if entry.until_ms is None or entry.until_ms > now_ms
+    ]
 
 
 def _coverage(store: "Store", current: str, found: Findings) -> None:

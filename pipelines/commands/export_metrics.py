@@ -87,7 +87,23 @@ def export_metrics(
     finally:
         draft.unlink(missing_ok=True)  # of a write that failed
     written = tables.values() if output is Format.JSON else [tables[f"feat_telemetry__{table}"]]
-    common.say(f"wrote {out}: {sum(rows.num_rows for rows in written)} rows")
+    rows_n = sum(rows.num_rows for rows in written)
+    common.say(f"wrote {out}: {rows_n} rows")
+    if rows_n == 0:
+        common.complain(_nothing(head, tables))
+
+
+def _nothing(head: dict[str, Any], tables: "dict[str, pa.Table]") -> str:
+    """Say why a file holds no row, and what to do."""
+    if any(rows.num_rows for rows in tables.values()):
+        return "no row: --table names one that is empty here; --format json holds all of them"
+    if head["source"] != "snapshot":
+        return f"no row: no line of {head['source']} could be used"
+    return (
+        f"no row: snapshot {head['snapshot_id']} holds no prediction traces in its window. Trade "
+        "or backtest with --enable-telemetry, or name trace files: --traces FOLDER; of old traces "
+        "execintel refresh --as-of T --publish makes a snapshot"
+    )
 
 
 def _from_snapshot(name: str | None) -> tuple[dict[str, Any], "dict[str, pa.Table]"]:

@@ -118,7 +118,7 @@ def print_health(found: Document, score: Document) -> None:
     common.show_fields(
         (
             ("size", _size(found["sizing"])),
-            ("", _coverage(found["sizing"])),
+            ("", coverage_line(found["sizing"])),
             ("score", _score(score)),
             ("router", _router(found["router"])),
             ("", _ratios(found["router"])),
@@ -141,11 +141,17 @@ def _size(sizing: Document) -> str:
     )
 
 
-def _coverage(sizing: Document) -> str:
+def coverage_line(sizing: Document) -> str:
+    """Say which share of the account the logs explain, and of what."""
     share = sizing.get("pnl_coverage")
-    known = "an unknown share" if share is None else f"{100 * share:.1f} %"
     status = sizing.get("coverage_status") or "unknowable"
-    return f"logs explain {known} of the account, {status}: execintel reconcile"
+    known = "an unknown share" if share is None else f"{100 * share:.1f} %"
+    if share is not None and status == "unknowable":
+        known = f"at least {known}"
+    return (
+        f"logs explain {known} of the account's PnL and position changes (the lower), {status}:"
+        " execintel reconcile"
+    )
 
 
 def _score(score: Document) -> str:

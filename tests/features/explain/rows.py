@@ -70,7 +70,8 @@ def sizing(**changes: Any) -> Row:
         "sharpe_7d": 1.0, "sharpe_lo90": 0.5, "regime_scale": 1.0, "inverse_vol": 1.0,
         "daily_vol": None,
         "daily_vol_n": 0, "product_v510": 1.35, "evidence_cap": 2.0, "after_evidence": 1.35,
-        "incomplete": False, "pnl_coverage": 0.99, "after_incomplete": 1.35, "after_clamp": 1.35,
+        "incomplete": False, "pnl_coverage": 0.99, "coverage_status": "complete",
+        "after_incomplete": 1.35, "after_clamp": 1.35,
         "previous_size_factor": 1.0, "is_input_lost": False, "after_change": 1.25,
         "final_size_factor": 1.25, "capped_by": "change", **changes,
     }  # fmt: skip

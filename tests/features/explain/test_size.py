@@ -50,7 +50,11 @@ def test_inputs_stand_with_their_n() -> None:
         ("Sharpe", {"sharpe_7d": None}, "unknown counts as 0: -1 gives 0.25, 3 gives 2"),
         ("inverse vol", {}, "no target volatility is set"),
         ("evidence_cap", {}, "above 1 with 30 round trips and a Sharpe bound above 0"),
-        ("incomplete", {}, "above 1 where logs explain 95 % of the account's PnL and"),
+        (
+            "incomplete",
+            {},
+            "above 1 with 95 % of the account's PnL and position changes (the lower) logged",
+        ),
         ("clamp", {}, "0.25 to 2"),
         ("change", {}, "at most 25 % from the snapshot before"),
         ("change", {"previous_size_factor": None}, "no snapshot before: at most 1"),
@@ -59,6 +63,39 @@ def test_inputs_stand_with_their_n() -> None:
 )
 def test_rules_name_their_thresholds(line: str, changes: dict[str, Any], rule: str) -> None:
     assert by_name(size(**changes))[line].rule.startswith(rule)
+
+
+def test_a_coverage_that_is_not_known_whole_is_called_a_lower_bound() -> None:
+    least: dict[str, Any] = {"pnl_coverage": 0.162, "coverage_status": "unknowable"}
+    assert by_name(size(**least))["incomplete"].rule.endswith("; the input is a lower bound")
+    unknown: dict[str, Any] = {"pnl_coverage": None, "coverage_status": "unknowable"}
+    for known in ({"pnl_coverage": 0.99}, unknown):
+        assert by_name(size(**known))["incomplete"].rule.endswith("logged")
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        # 0.270164 is 0.360219 × 0.75: the step set it, not the loss
+        (
+            {"previous_size_factor": 0.360219, "after_clamp": 0.25, "after_change": 0.27016425},
+            "falls by at most 25 % from the snapshot before",
+        ),
+        # the loss set it: 0.5 before, the product would have it at 0.9
+        (
+            {"previous_size_factor": 0.5, "after_clamp": 0.9, "after_change": 0.5},
+            "an input was lost: not above the snapshot before",
+        ),
+        # 2 before, at most 1 without evidence: half, more than a step
+        (
+            {"previous_size_factor": 2.0, "after_clamp": 0.3, "after_change": 1.0},
+            "falls at once to what evidence and coverage allow, below it by at most 25 %"
+            " from the snapshot before",
+        ),
+    ],
+)
+def test_the_change_names_the_bound_that_set_it(changes: dict[str, Any], rule: str) -> None:
+    assert by_name(size(is_input_lost=True, **changes))["change"].rule == rule
 
 
 @pytest.mark.parametrize(

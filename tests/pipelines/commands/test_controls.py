@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from live.controls import Controls
 from pipelines.cli import app
+from tests.pipelines.commands.desk import Desk
 
 Say = Callable[..., Any]
 
@@ -71,3 +72,39 @@ def test_halt_of_the_engine_never_replaces_a_kill(home: Path) -> None:
     assert Controls(home / "control").halt("its own", now_ms=1).reason == "mine"
     say("resume")
     assert Controls(home / "control").halt("its own", now_ms=1).mode == "halt"
+
+
+@pytest.mark.parametrize("word", ["kill", "reduce-only", "resume"])
+def test_a_switch_names_its_root_and_doubts_an_empty_one(home: Path, word: str) -> None:
+    said = say(word)
+    assert f"data root: {home}\n" in said
+    assert f"warning: {home} holds no journal, no lake and no snapshot" in said
+    assert "EXECINTEL_HOME" in said
+    assert ("execintel resume ends it" in said) == (word != "resume")
+
+
+@pytest.mark.parametrize("trace", ["state/paper-paper", "snapshots/CURRENT", "lake/FORMAT"])
+def test_a_root_that_is_in_use_is_not_doubted(home: Path, trace: str) -> None:
+    (home / trace).mkdir(parents=True)
+    assert "warning" not in say("kill")
+
+
+def test_a_relative_root_is_named_absolutely(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXECINTEL_HOME", "data")
+    assert f"data root: {home / 'data'}\n" in say("kill")
+
+
+def test_a_symbol_that_the_newest_snapshot_lacks_is_switched_off_with_a_warning(
+    desk: Desk, attempt: Callable[..., str]
+) -> None:
+    desk.write(attempt(1), attempt(2, symbol="ETHUSDT"))
+    assert desk.refresh().exit_code == 0
+    assert "warning" not in say("disable", "ethusdt")
+    said = say("disable", "BTCUSD")
+    assert "warning: BTCUSD is not in the newest snapshot; near it: BTCUSDT" in said
+    assert "BTCUSD" in Controls(desk.home / "control").state().disabled
+
+    database = desk.home / "snapshots" / desk.current / "features.duckdb"
+    database.chmod(0o644)
+    database.write_bytes(b"no database")
+    assert "SUIUSDT is off" in say("disable", "SUIUSDT")  # damage never hinders a switch

@@ -2,21 +2,44 @@
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 
+import duckdb
 import pytest
 
+from live.controls import Controls
+from pipelines import alerts
 from tests.pipelines.commands.desk import Desk
 from tests.pipelines.commands.desk import attempt as attempt_line
 
 Line = Callable[..., str]
 
 
+def _refresh_now(desk: Desk) -> None:
+    result = desk.run("refresh", "--logs", str(desk.logs))
+    assert result.exit_code == 0, result.output
+
+
+def _plant_alert(desk: Desk, severity: str) -> None:
+    """Have CURRENT hold one alert, as a required source that fell silent would."""
+    database = desk.home / "snapshots" / desk.current / "features.duckdb"
+    database.chmod(0o644)
+    with duckdb.connect(str(database)) as con:
+        con.execute(
+            "INSERT INTO feat_ops__alerts BY NAME SELECT 'source_stale' AS rule,"
+            f" 'raw_x' AS subject, 'open' AS status, '{severity}' AS severity, 1 AS n,"
+            " 1e0 AS value, 0e0 AS threshold,"
+            " 1000 AS since_ms, 'raw_x: silent.' AS text"
+        )
+
+
 @pytest.fixture(scope="module")
 def healthy(shared_desk: Desk) -> Desk:
     """Publish one snapshot; only ever copied."""
-    shared_desk.write(attempt_line(1), attempt_line(2))
-    assert shared_desk.refresh().exit_code == 0
+    ago_s = time.time() - 600
+    shared_desk.write(attempt_line(1, ts=ago_s), attempt_line(2, ts=ago_s + 60))
+    _refresh_now(shared_desk)
     return shared_desk
 
 
@@ -103,8 +126,9 @@ def test_warnings_of_current_are_repeated_with_their_examples(
     desk: Desk, attempt: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EXECINTEL_LOG_DIR", str(desk.logs))
-    desk.write(attempt(1), attempt(2, symbol=""))
-    desk.refresh()
+    ago_s = time.time() - 600
+    desk.write(attempt(1, ts=ago_s), attempt(2, symbol="", ts=ago_s + 60))
+    _refresh_now(desk)
     warned = json.loads((desk.home / "snapshots" / desk.current / "manifest.json").read_text())
     (check,) = [c for c in warned["checks"] if c["name"] == "raw_lines_rejected"]
     assert check["rows"] == 1
@@ -112,3 +136,75 @@ def test_warnings_of_current_are_repeated_with_their_examples(
     assert result.exit_code == 0
     assert "check raw_lines_rejected of CURRENT, 1 rows" in result.stdout
     assert check["examples"][0] in result.stdout
+
+
+def test_a_current_of_the_past_needs_a_person_though_it_was_just_built(
+    desk: Desk, attempt: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXECINTEL_LOG_DIR", str(desk.logs))
+    desk.write(attempt(1))
+    desk.refresh()  # as of 2025-11-06
+    result = desk.run("doctor")
+    assert result.exit_code == 1
+    assert "CURRENT is stale: its as-of is " in result.stdout
+    assert "allowed are 15 min; engines size at most 1.00" in result.stdout
+    assert "execintel refresh without --as-of makes one of now" in result.stdout
+
+    manifest = desk.home / "snapshots" / desk.current / "manifest.json"
+    manifest.chmod(0o644)
+    words = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**words, "origin": "demo"}))
+    demo = desk.run("doctor")
+    assert "note: CURRENT is stale" in demo.stdout
+    assert "- CURRENT is stale" not in demo.stdout
+
+
+@pytest.mark.parametrize("word", ["kill", "reduce-only"])
+def test_a_switch_of_a_person_is_noted_with_who_and_why(published: Desk, word: str) -> None:
+    published.run(word, "--reason", "venue trouble")
+    published.run("disable", "BTCUSDT", "--reason", "news")
+    result = published.run("doctor")
+    assert result.exit_code == 0, result.stdout
+    assert f"note: trading stands at {word.replace('-', '_')} since 20" in result.stdout
+    assert ": venue trouble. execintel resume ends it" in result.stdout
+    assert "note: BTCUSDT is switched off: news. execintel enable BTCUSDT" in result.stdout
+
+
+def test_a_halt_of_the_engine_and_a_torn_switch_need_a_person(published: Desk) -> None:
+    folder = published.home / "control"
+    Controls(folder).halt("drawdown of 6 %", now_ms=1_000)
+    halted = published.run("doctor")
+    assert halted.exit_code == 1
+    assert "- trading stands at halt since 1970-01-01 00:00:01 UTC by engine" in halted.stdout
+    (folder / "controls.json").write_text("{")
+    torn = published.run("doctor")
+    assert torn.exit_code == 1
+    assert "- trading stands at kill: " in torn.stdout
+    assert "cannot be read" in torn.stdout
+
+
+def test_critical_alerts_need_a_person_until_they_are_acknowledged(published: Desk) -> None:
+    _plant_alert(published, "critical")
+    result = published.run("doctor")
+    assert result.exit_code == 1
+    assert "- critical alert source_stale raw_x, open since 1970-01-01" in result.stdout
+    assert "execintel alerts list" in result.stdout
+    alert = alerts.Alert("source_stale", "raw_x", "critical", "", 1000)
+    alerts.acknowledge(published.home, alert, now_ms=2000, by="me")
+    assert published.run("doctor").exit_code == 0
+
+
+def test_a_warning_alone_needs_nobody(published: Desk) -> None:
+    _plant_alert(published, "warning")
+    assert published.run("doctor").exit_code == 0
+
+
+def test_trading_stands_one_changed_value_a_row(
+    published: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXECINTEL_TRADING", '{"max_leverage": 3}')
+    lines = published.run("doctor").stdout.splitlines()
+    (row,) = [line for line in lines if line.startswith("trading")]
+    assert row.split() == ["trading.max_leverage", "3.0", "EXECINTEL_TRADING"]
+    table = lines[lines.index("") : lines.index("", 1)]
+    assert max(map(len, table)) < 120 + len(str(published.logs))

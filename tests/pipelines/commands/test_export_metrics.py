@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from pipelines.demo.example_traces import write_example_traces
-from tests.pipelines.commands.desk import Desk
+from tests.pipelines.commands.desk import Desk, attempt
 
 
 def test_snapshot_and_traces_export_the_same_numbers(desk: Desk, tmp_path: Path) -> None:
@@ -47,3 +47,13 @@ def test_what_cannot_be_exported_is_said(desk: Desk, tmp_path: Path) -> None:
     assert (folder.exit_code, folder.stderr.count("\n")) == (1, 1)
     assert f"--out {tmp_path} is a folder" in folder.stderr
     assert list(tmp_path.parent.glob(".*.part")) == []
+
+
+def test_a_snapshot_without_traces_says_so_and_what_to_do(desk: Desk, tmp_path: Path) -> None:
+    desk.write(attempt(1))
+    assert desk.refresh().exit_code == 0
+    result = desk.run("export-metrics", "--out", str(tmp_path / "m.json"))
+    assert result.exit_code == 0
+    assert "m.json: 0 rows" in result.stdout
+    assert f"snapshot {desk.current} holds no prediction traces in its window" in result.stderr
+    assert "--enable-telemetry" in result.stderr

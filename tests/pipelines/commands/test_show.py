@@ -1,6 +1,7 @@
 """`execintel show`: unknown is a dash, every estimate stands with its n, a hold comes first."""
 
 import re
+from typing import Any
 
 import pytest
 
@@ -96,3 +97,24 @@ def test_json_of_a_symbol_that_is_not_there_names_those_there_are(published: Des
     result = published.run("show", "DOGEUSDT", "--format", "json")
     assert result.exit_code == 1
     assert "there are: BTCUSDT, ETHUSDT" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("sizing", "words"),
+    [
+        (
+            {"pnl_coverage": 0.162, "coverage_status": "incomplete"},
+            "logs explain 16.2 % of the account's PnL and position changes (the lower), incomplete",
+        ),
+        # PnL at its lower bound: the share is what it is at least
+        (
+            {"pnl_coverage": 0.59, "coverage_status": "unknowable"},
+            "logs explain at least 59.0 % of the account's PnL and position changes",
+        ),
+        ({"pnl_coverage": None}, "logs explain an unknown share of the account's PnL"),
+    ],
+)
+def test_coverage_says_what_it_is_a_share_of(sizing: dict[str, Any], words: str) -> None:
+    from pipelines.commands.health import coverage_line
+
+    assert coverage_line(sizing).startswith(words)
