@@ -30,7 +30,7 @@ def facts_of(settings: Settings, name: str) -> list[Path]:
 
 def pieces() -> list[list[Line]]:
     """Return lines of six days in pieces that later ones repeat ids of, with bad lines between."""
-    lines = tangled_lines(11, attempts=30)
+    lines = tangled_lines(11, attempts=20)
     size = len(lines) // PIECES
     made = [lines[n * size : (n + 1) * size] for n in range(PIECES)]
     for n, piece in enumerate(made):

@@ -338,7 +338,7 @@ def test_sound_lines_pass_whether_all_or_only_changes_are_looked_at(settings: Se
     assert [check.name for check in refreshed(settings, END_MS + 3)[0].built.failed] == []
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(1))
 def test_tangled_lines_in_pieces_pass_and_a_fault_among_them_is_found(
     tmp_path: Path, seed: int
 ) -> None:
