@@ -265,7 +265,9 @@ def test_pruning_keeps_the_run_of_each_assets_latest_materialization(
             assert job.execute_in_process(instance=instance, asset_selection=[alone]).success
         dagster_home.prune(instance, keep=1)
         assert len(instance.get_run_ids()) == 2
-        for key in defs.resolve_asset_graph().get_all_asset_keys():
+        keys = defs.resolve_asset_graph().get_all_asset_keys()
+        # The mirror is off here, and says so instead of materializing.
+        for key in keys - {dg.AssetKey("firestore_mirror")}:
             event = instance.get_latest_materialization_event(key)
             assert event is not None
             assert instance.get_run_by_id(event.run_id) is not None
