@@ -22,6 +22,18 @@ EXAMPLES = {
     "secret_patterns": r'["(key=)\\w+"]',
     "trading": '{"max_leverage": 2.0}',
 }
+# What the kinds of fault are called where the library's own words are those of a programmer.
+_SAID = {
+    "int_parsing": "is no whole number",
+    "int_from_float": "is no whole number",
+    "float_parsing": "is no number",
+    "finite_number": "is no finite number",
+    "bool_parsing": "is neither true nor false",
+    "greater_than": "is too small",
+    "greater_than_equal": "is too small",
+    "less_than": "is too large",
+    "less_than_equal": "is too large",
+}
 _HIDDEN = ("alert_urls", "heartbeat_url")  # passwords stand in them
 
 
@@ -73,7 +85,7 @@ def _faults(error: ValidationError) -> Iterator[str]:
             known = ", ".join(sorted(Settings.model_fields))
             yield f"{name} is no setting; there are {known}"
             continue
-        what = fault["msg"][:1].lower() + fault["msg"][1:]
+        what = _plainly(fault["type"], fault["msg"])
         allowed = _allowed_range(top, *fault["loc"][1:])
         if len(fault["loc"]) == 1 and top in EXAMPLES and fault["type"].endswith("_type"):
             allowed += f", in a variable as {EXAMPLES[top]}"
@@ -81,6 +93,14 @@ def _faults(error: ValidationError) -> Iterator[str]:
             f"{name} = {_shown(top, fault['input'])}: {what}{allowed}. "
             f"Set it by {variable(top)} or in execintel.toml"
         )
+
+
+def _plainly(kind: str, message: str) -> str:
+    """Say what is wrong with a value; the bounds of a number are said beside it."""
+    if kind in _SAID:
+        return _SAID[kind]
+    words = message.removeprefix("Value error, ")
+    return words[:1].lower() + words[1:]
 
 
 def _allowed_range(name: str, *below: int | str) -> str:

@@ -379,6 +379,10 @@ class Settings(BaseSettings):
         return self.home / "snapshots"
 
 
+# Variables of ours that are no settings: where these stand, and what must stand nowhere else.
+OTHER_VARIABLES = ("EXECINTEL_CONFIG", "EXECINTEL_VENUE_KEY", "EXECINTEL_VENUE_SECRET")
+
+
 def variable(name: str) -> str:
     """Return the environment variable of a setting."""
     alias = Settings.model_fields[name].validation_alias

@@ -3,6 +3,7 @@
 Put here: looking and advising. Keep out: changing anything.
 """
 
+import difflib
 import os
 import shutil
 import tomllib
@@ -49,6 +50,7 @@ def doctor() -> None:
     settings = common.load_settings()
     found = Findings()
     _configured(settings)
+    _misspelt(settings, found)
     _files(settings, found)
     _lake(settings, found)
     store = common.open_store(settings)
@@ -88,6 +90,24 @@ def _configured(settings: "Settings") -> None:
     common.show_table(
         f"Configured ({config or 'no execintel.toml'})", ("setting", "value", "from"), rows, left=3
     )
+
+
+def _misspelt(settings: "Settings", found: Findings) -> None:
+    """Note what looks like a setting and is none: it has no effect, which nobody would see."""
+    from features.settings import OTHER_VARIABLES, Settings, variable
+    from pipelines.intake.kinds import RAW_TABLES
+
+    known = {*map(variable, Settings.model_fields), *OTHER_VARIABLES}
+    for name in sorted(os.environ):
+        if name.upper().startswith(("EXECINTEL_", "EXEC_INTEL_")) and name.upper() not in known:
+            found.notes.append(f"variable {name} is no setting{_meant(name.upper(), known)}")
+    for name in sorted(set(settings.freshness) - set(RAW_TABLES)):
+        found.broken.append(f"[freshness.{name}]: no such source{_meant(name, RAW_TABLES)}")
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, sorted(known), n=1)
+    return f": perhaps {near[0]} is meant" if near else ": it has no effect"
 
 
 def _changed_trading(settings: "Settings", origin: str) -> list[tuple[str, str, str]]:

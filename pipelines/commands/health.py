@@ -33,7 +33,7 @@ def reads(settings: "Settings", store: "Store", snapshot_id: str) -> "Read":
     Generated data is old by nature: of a demonstration, what it would have read then.
     """
     manifest = store.manifest(snapshot_id)
-    if snapshot_id != store.current() or manifest["origin"] == "demo":
+    if is_past(store, snapshot_id):
         return reads_as_published(store.root, snapshot_id, manifest["environment"])
     from live.reader import SnapshotReader
 
@@ -43,6 +43,11 @@ def reads(settings: "Settings", store: "Store", snapshot_id: str) -> "Read":
     if reader.problem is not None:
         raise common.CommandError(reader.problem)
     return reader.read
+
+
+def is_past(store: "Store", snapshot_id: str) -> bool:
+    """Tell whether a snapshot is shown as it was when new: others than CURRENT, and generated."""
+    return snapshot_id != store.current() or store.manifest(snapshot_id)["origin"] == "demo"
 
 
 def reads_as_published(
@@ -110,11 +115,12 @@ def documents(read: "Read", symbol: str) -> tuple[Document, Document]:
         return intel.compute_execution_health(symbol), intel.compute_symbol_score(symbol)
 
 
-def print_health(found: Document, score: Document) -> None:
+def print_health(found: Document, score: Document, *, is_past: bool = False) -> None:
     """Print a symbol's document as a few lines, warnings in yellow."""
     words, style = STATUS[found["status"]]
+    then = "when this snapshot was new: " if is_past else ""
     common.say()
-    common.say(f"{found['symbol']}: {found['status']}, {words}", style=f"bold {style}")
+    common.say(f"{found['symbol']}: {then}{found['status']}, {words}", style=f"bold {style}")
     common.show_fields(
         (
             ("size", _size(found["sizing"])),

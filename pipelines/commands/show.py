@@ -171,7 +171,8 @@ def _health(settings: "Settings", store: "Store", snapshot_id: str, symbol: str)
         common.say()
         common.say(f"no health: {error}", style="yellow")
         return
-    health.print_health(*health.documents(read, symbol))
+    is_past = health.is_past(store, snapshot_id)
+    health.print_health(*health.documents(read, symbol), is_past=is_past)
 
 
 def _rows(con: "duckdb.DuckDBPyConnection", sql: str, symbol: str | None) -> list[tuple[Any, ...]]:

@@ -70,6 +70,25 @@ def test_a_healthy_desk_is_told_so(published: Desk) -> None:
     assert "lake/hist_features" in result.stdout
 
 
+def test_a_misspelt_setting_is_noted_with_what_is_meant(
+    published: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXECINTEL_WINDOWDAYS", "3")
+    monkeypatch.setenv("EXECINTEL_VENUE_KEY", "of a venue")  # no setting, but known
+    text = published.run("doctor").stdout
+    assert "EXECINTEL_WINDOWDAYS is no setting: perhaps EXECINTEL_WINDOW_DAYS is meant" in text
+    assert "EXECINTEL_VENUE_KEY" not in text
+
+
+def test_a_misspelt_source_of_a_freshness_rule_needs_a_person(
+    published: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXECINTEL_FRESHNESS", '{"raw_order__attempts": {"required": true}}')
+    result = published.run("doctor")
+    assert result.exit_code == 1
+    assert "raw_order__attempts]: no such source: perhaps raw_orders__attempts" in result.stdout
+
+
 def test_unclaimed_files_are_noted(published: Desk) -> None:
     (published.logs / "metrics.txt").write_text("x")
     result = published.run("doctor")
