@@ -4,6 +4,7 @@ Put here: starting, watching and stopping those processes. Keep out: what they r
 (definitions.py), and their configuration (dagster_home.py).
 """
 
+import datetime as dt
 import os
 import signal
 import socket
@@ -13,12 +14,13 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from features.settings import Settings, config_path
+from features.snapshot import Store
 from pipelines.dagster_home import end_abandoned, opened, prepare
 
 HOST = "127.0.0.1"
@@ -75,14 +77,36 @@ def main(
             say(f"data:     {settings.home}")
             say(f"refresh:  by schedule, {settings.refresh_cron} (UTC)")
             say(f"logs of the processes: {logs}.  Stop with Ctrl-C.")
-        while not stop.wait(0.5):
+        news = _news(Store(settings.snapshots_root))
+        while not stop.wait(2):
             _require_alive(children, logs)
+            for line in next(news):
+                say(line)
+        say(f"stopping: a refresh under way is given {_GRACE_S} s to end …")
     finally:
         _stop(children)
         for number, handler in before.items():
             signal.signal(number, handler)
         lock.release()
     say("stopped")
+
+
+def _news(store: Store) -> Iterator[list[str]]:
+    """Yield what was published or refused since the last look, as lines."""
+    current = store.current()
+    seen = max((build["sequence"] for build in store.rejected()), default=0)
+    while True:
+        lines = []
+        moment = f"{dt.datetime.now(dt.UTC):%H:%M:%S} UTC"
+        if store.current() != current:
+            current = store.current()
+            lines.append(f"{moment}  published {current}")
+        for build in store.rejected():
+            if build["sequence"] > seen:
+                seen = build["sequence"]
+                why = ", ".join(build["failed_checks"])
+                lines.append(f"{moment}  refused {build['snapshot_id']}: {why}. execintel doctor")
+        yield lines
 
 
 def commands(port: int) -> dict[str, list[str]]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -129,7 +130,11 @@ def test_up_publishes_by_schedule_and_stops_without_a_trace(
     os.kill(program.pid, signal.SIGINT)
     assert program.wait(60) == 0, log.read_text()
     assert alive(family) == []
-    assert log.read_text().splitlines()[-1] == "stopped"
+    said = log.read_text()
+    assert said.splitlines()[-1] == "stopped"
+    assert re.search(
+        r"^\d\d:\d\d:\d\d UTC  published \d{8}T\d{6}Z-[0-9a-f]{8}$", said, re.MULTILINE
+    )
     with socket.socket() as probe:
         assert probe.connect_ex((up.HOST, port)) != 0
 
