@@ -46,6 +46,7 @@ _MINUTE_MS, _HOUR_MS = 60_000, 3_600_000
 _log = logging.getLogger(__name__)
 
 _SleeveKey = tuple[str, str]  # strategy, symbol
+_Position = tuple[str, PositionSide]
 _FLAT: Direction = "NOOP"
 
 
@@ -93,7 +94,8 @@ class Executor:
         self._seq = 0
         self._id_n = 0
         self._is_closing = False
-        self._touched: set[tuple[str, PositionSide]] = set()
+        self._touched: set[_Position] = set()
+        self._unsaid: dict[_Position, int] = {}  # with the time of its last fill
         self._ended_trades: list[ClosedTrade] = []
         self._start_ms = clock.now_ms()
         self._rebased_ms = 0
@@ -244,10 +246,8 @@ class Executor:
         if self._touched:
             record.lots = [(*at, self.lots.lots(*at)) for at in sorted(self._touched)]
             record.sleeves = [(*key, self.sleeves.get(key))]
-        touched, self._touched = self._touched, set()
+        self._touched = set()
         is_written = self._write(record, written, must=must)
-        if touched:
-            self._say_positions(touched)
         ended, self._ended_trades = self._ended_trades, []
         for trade in ended:
             self._tell(trade)
@@ -281,7 +281,9 @@ class Executor:
             leg.trade_ids.append(fill.trade_id)
             self._reconciler.book(signed, fill)
             self._book_sleeve(key, attempt, leg, fill)
-        self._touched.add((attempt.symbol, leg.position_side))
+        position = (attempt.symbol, leg.position_side)
+        self._touched.add(position)
+        self._unsaid[position] = max(leg.last_ms, self._unsaid.get(position, 0))
 
     def find_quote(self, symbol: str) -> Quote | None:
         try:
@@ -355,6 +357,7 @@ class Executor:
         if attempt.phase == "done" and attempt.attempt_id in self._attempts:
             del self._attempts[attempt.attempt_id]
             self._router.forget(attempt)
+            self._say_positions(self._unsaid)
             key = (attempt.strategy, attempt.symbol)
             if any(leg.status == "UNKNOWN" for leg in attempt.legs):
                 self._reconciler.disagree(f"the outcome of {attempt.attempt_id} is unknown")
@@ -475,10 +478,12 @@ class Executor:
         return long_usd, short_usd
 
     def _nav(self) -> Line:
+        """Return what the account is worth and holds, at one and the same marks where known."""
+        marks = self.guard.account.marks if self.guard.account else {}
         gross: dict[str, float] = {}
         for (symbol, side), qty in self.lots.positions().items():
-            usd = gross.get(symbol, 0.0) + qty * self._price_of(symbol, side)
-            gross[symbol] = usd
+            mark = marks.get(symbol) or self._price_of(symbol, side)
+            gross[symbol] = gross.get(symbol, 0.0) + qty * mark
         gross = {symbol: abs(usd) for symbol, usd in gross.items()}
         return {
             "nav_usd": self.guard.equity_usd,
@@ -585,16 +590,25 @@ class Executor:
 
     # -- records ---------------------------------------------------------------------------------
 
-    def _say_positions(self, keys: Iterable[tuple[str, PositionSide]] | None = None) -> None:
+    def _say_positions(self, keys: Iterable[_Position] | None = None) -> None:
+        """Write positions at rest: of one that an order may be filling, no line tells the end yet.
+
+        Not before the venue's time of its last fill, whatever the clocks: what a reader adds up of
+        fills until a state is then what the state says.
+        """
         if keys is None and isinstance(self._clock, SimulatedClock):
             return  # a replay needs no heartbeat of positions that did not change
-        at_ms = self._clock.now_ms()
+        now_ms = self._clock.now_ms()
+        moving = {attempt.symbol for attempt in self._attempts.values()}
         for symbol, side in sorted(self.lots.known() if keys is None else keys):
+            if symbol in moving:
+                continue
             qty, entry = self.lots.qty(symbol, side), self.lots.entry_price(symbol, side)
             mark = self._marks.get(symbol)
             line = lines.position(
                 self.place, symbol=symbol, position_side=side, qty=qty, entry_px=entry,
-                unrealized_usd=qty * (mark - entry) if mark is not None else None, at_ms=at_ms,
+                unrealized_usd=qty * (mark - entry) if mark is not None else None,
+                at_ms=max(now_ms, self._unsaid.pop((symbol, side), 0)),
             )  # fmt: skip
             self._write(Record(seq=self._next_seq()), [("position_state", line)])
 

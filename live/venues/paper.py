@@ -206,12 +206,13 @@ class PaperVenue:
         self._catch_up()
         now_ms = self._now()
         worth, unrealized = self.cash_usd, 0.0
+        marks: dict[str, float] = {}
         for (symbol, _), (qty, entry) in self._held.items():
             if qty:
-                mid = self._mid(symbol, now_ms)
+                mid = marks[symbol] = self._mid(symbol, now_ms)
                 worth += qty * mid
                 unrealized += qty * (mid - entry)
-        return Account(now_ms, worth, worth - unrealized)
+        return Account(now_ms, worth, worth - unrealized, marks)
 
     def server_ms(self) -> int:
         return self._now()
