@@ -454,14 +454,14 @@ def _itself(trace: PredictionTrace) -> PredictionTrace:
 def _iso(epoch_ms: int) -> str:
     """Write a moment as at_utc(...).isoformat() does, at a third of its time."""
     seconds, milli = divmod(epoch_ms, 1000)
-    minutes, second = divmod(seconds, 60)
-    part = f".{milli:03}000" if milli else ""
-    return f"{_minute(minutes)}:{second:02}{part}+00:00"
+    day, second = divmod(seconds, 86_400)
+    clock = f"{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}"
+    return f"{_date(day)}T{clock}.{milli:03}000+00:00" if milli else f"{_date(day)}T{clock}+00:00"
 
 
-@lru_cache(maxsize=4096)
-def _minute(epoch_min: int) -> str:
-    return at_utc(epoch_min * 60_000).isoformat()[:16]
+@lru_cache(maxsize=64)
+def _date(epoch_day: int) -> str:
+    return at_utc(epoch_day * 86_400_000).isoformat()[:10]
 
 
 @lru_cache(maxsize=1024)
