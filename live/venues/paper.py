@@ -2,7 +2,8 @@
 
 Put here: how orders meet bars, quotes and trades. Keep out: anything an engine decides.
 A resting order fills only when the market trades through its price. Bars are walked open, nearer
-extreme, farther extreme, close; an order that reaches a closed market waits for the next bar.
+extreme, farther extreme, close; an order that reaches a closed market waits for the next bar. Of a
+symbol with quotes these lead, and bars are only what strategies see.
 """
 
 import math
@@ -223,7 +224,8 @@ class PaperVenue:
         self._catch_up()  # what the bars before still held
         for bar in bars:
             market = self._markets.setdefault(bar.symbol, _Market())
-            market.quote = None
+            if market.quote is not None:
+                continue  # its quotes and trades have told what the bar sums up
             market.path = _path(bar)
             market.maker_left = self.config.participation * bar.volume
 
