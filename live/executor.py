@@ -265,7 +265,7 @@ class Executor:
         for fill in fills:
             signed = fill.qty if leg.side == "BUY" else -fill.qty
             closed = self.lots.apply(attempt.symbol, leg.position_side, signed, fill.price)
-            if closed.closed_qty:
+            if closed.closed_qty or leg.kind == "reduce":
                 leg.closed_qty += closed.closed_qty
                 leg.realized_usd += closed.realized_usd
                 if leg.size_before is None:
@@ -298,6 +298,10 @@ class Executor:
     def new_id(self) -> str:
         self._id_n += 1
         return f"{OWN_PREFIX}{_base36(self._start_ms)}-{_base36(self._id_n)}"
+
+    def only_reduces(self, symbol: str, position_side: PositionSide, signed: float) -> bool:
+        held = self.lots.qty(symbol, position_side)
+        return (held > 0) != (signed > 0) and abs(signed) <= abs(held) + DUST
 
     # -- attempts --------------------------------------------------------------------------------
 
@@ -340,7 +344,7 @@ class Executor:
             decided_ms=now_ms,
             ctx=context,
             wants_maker=allows_maker and not is_flat,
-            is_reducing=is_flat and self._only_reduces(signal.symbol, position_side, signed),
+            is_reducing=is_flat and self.only_reduces(signal.symbol, position_side, signed),
         )
         attempt.phase = "reduce" if flips else "maker" if attempt.wants_maker else "taker"
         self._attempts[attempt.attempt_id] = attempt
@@ -406,11 +410,6 @@ class Executor:
                     reason=reason,
                 )  # fmt: skip
                 self.act(signal)
-
-    def _only_reduces(self, symbol: str, position_side: PositionSide, signed: float) -> bool:
-        """Tell whether an order can only bring the account's position nearer to zero."""
-        held = self.lots.qty(symbol, position_side)
-        return (held > 0) != (signed > 0) and abs(signed) <= abs(held) + DUST
 
     def _position_side(self, direction: Direction) -> PositionSide:
         if not self._venue.is_hedged:
