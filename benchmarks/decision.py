@@ -8,7 +8,6 @@ import argparse
 import hashlib
 import json
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from benchmarks.calls import Times, nothing, show, timed
 from features.settings import DECISIONS, Trading
 from live import intel
 from live.controls import State
@@ -66,45 +66,27 @@ def _measure(home: Path, n: int) -> None:
     def text(symbol: str) -> None:
         found = json.loads(texts[symbol])
         size, policy, offsets = found["size"], found["policy"], found["offsets_bps"]
-        _nothing((size["final_size_factor"], policy["maker_first"], offsets[3]))
+        nothing((size["final_size_factor"], policy["maker_first"], offsets[3]))
 
     intel.configure(home, environment="paper", clock=lambda: NOW_S)
-    clock = _show(_time(_nothing, symbols, n))
+    clock = show(timed(nothing, symbols, n))
     print(f"{SYMBOLS} symbols, {n:,} decisions; the clock itself: {clock}")
-    base = _time(ours, symbols, n)
+    base = _warm(ours, symbols, n)
     verdict = "met" if np.percentile(base, 99) < P99_TARGET_US else "missed"
-    print(f"read and decide: {_show(base)}")
+    print(f"read and decide: {show(base)}")
     print(f"    target p99 under {P99_TARGET_US:g} µs: {verdict}")
-    print(f"every risk gate: {_show(_time(gates, symbols, n))}")
+    print(f"every risk gate: {show(_warm(gates, symbols, n))}")
     for name, call in (("v5.10 calls (three)", calls), ("JSON text of the symbol", text)):
-        found = _time(call, symbols, max(1, n // 10))
+        found = _warm(call, symbols, max(1, n // 10))
         ratio = float(np.median(found) / np.median(base))
-        print(f"{name}: {_show(found)}; {ratio:.1f} times ours")
+        print(f"{name}: {show(found)}; {ratio:.1f} times ours")
 
 
-def _nothing(value: object) -> None:
-    pass
-
-
-def _time(
-    call: Callable[[str], None], symbols: list[str], n: int
-) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
-    """Return microseconds of each call, one symbol after the other; the first round warms up."""
+def _warm(call: Callable[[str], None], symbols: list[str], n: int) -> Times:
+    """Time calls after one round of all symbols."""
     for symbol in symbols:
         call(symbol)
-    times = np.empty(n)
-    now = time.perf_counter_ns
-    for k in range(n):
-        symbol = symbols[k % len(symbols)]
-        started = now()
-        call(symbol)
-        times[k] = now() - started
-    return times / 1e3
-
-
-def _show(times: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> str:
-    p50, p99, p999 = np.percentile(times, [50, 99, 99.9])
-    return f"p50 {p50:.2f} µs, p99 {p99:.2f} µs, p99.9 {p999:.2f} µs"
+    return timed(call, symbols, n)
 
 
 def _world() -> World:

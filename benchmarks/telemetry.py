@@ -10,10 +10,10 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
+from benchmarks.calls import T, Times, nothing, show, timed
 from live.book import ClosedTrade
 from live.market import Direction, Signal
 from live.telemetry import (
@@ -24,8 +24,6 @@ from live.telemetry import (
 )
 from live.telemetry import _to_json as to_json
 
-T = TypeVar("T")
-Times = np.ndarray[tuple[int], np.dtype[np.float64]]
 RATE_PER_S = 2_000
 P50_TARGET_US, P99_TARGET_US = 5.0, 30.0
 
@@ -44,24 +42,22 @@ def main(argv: list[str] | None = None) -> int:
 
 def _measure(folder: Path, seconds: float) -> None:
     trades = [_trade(number) for number in range(1_000)]
-    print(f"the clock itself: {_show(_paced(lambda trade: None, trades, 0.2))}")
+    print(f"the clock itself: {show(_paced(nothing, trades, 0.2))}")
     with TelemetryWriter(folder / "paced") as writer:
         capture = TradeTelemetry(writer, {"intraday": 0.003})
         traces = [capture._trace(trade, 0.003, 0) for trade in trades]
         ours = _paced(writer.write_trace, traces, seconds)
     stats = writer.stats
-    print(f"write_trace at {RATE_PER_S:,}/s: {_show(ours)}; {stats.dropped} dropped")
+    print(f"write_trace at {RATE_PER_S:,}/s: {show(ours)}; {stats.dropped} dropped")
     print(f"    {_verdict(ours, stats.dropped)}")
     with TelemetryWriter(folder / "captured") as writer:
         capture = TradeTelemetry(writer, {"intraday": 0.003})
         whole = _paced(capture.on_close, trades, seconds)
-    print(
-        f"choosing a trade and queueing its trace: {_show(whole)}; {writer.stats.dropped} dropped"
-    )
+    print(f"choosing a trade and queueing its trace: {show(whole)}; {writer.stats.dropped} dropped")
     with NaiveWriter(folder / "naive.csv") as naive:
         theirs = _paced(naive.write_trace, traces, seconds)
     p50, p99 = (np.percentile(theirs, q) / np.percentile(ours, q) for q in (50, 99))
-    print(f"csv.writer and flush in the calling thread: {_show(theirs)}")
+    print(f"csv.writer and flush in the calling thread: {show(theirs)}")
     print(f"    {p50:.1f} times ours at p50, {p99:.1f} times at p99")
     for waits in (False, True):
         _flat_out(folder / f"flat-{waits}", traces, seconds, waits)
@@ -90,26 +86,8 @@ def _flat_out(folder: Path, traces: Sequence[PredictionTrace], seconds: float, w
 
 
 def _paced(call: Callable[[T], object], items: Sequence[T], seconds: float) -> Times:
-    """Call once every 1/RATE_PER_S and return what each call took, µs."""
-    times: list[int] = []
-    started = time.perf_counter_ns()
-    for number in range(max(1, int(seconds * RATE_PER_S))):
-        due = started + number * 1_000_000_000 // RATE_PER_S
-        while (left := due - time.perf_counter_ns()) > 0:
-            time.sleep(left / 1e9)
-        item = items[number % len(items)]
-        before = time.perf_counter_ns()
-        call(item)
-        times.append(time.perf_counter_ns() - before)
-    return np.array(times, dtype=np.float64) / 1000
-
-
-def _show(times_us: Times) -> str:
-    p50, p99, p999 = np.percentile(times_us, (50, 99, 99.9))
-    return (
-        f"p50 {p50:.2f} µs, p99 {p99:.2f} µs, p99.9 {p999:.1f} µs, most {times_us.max():.0f} µs "
-        f"(n = {len(times_us):,})"
-    )
+    n = max(1, int(seconds * RATE_PER_S))
+    return timed(call, items, n, rate_per_s=RATE_PER_S)
 
 
 class NaiveWriter:

@@ -37,7 +37,7 @@ def parser(prog: str, description: str, example: str) -> argparse.ArgumentParser
         "--session",
         choices=sorted(SESSIONS),
         default="24/7",
-        help="us-equity: only bars of 9:30 to 16:00 New York, intraday trades flat at the close",
+        help="us-equity: New York's hours and days; intraday trades end with the day",
     )
     made.add_argument(
         "--log-level",

@@ -1,8 +1,8 @@
-"""Replay bars through the live engine: the same code, a simulated clock, the paper venue.
+"""Replay the past through the live engine: the same code, a simulated clock, the paper venue.
 
-Put here: what a replay is made of. Keep out: trading (engine.py), reading bars (bars.py), what was
-known when (past.py), what trades came to (results.py). With a seed nothing that is written depends
-on the machine's clock.
+Put here: what a replay is made of. Keep out: trading (engine.py), reading bars (bars.py) and
+recorded quotes (quotes.py), what was known when (past.py), what trades came to (results.py). With a
+seed nothing that is written depends on the machine's clock.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
@@ -26,12 +26,12 @@ from rich.progress import Progress
 
 from features import setting_faults
 from features.settings import Settings
-from live import arguments, bars
+from live import arguments, bars, quotes
 from live.book import ClosedTrade
 from live.clock import SimulatedClock
 from live.controls import Controls
 from live.engine import Engine
-from live.market import Bar
+from live.market import Bar, Event
 from live.past import PastSnapshots
 from live.results import Curve, Result, report, summarise
 from live.sessions import DAY_MS, SESSIONS
@@ -44,7 +44,7 @@ _log = logging.getLogger(__name__)
 
 
 def replay(
-    groups: Iterator[list[Bar]],
+    groups: Iterator[Sequence[Event]],
     strategies: Sequence[Strategy],
     *,
     settings: Settings,
@@ -54,12 +54,15 @@ def replay(
     config: PaperConfig | None = None,
     resumes_daily: bool = False,
 ) -> Result:
-    """Trade bars, grouped by the moment they close, and return what came of it.
+    """Trade what happened and return what came of it.
+
+    A group is the bars that close at one moment, or the quotes and trades of a span and the bars
+    that close with it.
 
     Logs go to ``folder``. Telemetry is told of every closed trade and closed at the end. Readings
     are those of the snapshots that were CURRENT at each simulated moment. A drawdown beyond the
     limits ends the trading until a person resumes: nobody does, or with ``resumes_daily`` one at
-    every UTC midnight. Raises ValueError where there is no bar.
+    every UTC midnight. Raises ValueError where there is none.
     """
     trades: list[ClosedTrade] = []
 
@@ -70,8 +73,12 @@ def replay(
 
     first = next(groups, None)
     if first is None:
-        raise ValueError("there is no bar to replay: look at --start, --end and --session")
-    clock = SimulatedClock(min(bar.open_ms for bar in first))
+        raise ValueError(
+            "there is no bar to replay and no quote: look at --start, --end and --session"
+        )
+    clock = SimulatedClock(
+        min(event.open_ms if isinstance(event, Bar) else event.at_ms for event in first)
+    )
     trading = settings.trading
     venue = PaperVenue(
         clock,
@@ -105,7 +112,7 @@ def replay(
                 if resumes_daily and clock.true_ms // DAY_MS > day:
                     day, resumed_n = clock.true_ms // DAY_MS, resumed_n + 1
                     controls.set("run", "midnight", by="backtest", now_ms=clock.true_ms)
-                engine.on_bars(group)
+                engine.take(group)
                 curve.see(group, venue.account().equity_usd)
         finally:
             engine.close()
@@ -154,7 +161,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m live.backtest
 
 def run(args: argparse.Namespace, settings: Settings) -> tuple[Result, float]:
     """Replay into a folder named by seed and parameters; returns the result and its seconds."""
-    paths = bars.find(args.bars, args.symbols, args.interval)
+    paths, market = _market(args)
     chosen = arguments.strategies(args, settings)
     said = _parameters(args, settings, paths)
     folder = _fresh(args.output_dir or settings.home / "analytics", args, said)
@@ -162,7 +169,7 @@ def run(args: argparse.Namespace, settings: Settings) -> tuple[Result, float]:
     started_s = time.perf_counter()
     with _progress(args) as on_progress:
         result = replay(
-            within(bars.merged(paths, on_progress), args),
+            market(on_progress),
             chosen,
             settings=settings,
             folder=folder,
@@ -175,17 +182,50 @@ def run(args: argparse.Namespace, settings: Settings) -> tuple[Result, float]:
     return result, took_s
 
 
+def _market(
+    args: argparse.Namespace,
+) -> tuple[list[Path], Callable[[bars.Progress], Iterator[Sequence[Event]]]]:
+    """Return the files that the flags name, and what reads them."""
+    if args.quotes is None:
+        paths = bars.find(args.bars, args.symbols, args.interval)
+        return paths, lambda on_progress: within(bars.merged(paths, on_progress), args)
+    files = quotes.find(args.quotes, args.symbols)
+    return [path for found in files.values() for path in found], lambda on_progress: quotes.spans(
+        files,
+        round(args.bar_seconds * 1000),
+        start_ms=args.start,
+        end_ms=args.end,
+        on_progress=on_progress,
+    )
+
+
 def _parse(argv: Sequence[str] | None, prog: str, settings: Settings) -> argparse.Namespace:
     parser = arguments.parser(
         prog,
-        "Replay bars through the live engine at a simulated time, on the paper venue.\n"
+        "Replay bars, or recorded quotes and trades, through the live engine at a simulated time,\n"
+        "on the paper venue. "
         "Everything it writes stands in one folder: the executor's logs, traces, backtest.json.",
         "example:\n"
         f"  {prog} --symbols BTCUSDT ETHUSDT --bars bars --strategy both --seed 7 "
         "--enable-telemetry\n"
-        f"  {prog} --symbols SPY --bars bars_1d --interval 1d --strategy swing",
+        f"  {prog} --symbols SPY --bars bars_1d --interval 1d --strategy swing\n"
+        f"  {prog} --symbols BTCUSDT --quotes recorded --bar-seconds 1 --seed 7",
     )
-    add_bars(parser)
+    add_bars(parser, is_required=False)
+    parser.add_argument(
+        "--quotes",
+        type=Path,
+        metavar="DIR",
+        help="instead of --bars, folder of …{SYMBOL}_bbo.parquet: exch_ms,bid,ask[,bid_sz,ask_sz] "
+        "and …{SYMBOL}_trades.parquet: exch_ms,price,qty[,buyer_is_maker]",
+    )
+    parser.add_argument(
+        "--bar-seconds",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="length of the bars that are made of recorded trades for strategies (default: 60)",
+    )
     parser.add_argument(
         "--seed",
         type=int,
@@ -206,7 +246,14 @@ def _parse(argv: Sequence[str] | None, prog: str, settings: Settings) -> argpars
     arguments.add_telemetry(
         parser, settings, directory="default: the folder of the backtest", is_live=False
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if (args.bars is None) == (args.quotes is None):
+        parser.error("name either --bars or --quotes")
+    if args.quotes is not None and (args.session != "24/7" or args.interval):
+        parser.error("--quotes goes with --bar-seconds, not with --interval or --session")
+    if not 0.1 <= args.bar_seconds <= 86_400:
+        parser.error(f"--bar-seconds {args.bar_seconds:g}: allowed are 0.1 to 86400")
+    return args
 
 
 def add_bars(parser: argparse.ArgumentParser, *, is_required: bool = True) -> None:
@@ -252,7 +299,9 @@ def _parameters(
     args: argparse.Namespace, settings: Settings, paths: Sequence[Path]
 ) -> dict[str, Any]:
     """Return everything that the replay's outcome depends on beside the history."""
+    recorded = {} if args.quotes is None else {"bar_seconds": args.bar_seconds}
     return {
+        **recorded,
         "symbols": list(dict.fromkeys(args.symbols)),
         "strategy": args.strategy,
         "thresholds": arguments.thresholds(settings),
@@ -261,7 +310,9 @@ def _parameters(
         "end_ms": args.end,
         "seed": args.seed,
         "resume_daily": args.resume_daily,
-        "bars": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths},
+        "bars" if args.quotes is None else "quotes": {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths
+        },
         "trading": settings.trading.model_dump(mode="json"),
         "apply": sorted(settings.applied("backtest")),
         "telemetry": {
@@ -311,7 +362,7 @@ def _progress(args: argparse.Namespace) -> Iterator[bars.Progress]:
     console = Console(stderr=True)
     is_off = args.no_progress or not console.is_terminal
     with Progress(console=console, transient=True, disable=is_off) as shown:
-        task = shown.add_task("replaying bars", total=None)
+        task = shown.add_task("replaying", total=None)
         yield lambda done, total: shown.update(task, completed=done, total=total)
 
 

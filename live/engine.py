@@ -16,7 +16,7 @@ from live.book import ClosedTrade
 from live.clock import Clock, SimulatedClock
 from live.controls import Controls
 from live.executor import Executor
-from live.market import Bar, Print, Quote
+from live.market import Bar, Event, Print, Quote
 from live.reading import Reading
 from live.strategies import Strategy
 from live.venues import SimulatedMarket, Venue, VenueError
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 class Feed(Protocol):
     """Where a live engine's market comes from."""
 
-    def poll(self) -> Sequence[Bar | Quote | Print]:
+    def poll(self) -> Sequence[Event]:
         """Return what came since the last call, in time order; never waits longer than a second."""
         ...
 
@@ -36,8 +36,8 @@ class Feed(Protocol):
 class Engine:
     """One account on one venue, traded by any number of strategies.
 
-    A replay calls ``on_bars`` for every moment at which bars close; ``run`` does the same with what
-    a feed brings until ``stop``. Both pass through the same ``step``.
+    A replay calls ``take`` for every moment at which something happens in the market; ``run`` does
+    the same with what a feed brings until ``stop``. Both pass through the same ``step``.
     """
 
     def __init__(
@@ -134,6 +134,18 @@ class Engine:
         if self.executor.is_busy:
             self.step()
 
+    def take(self, events: Sequence[Event]) -> None:
+        """Take what a feed brought; bars that follow each other and close together are one turn."""
+        for close_ms, together in groupby(events, key=_close_of):
+            if close_ms is not None:
+                self.on_bars([event for event in together if isinstance(event, Bar)])
+                continue
+            for event in together:
+                if isinstance(event, Quote):
+                    self.on_quote(event)
+                elif isinstance(event, Print):
+                    self.on_print(event)
+
     def run(self) -> None:
         """Trade until ``stop``: take what the feed brings, take a turn, sleep.
 
@@ -151,7 +163,7 @@ class Engine:
 
     def _turn(self) -> None:
         try:
-            self._take(self._feed.poll() if self._feed else ())
+            self.take(self._feed.poll() if self._feed else ())
         except VenueError as error:
             _log.warning("the market of this turn is cut short: %s", error)
         try:
@@ -182,18 +194,6 @@ class Engine:
 
     # -- parts -----------------------------------------------------------------------------------
 
-    def _take(self, events: Sequence[Bar | Quote | Print]) -> None:
-        """Take what a feed brought; bars that follow each other and close together are one turn."""
-        for close_ms, together in groupby(events, key=_close_of):
-            if close_ms is not None:
-                self.on_bars([event for event in together if isinstance(event, Bar)])
-                continue
-            for event in together:
-                if isinstance(event, Quote):
-                    self.on_quote(event)
-                elif isinstance(event, Print):
-                    self.on_print(event)
-
     def _pass(self, clock: SimulatedClock, until_ms: int) -> None:
         """Move a simulated clock on, stopping wherever an order needs a turn."""
         while self.executor.is_busy:
@@ -214,7 +214,7 @@ class Engine:
                 _log.info("heartbeat: %s", self.executor.summary())
 
 
-def _close_of(event: Bar | Quote | Print) -> int | None:
+def _close_of(event: Event) -> int | None:
     return event.close_ms if isinstance(event, Bar) else None
 
 

@@ -14,20 +14,23 @@ import msgspec
 from features.settings import Settings
 from live import lines
 from live.attempt import Attempt, Leg
-from live.book import DUST, ClosedTrade, Lots, Sleeve
+from live.book import DUST, ClosedTrade, Lots
 from live.clock import Clock, SimulatedClock
 from live.controls import Controls
 from live.controls import State as ControlState
+from live.exposure import exposure, nav
 from live.gates import Ask, Veto, World, judge
 from live.guard import Guard
 from live.journal import Journal
 from live.kept import Kept, Record, merged
 from live.lines import Line, Place
 from live.market import Bar, Direction, Quote, Side, Signal
+from live.marks import Marks
 from live.reading import Reading
 from live.reconcile import OWN_PREFIX, Reconciler
 from live.router import Router
 from live.sizing import decide
+from live.sleeves import SleeveKey, Sleeves
 from live.venues import (
     Fill,
     Instrument,
@@ -38,14 +41,14 @@ from live.venues import (
     Venue,
     VenueError,
 )
-from live.watch import Moves, Peaks
+from live.watch import Peaks
 
 CLOSE_AGAIN_MS = 10_000.0  # between two tries to close what a strategy no longer wants
 CANCEL_AGAIN_MS, CANCEL_LOOK_MS = 1_000.0, 10_000.0  # while killed: after orders, after none
 _MINUTE_MS, _HOUR_MS = 60_000, 3_600_000
 _log = logging.getLogger(__name__)
 
-_SleeveKey = tuple[str, str]  # strategy, symbol
+_Position = tuple[str, PositionSide]
 _FLAT: Direction = "NOOP"
 
 
@@ -75,15 +78,12 @@ class Executor:
         self._on_closed = on_closed
         self.journal = Journal(log_dir, state_dir, durable=venue.environment == "live")
         self.lots = Lots()
-        self.sleeves: dict[_SleeveKey, Sleeve] = {}
+        self.sleeves = Sleeves()
         self._attempts: dict[str, Attempt] = {}
-        self._waiting: dict[_SleeveKey, Signal] = {}  # what a strategy wants after its attempt
-        self._closing: dict[_SleeveKey, tuple[Signal, float]] = {}  # to be closed, next try
+        self._waiting: dict[SleeveKey, Signal] = {}  # what a strategy wants after its attempt
+        self._closing: dict[SleeveKey, tuple[Signal, float]] = {}  # to be closed, next try
         self._orders_ms: deque[int] = deque()
-        self._marks: dict[str, float] = {}  # the newest price of each symbol, from anywhere
-        self._fed: dict[str, tuple[int, float]] = {}  # the newest that bars and quotes brought
-        self._quotes: dict[str, Quote] = {}
-        self._moves = Moves()
+        self._marks = Marks()
         self.guard = Guard(venue, clock, self._trading)
         self._kept_peaks: Peaks | None = None  # as the journal has them
         self._reconciler = Reconciler(venue, self.lots)
@@ -93,7 +93,8 @@ class Executor:
         self._seq = 0
         self._id_n = 0
         self._is_closing = False
-        self._touched: set[tuple[str, PositionSide]] = set()
+        self._touched: set[_Position] = set()
+        self._unsaid: dict[_Position, int] = {}  # with the time of its last fill
         self._ended_trades: list[ClosedTrade] = []
         self._start_ms = clock.now_ms()
         self._rebased_ms = 0
@@ -116,13 +117,12 @@ class Executor:
     def see(self, bars: Sequence[Bar]) -> None:
         """Take the closes of bars as marks, and close trades at their stops."""
         for bar in bars:
-            self._mark(bar.symbol, bar.close_ms, bar.close)
+            self._marks.feed(bar.symbol, bar.close_ms, bar.close)
         self._stop_out([bar.symbol for bar in bars])
 
     def see_quote(self, quote: Quote) -> None:
         """Take a best bid and offer as the mark."""
-        self._quotes[quote.symbol] = quote
-        self._mark(quote.symbol, quote.at_ms, quote.mid)
+        self._marks.feed_quote(quote)
         self._stop_out([quote.symbol])
 
     # -- one turn --------------------------------------------------------------------------------
@@ -244,10 +244,8 @@ class Executor:
         if self._touched:
             record.lots = [(*at, self.lots.lots(*at)) for at in sorted(self._touched)]
             record.sleeves = [(*key, self.sleeves.get(key))]
-        touched, self._touched = self._touched, set()
+        self._touched = set()
         is_written = self._write(record, written, must=must)
-        if touched:
-            self._say_positions(touched)
         ended, self._ended_trades = self._ended_trades, []
         for trade in ended:
             self._tell(trade)
@@ -261,11 +259,10 @@ class Executor:
             _log.exception("on_closed failed at %s", trade.trade_id)  # no observer stops trading
 
     def book(self, attempt: Attempt, leg: Leg, fills: Sequence[Fill]) -> None:
-        key = (attempt.strategy, attempt.symbol)
         for fill in fills:
             signed = fill.qty if leg.side == "BUY" else -fill.qty
             closed = self.lots.apply(attempt.symbol, leg.position_side, signed, fill.price)
-            if closed.closed_qty:
+            if closed.closed_qty or leg.kind == "reduce":
                 leg.closed_qty += closed.closed_qty
                 leg.realized_usd += closed.realized_usd
                 if leg.size_before is None:
@@ -280,8 +277,12 @@ class Executor:
             leg.last_ms = max(leg.last_ms, fill.at_ms)
             leg.trade_ids.append(fill.trade_id)
             self._reconciler.book(signed, fill)
-            self._book_sleeve(key, attempt, leg, fill)
-        self._touched.add((attempt.symbol, leg.position_side))
+            ended = self.sleeves.book(attempt, leg, fill)
+            if ended is not None:
+                self._ended_trades.append(ended)
+        position = (attempt.symbol, leg.position_side)
+        self._touched.add(position)
+        self._unsaid[position] = max(leg.last_ms, self._unsaid.get(position, 0))
 
     def find_quote(self, symbol: str) -> Quote | None:
         try:
@@ -289,17 +290,20 @@ class Executor:
         except (RetryError, SkipError) as error:
             _log.info("%s: no quote: %s", symbol, error)
             return None
-        self._quotes[symbol] = quote
-        self._marks[symbol] = quote.mid
+        self._marks.answer(quote)
         return quote
 
     def new_id(self) -> str:
         self._id_n += 1
         return f"{OWN_PREFIX}{_base36(self._start_ms)}-{_base36(self._id_n)}"
 
+    def only_reduces(self, symbol: str, position_side: PositionSide, signed: float) -> bool:
+        held = self.lots.qty(symbol, position_side)
+        return (held > 0) != (signed > 0) and abs(signed) <= abs(held) + DUST
+
     # -- attempts --------------------------------------------------------------------------------
 
-    def _start(self, key: _SleeveKey, signal: Signal) -> None:
+    def _start(self, key: SleeveKey, signal: Signal) -> None:
         """Decide and begin an attempt, where one is needed."""
         sleeve = self.sleeves.get(key)
         held = sleeve.qty if sleeve else 0.0
@@ -307,7 +311,7 @@ class Executor:
         if standing == signal.direction or self._is_closing:
             return
         quote = self.find_quote(signal.symbol)
-        mark = quote.mid if quote else self._marks.get(signal.symbol, signal.price)
+        mark = quote.mid if quote else self._marks.newest(signal.symbol) or signal.price
         now_ms = self._clock.now_ms()
         context = decide(
             self._read(signal.symbol),
@@ -338,11 +342,12 @@ class Executor:
             decided_ms=now_ms,
             ctx=context,
             wants_maker=allows_maker and not is_flat,
-            is_reducing=is_flat and self._only_reduces(signal.symbol, position_side, signed),
+            is_reducing=is_flat and self.only_reduces(signal.symbol, position_side, signed),
         )
         attempt.phase = "reduce" if flips else "maker" if attempt.wants_maker else "taker"
         self._attempts[attempt.attempt_id] = attempt
-        line = lines.attempted(self.place, attempt, self._nav(), at_ms=now_ms)
+        worth = nav(self.lots, self._marks, self.guard.account)
+        line = lines.attempted(self.place, attempt, worth, at_ms=now_ms)
         self.save(attempt, [("orders_attempted", line)])
         self._step(attempt)
 
@@ -355,6 +360,7 @@ class Executor:
         if attempt.phase == "done" and attempt.attempt_id in self._attempts:
             del self._attempts[attempt.attempt_id]
             self._router.forget(attempt)
+            self._say_positions(self._unsaid)
             key = (attempt.strategy, attempt.symbol)
             if any(leg.status == "UNKNOWN" for leg in attempt.legs):
                 self._reconciler.disagree(f"the outcome of {attempt.attempt_id} is unknown")
@@ -366,7 +372,7 @@ class Executor:
                 close = msgspec.structs.replace(attempt.signal, direction=_FLAT)
                 self._closing.setdefault(key, (close, self._clock.elapsed_ms() + CLOSE_AGAIN_MS))
 
-    def _attempt_of(self, key: _SleeveKey) -> Attempt | None:
+    def _attempt_of(self, key: SleeveKey) -> Attempt | None:
         for attempt in self._attempts.values():
             if (attempt.strategy, attempt.symbol) == key:
                 return attempt
@@ -378,36 +384,11 @@ class Executor:
                 attempt.is_abandoned, attempt.reason = True, reason
             self._step(attempt)
 
-    def _book_sleeve(self, key: _SleeveKey, attempt: Attempt, leg: Leg, fill: Fill) -> None:
-        sleeve = self.sleeves.get(key)
-        if sleeve is None:
-            sleeve = self.sleeves[key] = Sleeve(attempt.attempt_id, attempt.signal)
-        sleeve.apply(leg.side, fill.qty, fill.price, fill.fee_usd, fill.at_ms)
-        if abs(sleeve.qty) <= DUST and sleeve.opened_qty:
-            sleeve.exit_reason = attempt.signal.reason or (
-                "signal" if attempt.target == _FLAT else "flip"
-            )
-            del self.sleeves[key]
-            self._ended_trades.append(sleeve.closed())
-
     def _stop_out(self, symbols: Sequence[str]) -> None:
         """Close trades whose stop or target the mark has reached."""
-        for key, sleeve in list(self.sleeves.items()):
-            if sleeve.signal.symbol not in symbols or key in self._closing:
-                continue
-            mark = self._marks[sleeve.signal.symbol]
-            reason = _stop_reason(sleeve, mark)
-            if reason:
-                signal = msgspec.structs.replace(
-                    sleeve.signal, direction=_FLAT, at_ms=self._clock.now_ms(), price=mark,
-                    reason=reason,
-                )  # fmt: skip
-                self.act(signal)
-
-    def _only_reduces(self, symbol: str, position_side: PositionSide, signed: float) -> bool:
-        """Tell whether an order can only bring the account's position nearer to zero."""
-        held = self.lots.qty(symbol, position_side)
-        return (held > 0) != (signed > 0) and abs(signed) <= abs(held) + DUST
+        for key, signal in self.sleeves.stopped(symbols, self._marks):
+            if key not in self._closing:
+                self.act(msgspec.structs.replace(signal, at_ms=self._clock.now_ms()))
 
     def _position_side(self, direction: Direction) -> PositionSide:
         if not self._venue.is_hedged:
@@ -422,19 +403,15 @@ class Executor:
         orders = self._orders_ms
         while orders and not now_ms - orders[0] < _HOUR_MS:
             orders.popleft()
-        long_usd, short_usd = self._exposure()
-        quote = self._quotes.get(attempt.symbol)
-        fed_ms, mark = self._fed.get(attempt.symbol, (0, None))
-        if now_ms - fed_ms > self._trading.max_quote_age_s * 1e3:
-            mark = None
+        long_usd, short_usd = exposure(self.lots, self._attempts.values(), self._marks)
         return World(
             now_ms=now_ms,
             trading=self._trading,
             environment=self._venue.environment,
             controls=self._controls.state(),
             instrument=self._instrument(attempt.symbol),
-            quote=quote,
-            mark=quote.mid if mark is None and quote is not None else mark,
+            quote=self._marks.quote(attempt.symbol),
+            mark=self._marks.fed(attempt.symbol, now_ms, self._trading.max_quote_age_s),
             equity_usd=self.guard.equity_usd,
             drawdown_pct=self.guard.drawdown_pct,
             drawdown_of=self.guard.drawdown_of,
@@ -444,56 +421,13 @@ class Executor:
             snapshot_status=reading.status,
             snapshot_too_old=reading.reduce_only,
             has_snapshot=reading.snapshot_id is not None,
-            move_pct=self._moves.pct(attempt.symbol, now_ms),
+            move_pct=self._marks.move_pct(attempt.symbol, now_ms),
             orders_minute=sum([now_ms - at_ms < _MINUTE_MS for at_ms in orders]),
             orders_hour=len(orders),
             is_hedged=self._venue.is_hedged,
             long_usd=long_usd,
             short_usd=short_usd,
         )
-
-    def _exposure(self) -> tuple[dict[str, float], dict[str, float]]:
-        """Return USD by symbol as it stands when every open buy fills, and every open sell."""
-        long_usd: dict[str, float] = {}
-        short_usd: dict[str, float] = {}
-        for (symbol, side), qty in self.lots.positions().items():
-            usd = qty * self._price_of(symbol, side)
-            if side != "SHORT":
-                long_usd[symbol] = usd
-            if side != "LONG":
-                short_usd[symbol] = usd
-        for attempt in self._attempts.values():
-            leg = attempt.leg
-            if leg is None or leg.reduce_only:
-                continue
-            usd = leg.left * (leg.price or self._marks.get(attempt.symbol, attempt.mark))
-            symbol = attempt.symbol
-            if leg.side == "BUY":
-                long_usd[symbol] = long_usd.get(symbol, 0.0) + usd
-            else:
-                short_usd[symbol] = short_usd.get(symbol, 0.0) - usd
-        return long_usd, short_usd
-
-    def _nav(self) -> Line:
-        gross: dict[str, float] = {}
-        for (symbol, side), qty in self.lots.positions().items():
-            usd = gross.get(symbol, 0.0) + qty * self._price_of(symbol, side)
-            gross[symbol] = usd
-        gross = {symbol: abs(usd) for symbol, usd in gross.items()}
-        return {
-            "nav_usd": self.guard.equity_usd,
-            "gross_usd": sum(gross.values()),
-            "symbol_gross_usd": gross,
-        }
-
-    def _price_of(self, symbol: str, side: PositionSide) -> float:
-        """Return a position's mark; before the first one, as after a restart, its entry price."""
-        return self._marks.get(symbol) or self.lots.entry_price(symbol, side)
-
-    def _mark(self, symbol: str, at_ms: int, mark: float) -> None:
-        self._marks[symbol] = mark
-        self._fed[symbol] = (at_ms, mark)
-        self._moves.see(symbol, at_ms, mark)
 
     def _instrument(self, symbol: str) -> Instrument | None:
         try:
@@ -579,22 +513,30 @@ class Executor:
         if changed is None:
             return  # the next turn tries again
         self._is_to_adopt = False
-        for key in [key for key in self.sleeves if key[1] in changed]:
-            del self.sleeves[key]  # nobody knows whose it is any more
+        self.sleeves.forget(changed)
         self.journal.checkpoint(self._kept())
 
     # -- records ---------------------------------------------------------------------------------
 
-    def _say_positions(self, keys: Iterable[tuple[str, PositionSide]] | None = None) -> None:
+    def _say_positions(self, keys: Iterable[_Position] | None = None) -> None:
+        """Write positions at rest: of one that an order may be filling, no line tells the end yet.
+
+        Not before the venue's time of its last fill, whatever the clocks: what a reader adds up of
+        fills until a state is then what the state says.
+        """
         if keys is None and isinstance(self._clock, SimulatedClock):
             return  # a replay needs no heartbeat of positions that did not change
-        at_ms = self._clock.now_ms()
+        now_ms = self._clock.now_ms()
+        moving = {attempt.symbol for attempt in self._attempts.values()}
         for symbol, side in sorted(self.lots.known() if keys is None else keys):
+            if symbol in moving:
+                continue
             qty, entry = self.lots.qty(symbol, side), self.lots.entry_price(symbol, side)
-            mark = self._marks.get(symbol)
+            mark = self._marks.newest(symbol)
             line = lines.position(
                 self.place, symbol=symbol, position_side=side, qty=qty, entry_px=entry,
-                unrealized_usd=qty * (mark - entry) if mark is not None else None, at_ms=at_ms,
+                unrealized_usd=qty * (mark - entry) if mark is not None else None,
+                at_ms=max(now_ms, self._unsaid.pop((symbol, side), 0)),
             )  # fmt: skip
             self._write(Record(seq=self._next_seq()), [("position_state", line)])
 
@@ -612,7 +554,7 @@ class Executor:
             self._seq,
             self._start_ms,
             self._attempts,
-            [(*key, sleeve) for key, sleeve in self.sleeves.items()],
+            self.sleeves.dump(),
             self.lots.dump(),
             list(self._orders_ms),
             self.guard.drawdown.dump(),
@@ -628,7 +570,7 @@ class Executor:
         kept = merged(state or Kept(), records)
         self._seq = kept.seq
         self._start_ms = max(self._start_ms, kept.start_ms + 1)
-        self.sleeves = {(strategy, symbol): sleeve for strategy, symbol, sleeve in kept.sleeves}
+        self.sleeves.load(kept.sleeves)
         self.lots.load(kept.lots)
         self._orders_ms.extend(sorted(kept.orders_ms))
         self.guard.drawdown.load(kept.peaks)
@@ -641,16 +583,6 @@ class Executor:
                 self._closing[key] = (attempt.signal, 0.0)
         if kept.attempts:
             _log.warning("%d attempts of an earlier run are being ended", len(kept.attempts))
-
-
-def _stop_reason(sleeve: Sleeve, mark: float) -> str | None:
-    sign = 1.0 if sleeve.qty > 0 else -1.0
-    stop, target = sleeve.signal.stop_loss, sleeve.signal.take_profit
-    if stop is not None and sign * (mark - stop) <= 0:
-        return "stop_loss"
-    if target is not None and sign * (mark - target) >= 0:
-        return "take_profit"
-    return None
 
 
 def _base36(number: int) -> str:

@@ -15,7 +15,8 @@ import msgspec
 
 from live import firestore_link, firestore_mirror
 from live.answers import Read
-from live.mirror_documents import intel_document
+from live.controls import State
+from live.mirror_documents import health_document, intel_document
 from live.reading import Reading
 
 Publish = Callable[[str, Mapping[str, Any]], bool]
@@ -37,8 +38,10 @@ class PublisherCounts(msgspec.Struct, frozen=True):
 class PeriodicPublisher:
     """Publishes each active symbol once an interval, spread evenly over it.
 
-    What it writes is the field ``executor`` of execution_intel/{symbol}: the values orders are made
-    with. Where no snapshot is mirrored, the symbol's whole document stands beside it.
+    What it writes is the field ``executor`` of execution_intel/{symbol}, the values orders are made
+    with, and router_metrics/{symbol}, where they changed. Where no snapshot is mirrored, the
+    symbol's whole documents of intelligence and health are written too. symbol_toggles/{symbol} is
+    written within seconds of a change.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class PeriodicPublisher:
         symbols: Callable[[], Iterable[str]],
         *,
         interval_s: float = 300.0,
+        switches: Callable[[], State] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Prepare; nothing runs before ``start``.
@@ -55,6 +59,7 @@ class PeriodicPublisher:
             read: a SnapshotReader's ``read``; nothing is computed beside it.
             symbols: gives the active symbols, from another thread: hand out a finished tuple.
             interval_s: EXEC_INTEL_PUBLISH_INTERVAL_S, 30 to 3600.
+            switches: a Controls' ``state``, not one that another thread asks; None has none.
             clock: seconds since 1970.
 
         Raises ValueError for an interval that is not above 0.
@@ -64,7 +69,10 @@ class PeriodicPublisher:
         self._read = read
         self._symbols = symbols
         self._interval_s = interval_s
+        self._switches = switches
         self._clock = clock
+        self._told_toggles: dict[str, Mapping[str, Any]] = {}
+        self._told_metrics: dict[str, Mapping[str, Any]] = {}
         self._waiting: dict[tuple[Publish, str], Mapping[str, Any]] = {}
         self._done: dict[str, int] = {}  # by symbol, the interval it was last published in
         self._is_mirrored = False  # until a generation was seen there
@@ -114,6 +122,7 @@ class PeriodicPublisher:
         while not self._stop.wait(min(_TICK_S, self._interval_s / 10)):
             try:
                 self._publish_submitted()
+                self._publish_toggles()
                 self._publish_due()
             except Exception:
                 # The executor goes on without a mirror, the mirror after whatever this was.
@@ -144,6 +153,7 @@ class PeriodicPublisher:
             self._done[symbol] = interval
             if not is_first:  # a symbol's first moment comes within the first interval
                 self._tally(self._publish(symbol))
+                self._publish_metrics(symbol)
                 self._stop.wait(_GAP_S)
 
     def _publish(self, symbol: str) -> bool:
@@ -152,7 +162,40 @@ class PeriodicPublisher:
         if reading.record is not None and not self._mirrored():
             stamps = {"snapshot_id": reading.snapshot_id, "as_of": reading.record.as_of_ms / 1000}
             payload |= intel_document(reading.record) | stamps
+            health = health_document(reading) | stamps
+            self._tally(firestore_mirror.publish_execution_health(symbol, health))
         return firestore_mirror.publish_execution_intel(symbol, payload)
+
+    def _publish_metrics(self, symbol: str) -> None:
+        reading = self._read(symbol)
+        if reading.record is None or reading.record.router is None:
+            return
+        metrics = msgspec.structs.asdict(reading.record.router)
+        if metrics == self._told_metrics.get(symbol):
+            return
+        stamps = {"snapshot_id": reading.snapshot_id, "as_of": reading.record.as_of_ms / 1000}
+        is_published = firestore_mirror.publish_router_metrics(symbol, metrics | stamps)
+        if is_published:
+            self._told_metrics[symbol] = metrics
+        self._tally(is_published)
+
+    def _publish_toggles(self) -> None:
+        """Write the switch of each active symbol that changed; the first time that of all."""
+        if self._switches is None:
+            return
+        state = self._switches()
+        now_ms = int(self._clock() * 1000)
+        for symbol in {*self._symbols(), *state.disabled, *self._told_toggles}:
+            fields = toggle_fields(state, symbol, now_ms)
+            if self._stop.is_set():
+                return
+            if fields == self._told_toggles.get(symbol):
+                continue
+            is_published = firestore_mirror.publish_symbol_toggle(symbol, fields)
+            if not is_published and firestore_mirror.is_failing():
+                return  # tried again in a while
+            self._told_toggles[symbol] = fields  # a refused one does not come back
+            self._tally(is_published)
 
     def _mirrored(self) -> bool:
         """Tell whether a generation stands there, whose documents are not ours to write."""
@@ -186,4 +229,18 @@ def executor_field(reading: Reading, now_s: float) -> dict[str, Any]:
         },
         "lost": list(reading.lost),
         "updated_at": int(now_s),
+    }
+
+
+def toggle_fields(state: State, symbol: str, now_ms: int) -> dict[str, Any]:
+    """Return whether a symbol is switched off now, and what the engine as a whole may do."""
+    entry = state.disabled.get(symbol)
+    if entry is not None and entry.until_ms is not None and entry.until_ms <= now_ms:
+        entry = None
+    return {
+        "disabled": entry is not None,
+        "reason": entry.reason if entry else None,
+        "until": entry.until_ms / 1000 if entry and entry.until_ms is not None else None,
+        "mode": state.mode,
+        "mode_reason": state.reason or None,
     }

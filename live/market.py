@@ -56,6 +56,14 @@ class Print(msgspec.Struct, frozen=True, gc=False):
     side: Side | None = None
 
 
+Event = Bar | Quote | Print
+
+
+def moment_of(event: Event) -> int:
+    """Return when something is known: a bar once it closes."""
+    return event.close_ms if isinstance(event, Bar) else event.at_ms
+
+
 class Signal(msgspec.Struct, frozen=True):
     """What a strategy wants now: LONG and SHORT open or turn a position, NOOP closes it.
 

@@ -9,8 +9,8 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -18,11 +18,13 @@ from features.history import get_historical_features
 from features.settings import Settings
 from live.clock import SimulatedClock
 from live.generation import FILE
-from live.market import Bar
+from live.market import Event, moment_of
 from live.reader import SnapshotReader
 from live.reading import Reading
 
 LOOKED_UP = 5_000  # moments asked of the history at once
+_MOST_EVENTS = 100_000  # held meanwhile
+_Group = TypeVar("_Group", bound=Sequence[Event])
 _ANY_FEATURE = "feat_router__effectiveness.n"  # the snapshot's id is the same whatever is asked
 _log = logging.getLogger(__name__)
 
@@ -61,13 +63,13 @@ class PastSnapshots:
             self._coming = None
         return self.reader.read(symbol)
 
-    def follow(self, groups: Iterator[list[Bar]]) -> Iterator[list[Bar]]:
-        """Hand bars through and look up which snapshot was known when they closed.
+    def follow(self, groups: Iterator[_Group]) -> Iterator[_Group]:
+        """Hand through what happens and look up which snapshot was known at the end of each group.
 
         ``read`` serves it from its own publication on, which may lie within the bars.
         """
-        while chunk := list(islice(groups, LOOKED_UP)):
-            moments = [group[0].close_ms for group in chunk]
+        while chunk := _chunk(groups):
+            moments = [moment_of(group[-1]) for group in chunk]
             for group, known in zip(chunk, self._known_at(moments), strict=True):
                 self._coming = known
                 yield group
@@ -115,3 +117,14 @@ class PastSnapshots:
             self._missing.add(snapshot_id)
             _log.warning("snapshot %s is kept no longer: taken as never published", snapshot_id)
         return snapshot_id not in self._missing
+
+
+def _chunk(groups: Iterator[_Group]) -> list[_Group]:
+    chunk: list[_Group] = []
+    event_n = 0
+    for group in groups:
+        chunk.append(group)
+        event_n += len(group)
+        if len(chunk) >= LOOKED_UP or event_n >= _MOST_EVENTS:
+            break
+    return chunk

@@ -25,13 +25,18 @@ _log = logging.getLogger(__name__)
 
 
 class State(msgspec.Struct, frozen=True):
-    """What one look at CURRENT gave; replaced as a whole, never changed."""
+    """What one look at CURRENT gave; replaced as a whole, never changed, and by one other alone."""
 
     generation: Generation
     seen: _Mark  # CURRENT's mark
     named: str = ""  # what CURRENT named
     file_seen: _Mark = None  # the mark of that snapshot's file, where refused
     problem: str | None = None
+    heir: dict[str, "State"] = {}  # the one that follows, once there is one
+
+    def is_followed_by(self, after: "State") -> bool:
+        """Tell whether ``after`` follows: of all that ask, in one step, the first."""
+        return self.heir.setdefault("", after) is after
 
 
 def _nothing() -> Generation:
@@ -43,7 +48,7 @@ class SnapshotReader:
     """The newest good snapshot below a root, for any number of threads.
 
     A reader takes no lock. Threads that meet a new CURRENT at once may both load it; only the
-    first of them puts its own in force.
+    first of them puts its own in force, and none can put back what another one's followed.
     """
 
     def __init__(
@@ -225,8 +230,8 @@ class SnapshotReader:
         """Look whether CURRENT changed and put a new snapshot in force if it is good."""
         before = self._state
         after = self._look(before)
-        if self._state is not before:
-            return  # another thread was faster
+        if after is before or not before.is_followed_by(after):
+            return  # nothing new, or another thread was faster
         self._state = after
         older = after.generation.previous
         if older is not None and after.generation is not before.generation:

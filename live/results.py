@@ -11,7 +11,7 @@ import msgspec
 from scipy import stats
 
 from live.book import ClosedTrade
-from live.market import Bar
+from live.market import Bar, Event, moment_of
 from live.telemetry import TelemetryStats
 
 
@@ -39,7 +39,7 @@ class Result(msgspec.Struct, frozen=True):
     end_ms: int | None
     equity_start_usd: float
     equity_end_usd: float  # open positions at the last mark
-    max_drawdown_pct: float  # of equity at bar closes, from its peak; at or below 0
+    max_drawdown_pct: float  # of equity at the ends of groups, from its peak; at or below 0
     open_positions: dict[str, float]
     snapshots_used: int
     vetoes: dict[str, int]  # orders that a gate refused, by gate
@@ -59,12 +59,16 @@ class Curve:
         self.max_drawdown_pct = 0.0
         self._peak_usd = start_usd
 
-    def see(self, group: Sequence[Bar], equity_usd: float) -> None:
-        """Take bars that closed and the equity then."""
+    def see(self, group: Sequence[Event], equity_usd: float) -> None:
+        """Take what happened, up to the bars that closed last, and the equity then."""
+        first = group[0]
         if self.start_ms is None:
-            self.start_ms = group[0].open_ms
-        self.end_ms = group[0].close_ms
-        self.bar_n += len(group)
+            self.start_ms = first.open_ms if isinstance(first, Bar) else first.at_ms
+        self.end_ms = moment_of(group[-1])
+        for event in reversed(group):  # of a span of quotes its bars are last
+            if not isinstance(event, Bar):
+                break
+            self.bar_n += 1
         self._peak_usd = max(self._peak_usd, equity_usd)
         drawdown_pct = (equity_usd / self._peak_usd - 1) * 100
         self.max_drawdown_pct = min(self.max_drawdown_pct, drawdown_pct)

@@ -23,6 +23,7 @@ from live.venues import (
     NewOrder,
     Order,
     OrderType,
+    PositionSide,
     RetryError,
     SkipError,
     Venue,
@@ -61,6 +62,10 @@ class Desk(Protocol):
 
     def new_id(self) -> str:
         """Return a client order id that was never used."""
+        ...
+
+    def only_reduces(self, symbol: str, position_side: PositionSide, signed: float) -> bool:
+        """Tell whether an order can only bring the account's position nearer to zero."""
         ...
 
 
@@ -200,7 +205,7 @@ class Router:
         self, a: Attempt, leg: Leg, reason: str | None, written: list[tuple[str, Line]]
     ) -> None:
         leg.state, leg.reason = "done", reason
-        if leg.closed_qty:
+        if leg.closed_qty or (leg.kind == "reduce" and leg.filled):
             line = lines.close(self._desk.place, a, leg, at_ms=self._clock.now_ms())
             written.append(("orders_executed", line))
         self._desk.save(a, written)
@@ -257,9 +262,9 @@ class Router:
         """Send one order, if every gate lets it pass; True when there is nothing to wait for."""
         instrument = self._venue.instrument(a.symbol)
         quote = self._desk.find_quote(a.symbol)
-        is_reducing = a.is_reducing or kind == "reduce"
         qty = instrument.floor_qty(qty)
-        leg = self._leg(a, kind, qty, quote, instrument, is_reducing)
+        leg = self._leg(a, kind, qty, quote, instrument)
+        is_reducing = leg.reduce_only
         touch = 0.0 if quote is None else quote.ask if leg.side == "BUY" else quote.bid
         price = touch if leg.price is None else leg.price
         if a.own_legs and not is_reducing and qty * price < instrument.min_notional_usd:
@@ -306,21 +311,24 @@ class Router:
         return False
 
     def _leg(
-        self, a: Attempt, kind: LegKind, qty: float, quote: Quote | None,
-        instrument: Instrument, is_reducing: bool,
-    ) -> Leg:  # fmt: skip
+        self, a: Attempt, kind: LegKind, qty: float, quote: Quote | None, instrument: Instrument
+    ) -> Leg:
         side: Side = a.side
         order_type: OrderType = "market"
         price = None
+        position_side, is_reducing = a.position_side, a.is_reducing
+        if kind == "reduce":
+            if position_side != "BOTH":
+                position_side = "SHORT" if position_side == "LONG" else "LONG"
+            # What a strategy closes of its own may add to a net position that others hold.
+            signed = qty if side == "BUY" else -qty
+            is_reducing = self._desk.only_reduces(a.symbol, position_side, signed)
         if kind == "maker" and quote is not None:
             order_type = "post_only"
             price = limit_price(instrument, quote, side, a.ctx.maker_offset_bps)
-        elif kind == "taker" and not is_reducing and quote is not None:
+        elif kind != "maker" and not is_reducing and quote is not None:
             order_type = "ioc"
             price = collar_price(instrument, quote, side, self._trading.collar_bps)
-        position_side = a.position_side
-        if kind == "reduce" and position_side != "BOTH":
-            position_side = "SHORT" if position_side == "LONG" else "LONG"
         return Leg(
             self._desk.new_id(), kind, order_type, side, qty, price, is_reducing, position_side,
             self._clock.now_ms(),

@@ -122,6 +122,7 @@ def at_an_exchange(
             reader.read,
             lambda: tuple(symbols),
             interval_s=settings.exec_intel_publish_interval_s,
+            switches=Controls(settings.controls_root).state,
         )
         publisher.start()
         stack.callback(publisher.stop)

@@ -1,7 +1,7 @@
 -- How much of an account's change in NAV and positions its logs explain, by day and over the window.
 -- Grain: account, day
 -- Units: _usd US dollars, _ratio shares 0 to 1, _n counts
--- Source: core_position__reconciliation, core_window__outcomes, raw_orders__attempts, raw_orders__events
+-- Source: core_position__reconciliation, core_window__outcomes, raw_orders__attempts, raw_orders__events, raw_market__bars
 -- Params: as_of_ms, window_ms, environment, symbol_key, equity_tolerance, mark_tolerance, min_pnl_coverage; day * = the window
 WITH days AS (
     SELECT DISTINCT account, at_ms // 86400000 AS day_n
@@ -112,6 +112,7 @@ point_exposures AS (
         account,
         at_ms,
         CASE WHEN $symbol_key = 'venue_symbol' THEN venue || ':' || name ELSE name END AS symbol,
+        name,
         -- A pointer: a path would fail on a name with a quotation mark, and every build with it.
         TRY_CAST(
             json_extract_string(gross_json, '/' || replace(replace(name, '~', '~0'), '/', '~1')) AS DOUBLE
@@ -145,8 +146,8 @@ held AS (
     GROUP BY e.account, e.at_ms, e.symbol, r.position_side, e.exposure_usd
 ),
 
--- Prices that the logs name of what was held at those moments, to see by: exposure over quantity must
--- be a price of that time. Each reader wants few of them: kept once for both, they would be many.
+-- Prices that logs and bars name of what was held at those moments, to see by: exposure over quantity
+-- must be a price of that time. Each reader wants few of them: kept once for both, they would be many.
 prices AS NOT MATERIALIZED (
     SELECT
         account,
@@ -165,13 +166,29 @@ price_hours AS (
 ),
 
 marks AS (
-    SELECT h.account, h.at_ms, p.symbol, arg_max(p.px, p.at_ms) AS mark_px
-    FROM price_hours AS h
-    INNER JOIN prices AS p
-        ON p.account = h.account
-       AND p.at_ms // 3600000 = h.hour_n
-       AND p.at_ms <= h.at_ms
-    GROUP BY h.account, h.at_ms, p.symbol
+    SELECT account, at_ms, symbol, arg_max(px, priced_ms) AS mark_px
+    FROM (
+        SELECT h.account, h.at_ms, p.symbol, p.at_ms AS priced_ms, p.px
+        FROM price_hours AS h
+        INNER JOIN prices AS p
+            ON p.account = h.account
+           AND p.at_ms // 3600000 = h.hour_n
+           AND p.at_ms <= h.at_ms
+        UNION ALL
+        SELECT e.account, e.at_ms, e.symbol, b.event_ms, b.close
+        FROM point_exposures AS e
+        INNER JOIN raw_market__bars AS b
+            ON b.symbol = e.name
+           AND b.event_ms > e.at_ms - 25200000
+           AND b.event_ms < e.at_ms - 3600000 -- closed by then, whatever its interval below an hour
+        WHERE b.reject_reason IS NULL
+          AND b.environment = $environment
+          AND b.bar_interval IN ('1m', '5m', '15m', '1h')
+          AND b.close > 0
+          AND b.event_ms > $as_of_ms - $window_ms - 25200000
+          AND b.event_ms < $as_of_ms
+    )
+    GROUP BY account, at_ms, symbol
 ),
 
 -- Unrealised PnL from exposure and entry: the venue's mark is the exposure over the quantity.

@@ -5,7 +5,7 @@ particular venue (one file each). Times are epoch ms, quantities base units, pri
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -138,6 +138,7 @@ class Account(msgspec.Struct, frozen=True, gc=False):
     at_ms: int
     equity_usd: float
     balance_usd: float  # without unrealised profit
+    marks: Mapping[str, float] = {}  # by symbol, as far as known: what equity counts positions at
 
 
 class Venue(Protocol):

@@ -106,6 +106,7 @@ class CcxtVenue:
                 },
             }
         )
+        self._exchange.handle_errors = _by_status(self._exchange.handle_errors)
         if not live:
             _enter_sandbox(self._exchange)
         if urls is not None:
@@ -325,6 +326,8 @@ def _translated(what: str, error: Exception) -> RetryError | SkipError | StopErr
     if isinstance(error, RetryError | SkipError | StopError):
         return error
     text = _SIGNED.sub(r"\1…", f"{what}: {type(error).__name__}: {error}")
+    if isinstance(error, ccxt.NetworkError):  # before its text: a 5xx may name any code
+        return RetryError(text)
     if isinstance(error, ccxt.AuthenticationError):
         return StopError(text)
     is_crossing = isinstance(error, ccxt.OrderImmediatelyFillable | ccxt.OrderNotFillable)
@@ -336,6 +339,21 @@ def _translated(what: str, error: Exception) -> RetryError | SkipError | StopErr
     if isinstance(error, ccxt.ExchangeError) and not is_duplicate:
         return SkipError(text)
     return RetryError(text)
+
+
+def _by_status(handle_errors: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a 5xx be an outcome that nobody knows, whatever code its body names.
+
+    ccxt looks at the code first: one that it has no class for counts as refused, and one that says
+    "no such order" as an order that never stood.
+    """
+
+    def judged(status: int, reason: str, url: str, method: str, *rest: Any) -> Any:
+        if status >= 500:
+            raise ccxt.ExchangeNotAvailable(f"{method} {url} {status} {reason} {rest[1]}")
+        return handle_errors(status, reason, url, method, *rest)
+
+    return judged
 
 
 def _enter_sandbox(exchange: Any) -> None:

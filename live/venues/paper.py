@@ -2,7 +2,8 @@
 
 Put here: how orders meet bars, quotes and trades. Keep out: anything an engine decides.
 A resting order fills only when the market trades through its price. Bars are walked open, nearer
-extreme, farther extreme, close; an order that reaches a closed market waits for the next bar.
+extreme, farther extreme, close; an order that reaches a closed market waits for the next bar. Of a
+symbol with quotes these lead, and bars are only what strategies see.
 """
 
 import math
@@ -206,12 +207,13 @@ class PaperVenue:
         self._catch_up()
         now_ms = self._now()
         worth, unrealized = self.cash_usd, 0.0
+        marks: dict[str, float] = {}
         for (symbol, _), (qty, entry) in self._held.items():
             if qty:
-                mid = self._mid(symbol, now_ms)
+                mid = marks[symbol] = self._mid(symbol, now_ms)
                 worth += qty * mid
                 unrealized += qty * (mid - entry)
-        return Account(now_ms, worth, worth - unrealized)
+        return Account(now_ms, worth, worth - unrealized, marks)
 
     def server_ms(self) -> int:
         return self._now()
@@ -222,7 +224,8 @@ class PaperVenue:
         self._catch_up()  # what the bars before still held
         for bar in bars:
             market = self._markets.setdefault(bar.symbol, _Market())
-            market.quote = None
+            if market.quote is not None:
+                continue  # its quotes and trades have told what the bar sums up
             market.path = _path(bar)
             market.maker_left = self.config.participation * bar.volume
 

@@ -1,12 +1,15 @@
 """Bars out of files, in time order; and trading hours."""
 
+import datetime as dt
 import gzip
 import itertools
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from live import bars as bar_files
+from live import nyse
 from live.bars import BarFileError
 from live.market import Bar, Signal
 from live.sessions import FLAT_BEFORE_MS, US_EQUITY, FlatAtClose
@@ -132,6 +135,74 @@ def test_a_strategy_is_flat_before_the_close_and_silent_until_the_next_day(
         assert US_EQUITY.bounds_ms(end.at_ms)[1] - end.at_ms == FLAT_BEFORE_MS
     late = [s for b, s in made if b.close_ms > US_EQUITY.bounds_ms(b.open_ms)[1] - FLAT_BEFORE_MS]
     assert late == [None] * len(late)
+
+
+def bars_of(day: str, first: str, last: str) -> list[Bar]:
+    """Return one-minute bars of SPY that open within these New York times of a day."""
+    zone = ZoneInfo("America/New_York")
+    first_ms, last_ms = (
+        round(dt.datetime.fromisoformat(f"{day}T{time}").replace(tzinfo=zone).timestamp() * 1000)
+        for time in (first, last)
+    )
+    return [
+        Bar("SPY", ms, 60_000, 600.0, 600.5, 599.5, 600.0, 1e4)
+        for ms in range(first_ms, last_ms, 60_000)
+    ]
+
+
+def test_every_day_of_the_sample_is_open_and_no_other_is(bars_1d: Path) -> None:
+    traded = {
+        dt.datetime.fromtimestamp(bar.open_ms / 1000, dt.UTC).date()
+        for bar in bar_files.read(bars_1d / "SPY_1d.csv.gz")
+    }
+    first, last = min(traded), max(traded)
+    days = [first + dt.timedelta(n) for n in range((last - first).days + 1)]
+    assert len(traded) == 5849
+    assert [day for day in days if nyse.is_open(day) is not (day in traded)] == []
+
+
+@pytest.mark.parametrize(
+    ("day", "is_open", "is_half"),
+    [
+        ("2024-07-03", True, True),  # a Wednesday before the holiday
+        ("2026-07-03", False, False),  # the holiday itself: the 4th is a Saturday
+        ("2025-11-28", True, True),  # the day after Thanksgiving
+        ("2025-12-24", True, True),
+        ("2021-12-24", False, False),  # Christmas of a Saturday
+        ("2021-12-31", True, False),  # New Year of a Saturday is not kept on Friday
+        ("2022-06-20", False, False),  # Juneteenth of a Sunday
+        ("2021-06-18", True, False),  # not yet a holiday
+        ("2025-01-09", False, False),  # mourning
+        ("2025-11-29", False, False),  # a Saturday
+    ],
+)
+def test_holidays_and_half_days_are_those_the_exchange_names(
+    day: str, is_open: bool, is_half: bool
+) -> None:
+    date = dt.date.fromisoformat(day)
+    assert (nyse.is_open(date), nyse.closes_early(date)) == (is_open, is_half)
+
+
+def test_a_half_day_ends_flat_at_its_own_close() -> None:
+    bars = bars_of("2025-11-28", "09:00", "16:30")
+    held = [bar for bar in bars if US_EQUITY.holds(bar)]
+    assert len(held) == 210  # 9:30 to 13:00
+    strategy = FlatAtClose(Always(), US_EQUITY)
+    made = [(bar, strategy.on_bar(bar)) for bar in bars]
+    spoken = [bar for bar, signal in made if signal]
+    assert spoken[0].open_ms == held[0].open_ms
+    (end,) = [signal for _, signal in made if signal and signal.direction == "NOOP"]
+    assert end.at_ms == held[-1].close_ms - FLAT_BEFORE_MS == spoken[-1].close_ms
+
+
+def test_on_a_day_without_trading_nothing_is_said_and_what_was_held_is_closed() -> None:
+    strategy = FlatAtClose(Always(), US_EQUITY)
+    for bar in bars_of("2025-11-26", "09:30", "12:00"):  # a day that breaks off
+        strategy.on_bar(bar)
+    thanksgiving = bars_of("2025-11-27", "04:00", "20:00")
+    assert not any(US_EQUITY.holds(bar) for bar in thanksgiving)
+    made = [signal for bar in thanksgiving if (signal := strategy.on_bar(bar))]
+    assert [signal.reason for signal in made] == ["session_close"]
 
 
 def test_a_day_that_breaks_off_is_closed_at_the_next_bar_there_is(bars_equity_1m: Path) -> None:

@@ -1,5 +1,6 @@
 """What the engine owns, logs and is paid adds up, by sums that share no code with it."""
 
+import datetime as dt
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,33 @@ def test_every_attempt_that_sent_an_order_ends_in_one_line(tmp_path: Path, seed:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(("seed", "is_hedged"), [(1, False), (4, False), (7, True)])
+def test_a_position_is_said_as_the_fills_logged_until_then_sum_to(
+    tmp_path: Path, seed: int, is_hedged: bool
+) -> None:
+    desk, attempts = traded(tmp_path, seed, is_hedged=is_hedged)
+    fills = latest(desk.orders("order_fill"))
+    spans = [
+        (a.symbol, legs[0].first_ms, max(leg.last_ms for leg in legs))
+        for a in attempts
+        if (legs := [leg for leg in a.legs if leg.filled])
+    ]
+    assert sum(last > first for _, first, last in spans) > 5, "some fill at several moments"
+    states = desk.lines("position_state")
+    assert len(states) > 30
+    for state in {(x["symbol"], x["mode"], x["ts"]): x for x in states}.values():
+        held = sum(
+            fill["executedQty"] if fill["side"] == "BUY" else -fill["executedQty"]
+            for fill in fills
+            if (fill["symbol"], fill["positionSide"]) == (state["symbol"], state["mode"])
+            and fill["ts_fill_last"] <= state["ts"]
+        )
+        assert state["pos_qty"] == pytest.approx(held, abs=1e-9), state
+        at_ms = dt.datetime.fromisoformat(state["ts"]).timestamp() * 1000
+        between = [x for x in spans if x[0] == state["symbol"] and x[1] <= at_ms < x[2]]
+        assert not between, "an order that is filling has no state yet"
+
+
 def test_trades_of_strategies_sum_to_the_lots_of_the_account(tmp_path: Path) -> None:
     desk, _ = traded(tmp_path, 3)
     executor = desk.engine.executor
@@ -133,6 +161,10 @@ def test_intake_and_core_compute_what_the_engine_knew(tmp_path: Path) -> None:
             row["attempt_id"]: row
             for row in (dict(zip(names, r, strict=True)) for r in found.fetchall())
         }
+        changes = con.execute(
+            "SELECT is_explained, unexplained_qty, pnl_missing_usd, cause"
+            " FROM core_position__reconciliation WHERE to_ms IS NOT NULL"
+        ).fetchall()
     assert rejected == [(0,)] * 5, "the intake accepts every line"
 
     sent = {a.attempt_id: a for a in attempts if a.legs}
@@ -178,6 +210,11 @@ def test_intake_and_core_compute_what_the_engine_knew(tmp_path: Path) -> None:
         realized = sum([leg.realized_usd for leg in legs])
         assert row["realized_pnl_usd"] == pytest.approx(realized, abs=1e-9)
         assert row["fees_usd"] == pytest.approx(sum([leg.fee_usd or 0 for leg in legs]), abs=1e-9)
+    assert len(changes) > 30
+    for is_explained, unexplained_qty, pnl_missing_usd, cause in changes:
+        assert (is_explained, cause) == (True, None)
+        assert unexplained_qty == pytest.approx(0.0, abs=1e-6)
+        assert pnl_missing_usd == pytest.approx(0.0, abs=1e-6)
     total = sum([row["realized_pnl_usd"] or 0.0 for row in rows.values()])
     assert total == pytest.approx(fifo_pnl(desk.orders("order_fill")), abs=1e-6)
 

@@ -1,6 +1,7 @@
 """The executor's publisher: what it writes, when each symbol is due, what it leaves alone."""
 
 import itertools
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from live import firestore_mirror, firestore_publisher
+from live.controls import Controls
 from live.firestore_mirror import publish_router_metrics, publish_snapshot, publish_symbol_toggle
 from live.firestore_publisher import PeriodicPublisher
 from live.mirror_documents import documents_of
@@ -98,6 +100,93 @@ def test_where_no_snapshot_is_mirrored_the_whole_document_is_the_executors(
 def assert_mirrors_plus(whole: Any, path: str) -> None:
     firestore_mirror.get_client().document(f"hedge/dev/{path}").delete()
     assert_mirrors(whole)
+
+
+def test_health_and_router_metrics_are_written_where_they_are_due(
+    firestore: str, tmp_path: Path, clock: Clock
+) -> None:
+    whole = generation(tmp_path, 1, [line()])
+    publisher = made(tmp_path, clock, "BTCUSDT", interval_s=300)
+    for _ in range(301):
+        publisher._publish_due()
+        clock.now_s += 1
+    found = stored()
+    # no snapshot is mirrored: the health document is the executor's too
+    health = found["execution_health/BTCUSDT"]
+    assert health.pop("updated_at") > T
+    assert health == documents_of(whole, "dev").documents["execution_health/BTCUSDT"]
+    metrics = found["router_metrics/BTCUSDT"]
+    published = json.loads(json.dumps(line()))["router"]
+    assert published.items() <= metrics.items()
+    assert (metrics["symbol"], metrics["snapshot_id"], metrics["as_of"]) == (
+        "BTCUSDT", name(1), T + 1,
+    )  # fmt: skip
+    before = publisher.counts.published
+    publisher._publish_metrics("BTCUSDT")  # unchanged: not written again
+    assert publisher.counts.published == before
+    # once the pipeline mirrors, health is its own; metrics that changed are written
+    newer = generation(tmp_path, 2, [line(router={**published, "fallback_ratio": 0.75})])
+    publish_snapshot(newer)
+    clock.now_s += 1
+    publisher._publish("BTCUSDT")
+    publisher._publish_metrics("BTCUSDT")
+    found = stored()
+    assert found["execution_health/BTCUSDT"]["snapshot_id"] == name(2)
+    assert found["router_metrics/BTCUSDT"]["fallback_ratio"] == 0.75
+
+
+def test_switches_are_mirrored_when_they_change(
+    firestore: str, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controls = Controls(tmp_path / "control")
+    reader = SnapshotReader(tmp_path, environment="paper", clock=clock)
+    publisher = PeriodicPublisher(
+        reader.read, lambda: ("BTCUSDT",), switches=Controls(tmp_path / "control").state,
+        clock=clock,
+    )  # fmt: skip
+    calls: list[str] = []
+    publish = firestore_mirror.publish_symbol_toggle
+
+    def counted(symbol: str, fields: Any) -> bool:
+        calls.append(symbol)
+        return publish(symbol, fields)
+
+    monkeypatch.setattr(firestore_mirror, "publish_symbol_toggle", counted)
+
+    def told(symbol: str) -> list[Any]:
+        publisher._publish_toggles()
+        found = stored()[f"symbol_toggles/{symbol}"]
+        return [found[key] for key in ("disabled", "reason", "until", "mode", "mode_reason")]
+
+    assert told("BTCUSDT") == [False, None, None, "run", None]
+    assert told("BTCUSDT") == [False, None, None, "run", None]
+    assert calls == ["BTCUSDT"]  # once
+    controls.disable("BTCUSDT", "spread", int(clock.now_s * 1000) + 60_000)
+    controls.disable("OLDUSDT", "delisted", None)  # not active here: a person switched it off
+    assert told("BTCUSDT") == [True, "spread", clock.now_s + 60, "run", None]
+    assert told("OLDUSDT") == [True, "delisted", None, "run", None]
+    clock.now_s += 61
+    assert told("BTCUSDT") == [False, None, None, "run", None]  # its time is over
+    controls.enable("OLDUSDT")
+    assert told("OLDUSDT")[0] is False
+    controls.set("kill", "fire", by="test")
+    assert told("BTCUSDT") == [False, None, None, "kill", "fire"]
+    assert publisher.counts.failed == 0
+
+
+def test_a_switch_waits_while_firestore_fails(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [False, False, True]
+    monkeypatch.setattr(firestore_mirror, "is_failing", lambda: bool(answers))
+    monkeypatch.setattr(firestore_mirror, "publish_symbol_toggle", lambda *_: answers.pop(0))
+    reader = SnapshotReader(tmp_path, environment="paper", clock=clock)
+    publisher = PeriodicPublisher(
+        reader.read, lambda: ("BTCUSDT",), switches=Controls(None).state, clock=clock
+    )
+    for _ in range(5):
+        publisher._publish_toggles()
+    assert (answers, publisher.counts.published) == ([], 1)
 
 
 def test_what_is_submitted_is_published_by_the_thread(

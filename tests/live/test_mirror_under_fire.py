@@ -248,12 +248,13 @@ def test_the_executors_publisher_goes_on_by_itself_after_a_server_that_hung(
         before = publisher.counts.published
         eventually(lambda: publisher.counts.published > before + 2)
         eventually(lambda: mirrors.stored().get("symbol_toggles/S0%2FUSDT", {}).get("n") == 2999)
-        assert_mirrors_but_for_toggles(tmp_path)
     finally:
         publisher.stop()
+    assert_mirrors_but_for_the_executors_own(tmp_path)
 
 
-def assert_mirrors_but_for_toggles(root: Path) -> None:
-    toggles = firestore_mirror.get_client().document("hedge/dev/symbol_toggles/S0%2FUSDT")
-    toggles.delete(timeout=5, retry=None)
+def assert_mirrors_but_for_the_executors_own(root: Path) -> None:
+    for own in ("symbol_toggles/S0%2FUSDT", "router_metrics/S0%2FUSDT", "router_metrics/S1%2FUSDT"):
+        document = firestore_mirror.get_client().document(f"hedge/dev/{own}")
+        document.delete(timeout=5, retry=None)
     assert_mirrors(load(root, name(1), "paper"))

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from live.acting import SAFE, Acting
-from live.reader import SnapshotReader
+from live.reader import SnapshotReader, State
 from live.reading import ReaderEvent, Reading
 from tests.live import files
 from tests.live.files import T_MS, T, line, publish
@@ -596,6 +597,52 @@ def test_clock_that_goes_back_does_not_stop_the_reader_from_looking(tmp_path: Pa
     desk = Desk(tmp_path)
     publish(tmp_path, B, [line()], as_of_ms=T_MS - 7_200_000)
     assert desk.read(after_s=-7_200).snapshot_id == B
+
+
+class Overtaken(SnapshotReader):
+    """A reader whose thread is held up right before it puts what it found in force."""
+
+    meanwhile: Callable[[], None] | None = None
+    in_force: tuple[str, ...] = ()
+
+    @property
+    def _state(self) -> State:
+        return self._kept
+
+    @_state.setter
+    def _state(self, state: State) -> None:
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+        self._kept = state
+        self.in_force = (*self.in_force, state.generation.snapshot_id)
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_thread_that_was_held_up_does_not_put_an_older_snapshot_back(
+    tmp_path: Path, is_new: bool
+) -> None:
+    publish(tmp_path, A, [line()])
+    clock = Clock()
+    reader = Overtaken(tmp_path, environment="paper", clock=clock, on_event=lambda event: None)
+
+    def others() -> None:
+        for number in (C, "20251105T001500Z-dddddddd"):
+            publish(tmp_path, number, [line()])
+            thread = threading.Thread(target=reader.health)
+            thread.start()
+            thread.join(10)
+
+    if is_new:  # the held-up thread found B; else it found nothing new
+        publish(tmp_path, B, [line()])
+    reader.meanwhile = others
+    reader.health()
+    assert list(reader.in_force) == sorted(reader.in_force), "each snapshot follows an older one"
+    reader.meanwhile = None  # where nothing was put in force, nobody was held up
+    publish(tmp_path, "20251105T001500Z-dddddddd", [line()])
+    reader.health()
+    assert reader.read("BTCUSDT").snapshot_id == "20251105T001500Z-dddddddd"
+    assert list(reader.in_force) == sorted(set(reader.in_force)), "and each once"
 
 
 def test_observer_that_fails_does_not_reach_the_caller(

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from live.acting import Acting
-from live.market import Quote
+from live.market import Direction, Quote
 from live.reading import Reading
 from live.router import collar_price, limit_price
 from live.venues import POST_ONLY, NewOrder, Order, SkipError
@@ -197,6 +197,68 @@ def test_flip_closes_the_old_position_as_a_leg_of_its_own(tmp_path: Path) -> Non
     assert second["qty"]["contracts"] == pytest.approx(0.01)
     assert [trade.direction for trade in desk.closed] == ["LONG"]
     assert desk.closed[0].exit_reason == "flip"
+
+
+@pytest.mark.parametrize(
+    ("other", "mine", "back", "closed", "sizes"),
+    [
+        # my short of 0.01 stands against another's long of 0.01: buying it back closes nothing of
+        # the account's net position, which was flat, so the venue would refuse a reduce-only order
+        ("LONG", "SHORT", "LONG", 0.0, (0.0, 0.01)),
+        ("SHORT", "LONG", "SHORT", 0.0, (0.0, -0.01)),
+        # both long: selling mine closes half of the net position
+        ("LONG", "LONG", "SHORT", 0.01, (0.02, 0.01)),
+    ],
+)
+def test_flip_in_a_net_position_that_another_strategy_holds_has_its_reduce_leg(
+    tmp_path: Path,
+    other: Direction,
+    mine: Direction,
+    back: Direction,
+    closed: float,
+    sizes: tuple[float, float],
+) -> None:
+    desk = Desk(
+        tmp_path,
+        Script({0: other}, name="other", wants_maker=False),
+        Script({1: mine, 4: back}, name="mine", wants_maker=False),
+    )
+    desk.play(*FLAT[:9])
+    first, second, flip = desk.outcomes()
+    assert (flip["strategy"], flip["result"]["status"], flip["reason"]) == ("mine", "FILLED", None)
+    leg_id = f"{flip['attempt_id']}_reduce"
+    fills = {x["attempt_id"]: x for x in desk.orders("order_fill")}
+    assert list(fills) == [
+        first["attempt_id"], second["attempt_id"], leg_id, flip["attempt_id"],
+    ]  # fmt: skip
+    assert fills[leg_id]["executedQty"] == fills[flip["attempt_id"]]["executedQty"] == 0.01
+    assert fills[leg_id]["side"] == flip["side"]
+    assert ("reduceOnly" in fills[leg_id]) is bool(closed)
+    (close,) = [x for x in desk.orders("order_close") if x["attempt_id"] == leg_id]
+    assert close["closed_qty"] == closed
+    assert (close["position_size_before"], close["position_size_after"]) == sizes
+    assert (close["realizedPnlUsd"] == 0) is not bool(closed)
+    assert close["fees_total"] == fills[leg_id]["fee_total"] > 0
+    sign = 1 if other == "LONG" else -1
+    assert desk.position == pytest.approx(0.01 * sign + 0.01 * (1 if back == "LONG" else -1))
+    assert [(t.strategy, t.direction, t.exit_reason) for t in desk.closed] == [
+        ("mine", mine, "flip")
+    ]
+
+
+def test_reduce_leg_that_adds_to_the_account_is_no_reducing_order_to_the_gates(
+    tmp_path: Path,
+) -> None:
+    desk = Desk(
+        tmp_path,
+        Script({0: "LONG"}, name="other", wants_maker=False),
+        Script({1: "SHORT", 4: "LONG"}, name="mine", wants_maker=False),
+    )
+    desk.play(*FLAT[:4])
+    desk.controls.set("reduce_only", "test", by="test", now_ms=desk.clock.now_ms())
+    desk.play(*FLAT[4:7])
+    assert desk.vetoes()[:1] == ["reduce_only"]
+    assert desk.position == 0  # nothing was added
 
 
 def test_taker_never_pays_more_than_its_collar(tmp_path: Path) -> None:

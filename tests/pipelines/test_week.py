@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from features.lake import Lake, data_files
@@ -76,6 +77,27 @@ def test_logs_traces_and_bars_of_the_week_are_what_the_refresh_reads(
     assert settings.log_dir is not None
     for symbol in SYMBOLS:
         assert len(list(bars.read(settings.log_dir / "bars" / f"{symbol}_15m.csv"))) > 500
+
+
+def test_its_own_logs_explain_every_position_and_the_account_to_a_millionth(
+    week: tuple[Settings, Week],
+) -> None:
+    settings, told = week
+    refresh(settings, as_of_ms=told.end_ms, now_ms=told.end_ms)  # one that stands does nothing
+    found = in_force(settings.snapshots_root)[-1].snapshot_id
+    with duckdb.connect(settings.snapshots_root / found / "features.duckdb", read_only=True) as con:
+        (positions,) = con.sql(
+            "SELECT count(*), count(cause), max(abs(unexplained_qty)), max(abs(pnl_missing_usd))"
+            " FROM core_position__reconciliation WHERE to_ms IS NOT NULL"
+        ).fetchall()
+        (account,) = con.sql(
+            "SELECT status, coverage, unexplained_usd, nav_change_usd FROM feat_account__coverage"
+            " WHERE day = '*'"
+        ).fetchall()
+    assert positions[0] > 10
+    assert positions[1:] == (0, pytest.approx(0.0, abs=1e-6), pytest.approx(0.0, abs=1e-6))
+    assert abs(account[3]) > 1.0
+    assert account[:3] == ("complete", pytest.approx(1.0), pytest.approx(0.0, abs=1e-6))
 
 
 def test_two_weeks_of_one_seed_are_the_same_bytes(

@@ -8,6 +8,7 @@ import pytest
 
 from tests.features.sql.literal import D, H, Line, M, Row, S, T, asked, features, order, outcome
 from tests.features.sql.test_core_position__reconciliation import fill, state, unknown
+from tests.features.sql.test_feat_symbol__atr_regime import bar
 
 Con = duckdb.DuckDBPyConnection
 
@@ -125,6 +126,24 @@ def test_unrealised_pnl_of_a_position_in_doubt_is_unknown(con: Con, doubt: list[
     assert (row["unrealized_last_usd"], row["unexplained_usd"]) == (None, None)
     assert row["pnl_explained_ratio"] is None
     assert row["unlogged_usd"] == 6.0
+
+
+@pytest.mark.parametrize(
+    ("close", "closed_ago", "unrealized"),
+    [
+        (121.0, 2 * H, 46.0),  # 2 bought at 100, marked at 246 / 2: the bar shows that price
+        (100.0, 2 * H, None),  # the bar shows another: the position is not the one last seen
+        (121.0, 8 * H, None),  # too old to show anything
+        (121.0, -2 * H, None),  # not yet known then
+    ],
+)
+def test_what_a_long_held_position_is_worth_is_seen_by_bars(
+    con: Con, close: float, closed_ago: int, unrealized: float | None
+) -> None:
+    held = [nav(T, 1000.0), state(T + S, 0.0), fill(T + 2 * S, 2.0), state(T + 3 * S, 2.0)]
+    later = T + 20 * H
+    row = window(con, *held, nav(later, 1046.0, 246.0), bar(later - closed_ago, close))
+    assert row["unrealized_last_usd"] == unrealized
 
 
 def test_without_unrealised_pnl_there_are_bounds(con: Con) -> None:

@@ -130,6 +130,9 @@ def test_second_create_of_one_id_is_to_be_looked_up_not_skipped(venue: CcxtVenue
         ((503, {"code": -1000, "msg": "Service unavailable"}), RetryError),
         ((502, b"<html>Bad Gateway</html>"), RetryError),
         ((504, b""), RetryError),
+        ((503, {"code": -9999, "msg": "A code that ccxt has no class for."}), RetryError),
+        ((500, {"code": -2010, "msg": "NEW_ORDER_REJECTED"}), RetryError),  # may stand all the same
+        ((502, {"code": -5022, "msg": "Post Only order will be rejected."}), RetryError),
         ((408, {"code": -1007, "msg": "Timeout waiting; execution status unknown."}), RetryError),
         ((429, {"code": -1003, "msg": "Too many requests."}), RetryError),
         ((400, {"code": -1021, "msg": "Timestamp is outside of the recvWindow."}), RetryError),
@@ -251,7 +254,19 @@ def test_engine_trades_maker_first_and_closes_over_ccxt(
     assert trader.engine.executor.is_reconciled
 
 
-@pytest.mark.parametrize("answer", [(503, b""), (0, 0.7), (0, 0.0)])
+def test_order_that_cannot_be_looked_up_now_is_not_one_that_never_stood(
+    exchange: Exchange, venue: CcxtVenue
+) -> None:
+    venue.create(new())
+    gone = (503, {"code": -2013, "msg": "Order does not exist."})
+    exchange.fault = lambda method, path, query: gone if method == "GET" else None
+    with pytest.raises(RetryError, match="look at order"):
+        venue.order("BTCUSDT", "a")
+
+
+@pytest.mark.parametrize(
+    "answer", [(503, b""), (503, {"code": -9999, "msg": "no class for it"}), (0, 0.7), (0, 0.0)]
+)
 def test_create_that_stands_unanswered_is_found_by_its_id(
     tmp_path: Path, exchange: Exchange, venue: CcxtVenue, answer: Answer
 ) -> None:
