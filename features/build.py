@@ -244,16 +244,14 @@ def run_tables(
     listen(Event("build.started", total=len(wanted)))
     for table in wanted:
         listen(Event("build.table", table=table.name))
-        relation = con.sql(table.sql, params=engine.bind(table.sql, table.params, values))
-        rows = relation.to_arrow_table()
-        con.register("rows_of_table", rows)
-        con.execute(f"CREATE OR REPLACE TABLE {SNAPSHOT}.main.{table.name} AS FROM rows_of_table")
-        con.unregister("rows_of_table")
-        con.execute(
-            f"CREATE OR REPLACE TEMP VIEW {table.name} AS FROM {SNAPSHOT}.main.{table.name}"
-        )
-        comment(con, f"{SNAPSHOT}.main.{table.name}", "TABLE", table.comment, table.columns)
-        built.rows[table.name] = rows.num_rows
+        target = f"{SNAPSHOT}.main.{table.name}"
+        bound = engine.bind(table.sql, table.params, values)
+        ((rows_n,),) = con.execute(
+            f"CREATE OR REPLACE TABLE {target} AS {table.sql}", bound
+        ).fetchall()
+        con.execute(f"CREATE OR REPLACE TEMP VIEW {table.name} AS FROM {target}")
+        comment(con, target, "TABLE", table.comment, table.columns)
+        built.rows[table.name] = rows_n
         built.digests[table.name] = table_digest(con, table.name, table.grain)
         listen(Event("build.table_done", table=table.name, done=1))
     return built
@@ -286,10 +284,11 @@ def run_checks(
 def _run_check(
     con: duckdb.DuckDBPyConnection, check: catalog.Check, values: Mapping[str, Any]
 ) -> CheckResult:
-    relation = con.sql(check.sql, params=engine.bind(check.sql, check.params, values))
-    rows = relation.fetchall()
+    found = con.execute(check.sql, engine.bind(check.sql, check.params, values))
+    names = [column[0] for column in found.description or ()]
+    rows = found.fetchall()
     examples = tuple(
-        ", ".join(f"{name}={value}" for name, value in zip(relation.columns, row, strict=True))
+        ", ".join(f"{name}={value}" for name, value in zip(names, row, strict=True))
         for row in rows[:5]
     )
     return CheckResult(check.name, check.severity, check.cause, len(rows), examples)
@@ -298,7 +297,7 @@ def _run_check(
 def _scope(con: duckdb.DuckDBPyConnection, plan: Plan) -> Scope:
     """Say what the checks of this build are about."""
     decides = [plan.code, plan.environment, plan.symbol_key, plan.params]
-    cut = con.sql("SELECT hour_ms FROM rebuild_hours ORDER BY hour_ms").fetchall()
+    cut = con.execute("SELECT hour_ms FROM rebuild_hours ORDER BY hour_ms").fetchall()
     return Scope(
         key=hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest(),
         since_ms=plan.as_of_ms - plan.window_ms,
@@ -424,10 +423,10 @@ def _cut_views(
 def _cut_hours(con: duckdb.DuckDBPyConnection, plan: Plan) -> list[int]:
     """Return the hours that the window cuts, or whose closes came after as-of."""
     first_ms, end_ms = plan.as_of_ms - plan.window_ms + 1, plan.as_of_ms + 1
-    late = con.sql(
+    late = con.execute(
         "SELECT DISTINCT hour_ms FROM core_execution__hourly"
         " WHERE max_close_ms > $as_of_ms AND hour_ms >= $first_ms - 3600000 AND hour_ms < $end_ms",
-        params={"as_of_ms": plan.as_of_ms, "first_ms": first_ms, "end_ms": end_ms},
+        {"as_of_ms": plan.as_of_ms, "first_ms": first_ms, "end_ms": end_ms},
     ).fetchall()
     hours = {hour for (hour,) in late}
     for cut in (first_ms, end_ms):
@@ -445,10 +444,10 @@ def _edge_hours(con: duckdb.DuckDBPyConnection, plan: Plan, values: Mapping[str,
     con.unregister("cut_hours")
     hourly = catalog.tables()["core_execution__hourly"]
     cut_values = {**values, "from_ms": first_ms, "to_ms": end_ms, "known_ms": plan.as_of_ms}
-    rows = con.sql(hourly.sql, params=engine.bind(hourly.sql, hourly.params, cut_values))
-    con.register("edge_rows", rows.to_arrow_table())
-    con.execute("CREATE OR REPLACE TEMP TABLE edge_hours AS FROM edge_rows")
-    con.unregister("edge_rows")
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE edge_hours AS {hourly.sql}",
+        engine.bind(hourly.sql, hourly.params, cut_values),
+    )
 
 
 def param_knots(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
@@ -485,11 +484,11 @@ def _keep_before(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
 
 def _left_out(con: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, int]:
     """Count outcomes of the window by environment that this snapshot is not about."""
-    rows = con.sql(
+    rows = con.execute(
         "SELECT environment, COUNT(*) FROM core_execution__outcomes"
         " WHERE event_ms > $since AND event_ms <= $as_of AND environment <> $environment"
         " GROUP BY environment ORDER BY environment",
-        params={
+        {
             "since": plan.as_of_ms - plan.window_ms,
             "as_of": plan.as_of_ms,
             "environment": plan.environment,

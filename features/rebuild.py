@@ -115,7 +115,7 @@ def _ensure(
     if "core_execution__outcomes" in table.inputs:
         outcomes = lake.open("core_execution__outcomes")
         engine.create_view(con, "core_execution__outcomes", outcomes, files=())
-    schema = con.sql(_with_part(table), params=_bound(table, {})).to_arrow_table().schema
+    schema = engine.to_arrow(con, _with_part(table), _bound(table, {})).schema
     fields = [
         pa.field(
             f.name,
@@ -175,7 +175,7 @@ def _rebuild_table(
         hours = {hour for hour in hours if window_ms[0] <= hour < window_ms[1]}
     if not hours and consumed == raw.newest:
         return
-    if all(built_by != definition for _, built_by in parts):
+    if parts and all(built_by != definition for _, built_by in parts):
         _ensure(lake, con, table, raw)  # a new definition may bring new columns
         target = lake.open(table.name)
     plan = _plan(hours, files, _rows_by_day(raw.tables))
@@ -187,7 +187,7 @@ def _rebuild_table(
         is_last = number == len(batches)
         marks = dict(raw.newest) if is_last else {}
         _views(lake, con, table, raw, batch.hours)
-        rows = con.sql(_with_part(table), params=_bound(table, params)).to_arrow_table()
+        rows = engine.to_arrow(con, _with_part(table), _bound(table, params))
         named = ", ".join(engine.literal(part) for part in sorted(batch.replaced)) or "''"
         listen(Event("core.before_commit", table=table.name))
         schema = pa.schema(target.schema().to_arrow())
@@ -225,14 +225,14 @@ def _touched_hours(
     if not any(consumed.values()):  # everything is new
         for name, table in raw.tables.items():
             engine.create_view(con, name, table, ranges=reach)
-        rows = con.sql(_ALL_HOURS).fetchall()
+        rows = con.execute(_ALL_HOURS).fetchall()
         raw.touched[known] = {hour for (hour,) in rows}
         return set(raw.touched[known])
     _views_of_kin(con, raw, new, reach)
     near = _around(new["raw_orders__events"], DAY_MS + HOUR_MS)
     for name in ("raw_orders__events", "raw_router__events"):
         engine.create_view(con, f"near_{name}", raw.tables[name], ranges=near)
-    rows = con.sql(_TOUCHED, params={f"{name}_seq": consumed[name] for name in INPUTS}).fetchall()
+    rows = con.execute(_TOUCHED, {f"{name}_seq": consumed[name] for name in INPUTS}).fetchall()
     raw.touched[known] = {hour for (hour,) in rows}
     return set(raw.touched[known])
 
@@ -299,7 +299,7 @@ def holding_ids(
         by_fact |= {path: (name, f) for path, f in zip(paths, among[name], strict=True)}
     if not wanted or not by_fact:
         return {name: [] for name in among}
-    rows = con.sql(
+    rows = con.execute(
         f"SELECT DISTINCT filename FROM ({union(list(by_fact), 'id, filename')})"
         f" WHERE id IN ({union(wanted, 'id')})"
     ).fetchall()
@@ -504,7 +504,7 @@ def _related_hours(
     if not chosen <= raw.spanned:
         _views_of_kin(con, raw, _files_of(raw, chosen), _reach(chosen))
         span = {"first_ms": min(chosen, default=0), "end_ms": max(chosen, default=0) + HOUR_MS}
-        for source, hour in con.sql(_RELATED, params=span).fetchall():
+        for source, hour in con.execute(_RELATED, span).fetchall():
             found[source].add(hour)
     for first, last in raw.spans if chosen <= raw.spanned else ():
         if any(first <= hour <= last for hour in chosen):
@@ -519,7 +519,7 @@ def _find_spans(con: duckdb.DuckDBPyConnection, raw: _Raw, hours: frozenset[int]
     if not hours <= raw.spanned:
         for name, delta in raw.tables.items():
             engine.create_view(con, name, delta, ranges=_reach(hours))
-        raw.spans, raw.spanned = con.sql(_SPANS).fetchall(), hours
+        raw.spans, raw.spanned = con.execute(_SPANS).fetchall(), hours
 
 
 def _reach(hours: Iterable[int]) -> list[tuple[int, int]]:

@@ -37,7 +37,7 @@ def create_view(con: duckdb.DuckDBPyConnection, params: Mapping[str, Any]) -> No
 
 def longest_ms(con: duckdb.DuckDBPyConnection) -> int:
     """Return the longest time that any of the traces was held."""
-    ((minutes,),) = con.sql(f"SELECT MAX(holding_period_minutes) FROM {RAW}").fetchall()
+    ((minutes,),) = con.execute(f"SELECT MAX(holding_period_minutes) FROM {RAW}").fetchall()
     return math.ceil(minutes or 0) * 60_000
 
 
@@ -50,7 +50,7 @@ def run(
 ) -> pa.Table:
     """Run the SQL of daily sums or paths over exits in [from_ms, to_ms)."""
     bounds = {"from_ms": from_ms, "to_ms": to_ms, "longest_ms": longest_ms}
-    return con.sql(catalog.tables()[name].sql, params=bounds).to_arrow_table()
+    return engine.to_arrow(con, catalog.tables()[name].sql, bounds)
 
 
 def set_up(con: duckdb.DuckDBPyConnection, values: Mapping[str, Any]) -> None:
@@ -103,7 +103,7 @@ def build_in_memory(con: duckdb.DuckDBPyConnection, params: Mapping[str, Any]) -
         pieces = [_month_rows(con, name, batch, "") for batch in _batches(months)]
         _create(con, name, pa.concat_tables(pieces).drop_columns(list(engine.PARTITIONS)))
     newest = f"SELECT MAX(close_ms) AS ms FROM {VIEW} UNION ALL SELECT MAX(event_ms) FROM {RAW}"
-    ((as_of_ms,),) = con.sql(f"SELECT COALESCE(MAX(ms), 0) FROM ({newest})").fetchall()
+    ((as_of_ms,),) = con.execute(f"SELECT COALESCE(MAX(ms), 0) FROM ({newest})").fetchall()
     return int(as_of_ms)
 
 
@@ -198,9 +198,9 @@ def _touched(
     files = data_files(raw)
     new = [file for file in files if (file.maximum.get("ingest_seq") or 0) > consumed]
     _raw_view(con, raw, params, new)
-    fresh = con.sql(
+    fresh = con.execute(
         f"SELECT DISTINCT day_ms FROM {VIEW} WHERE ingest_seq > $consumed",
-        params={"consumed": consumed},
+        {"consumed": consumed},
     ).fetchall()
     months = {utc_day(day_ms)[:7] for (day_ms,) in fresh} | stale
     _raw_view(con, raw, params, files)
@@ -212,7 +212,7 @@ def _months(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
     """Count the closed traces by month, in order."""
     months: Counter[str] = Counter()
     days = f"SELECT day_ms, COUNT(*) FROM {VIEW} GROUP BY day_ms ORDER BY day_ms"
-    for day_ms, n in con.sql(days).fetchall():
+    for day_ms, n in con.execute(days).fetchall():
         months[utc_day(day_ms)[:7]] += n
     return dict(months)
 
@@ -238,11 +238,12 @@ def _month_rows(
     pieces = [run(con, name, *_bounds(first, last), longest) for first, last in _runs(months)]
     rows = pa.concat_tables(pieces) if pieces else run(con, name, 0, 0)
     con.register("month_rows", rows)
-    placed = con.sql(
+    placed = engine.to_arrow(
+        con,
         "SELECT *, strftime(make_timestamp(day_ms * 1000), '%Y-%m') AS part,"
         " $definition AS definition FROM month_rows ORDER BY day_ms, strategy, symbol",
-        params={"definition": definition},
-    ).to_arrow_table()
+        {"definition": definition},
+    )
     con.unregister("month_rows")
     return placed
 

@@ -127,6 +127,22 @@ def create_view(
     create_scan(con, f"CREATE OR REPLACE TEMP VIEW {identifier(name)}", schema, paths, where)
 
 
+def to_arrow(
+    con: duckdb.DuckDBPyConnection, sql: str, values: Mapping[str, Any] | None = None
+) -> pa.Table:
+    """Run a query and return its rows, in its order.
+
+    By way of a table, because ``con.sql`` reads and binds a long text three times over, which takes
+    longer than most queries here run.
+    """
+    con.execute(f"CREATE OR REPLACE TEMP TABLE arrow_rows AS {sql}", values or {})
+    con.execute("SET preserve_insertion_order = true")
+    try:
+        return con.table("arrow_rows").to_arrow_table()
+    finally:
+        con.execute("SET preserve_insertion_order = false; DROP TABLE arrow_rows")
+
+
 def bind(sql: str, names: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:
     """Pick the values that a statement names.
 
