@@ -221,8 +221,13 @@ def open_database(
 ) -> duckdb.DuckDBPyConnection:
     """Open a connection with an empty features.duckdb attached at ``path``."""
     con = engine.connect(memory_limit_mb=settings.memory_limit_mb, spill=spill)
-    con.execute(f"ATTACH {engine.literal(str(path))} AS {SNAPSHOT} (BLOCK_SIZE 16384)")
+    attach(con, path)
     return con
+
+
+def attach(con: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Attach an empty features.duckdb at ``path``."""
+    con.execute(f"ATTACH {engine.literal(str(path))} AS {SNAPSHOT} (BLOCK_SIZE 16384)")
 
 
 def run_tables(
@@ -250,10 +255,13 @@ def run_tables(
             f"CREATE OR REPLACE TABLE {target} AS {table.sql}", bound
         ).fetchall()
         con.execute(f"CREATE OR REPLACE TEMP VIEW {table.name} AS FROM {target}")
-        comment(con, target, "TABLE", table.comment, table.columns)
         built.rows[table.name] = rows_n
         built.digests[table.name] = table_digest(con, table.name, table.grain)
         listen(Event("build.table_done", table=table.name, done=1))
+    con.begin()  # one transaction: each commit waits for the disk
+    for table in wanted:
+        comment(con, f"{SNAPSHOT}.main.{table.name}", "TABLE", table.comment, table.columns)
+    con.commit()
     return built
 
 
@@ -267,14 +275,14 @@ def run_checks(
     scope = _scope(con, plan)
     changes = None if proofs is None else proofs.changes(scope)
     if changes is None:
-        _window_views(con, lake, plan, plan.inputs)
+        _window_views(con, lake, plan, set(plan.inputs) - _read_by_tables())
     results = []
     for check in sorted(catalog.checks().values(), key=lambda check: check.narrows):
         if changes is not None and check.narrows:
             narrow(con, lake, scope, changes, check.narrows)
         results.append(_run_check(con, check, bound_values(plan)))
     if changes is not None:
-        _window_views(con, lake, plan, _read_by_tables())
+        _window_views(con, lake, plan, _read_by_tables() & set(DATED_BY))
         _hourly_view(con)
     if proofs is not None and not any(result.is_failed for result in results):
         proofs.save(scope)
@@ -327,7 +335,8 @@ def set_up(
     con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan, facts: FileFacts | None = None
 ) -> None:
     """Create everything that feature tables and checks read beside each other."""
-    _window_views(con, lake, plan, _read_by_tables())
+    cut = _cut_inputs(plan)
+    _window_views(con, lake, plan, _read_by_tables() - cut)
     raw = {name: i for name, i in plan.inputs.items() if name.startswith("raw_")}
     source_tables(
         con,
@@ -340,11 +349,11 @@ def set_up(
     param_knots(con, plan)
     previous_memory(con, plan)
     values = bound_values(plan)
-    view = catalog.tables()["core_window__outcomes"]
-    con.execute(f"CREATE OR REPLACE TEMP VIEW {view.name} AS {engine.inline(view.sql, values)}")
     _cut_views(con, lake, plan, _cut_hours(con, plan), facts)
     _edge_hours(con, plan, values)
-    _window_views(con, lake, plan, _read_by_tables())
+    _window_views(con, lake, plan, _read_by_tables() & cut)
+    view = catalog.tables()["core_window__outcomes"]
+    con.execute(f"CREATE OR REPLACE TEMP VIEW {view.name} AS {engine.inline(view.sql, values)}")
     text = engine.inline(catalog.tables()["core_window__hourly"].sql, values)
     con.execute(f"CREATE OR REPLACE TEMP TABLE window_hours AS {text}")
     _hourly_view(con)
@@ -390,6 +399,11 @@ def _window_views(
         engine.create_view(con, name, table, files=files)
 
 
+def _cut_inputs(plan: Plan) -> set[str]:
+    """Name the stored tables that sums of hours read."""
+    return set(catalog.tables()["core_execution__hourly"].inputs) & set(plan.inputs)
+
+
 def _cut_views(
     con: duckdb.DuckDBPyConnection,
     lake: Lake,
@@ -400,7 +414,7 @@ def _cut_views(
     """Narrow the views to what sums of these hours read: a day around, of outcomes themselves."""
     own_ms = merged([(hour, hour + HOUR_MS) for hour in hours])
     day_ms = merged([(hour - DAY_MS, hour + HOUR_MS + DAY_MS) for hour in hours])
-    read = set(catalog.tables()["core_execution__hourly"].inputs) & set(plan.inputs)
+    read = _cut_inputs(plan)
     tables = {name: lake.open(name, plan.inputs[name].version) for name in read}
     files = {name: plan.inputs[name].files for name in read if name.startswith("raw_")}
     own = {name: overlapping(files[name], "event_ms", own_ms) for name in files}
@@ -471,6 +485,7 @@ def previous_memory(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
 
 def _keep_before(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
     """Keep that memory in the snapshot: it must outlast the snapshot it came from."""
+    con.begin()
     for name, copy in ((MEMORY, PREVIOUS), (ALERTS, PREVIOUS_ALERTS)):
         table = catalog.tables()[name]
         kept = f"{SNAPSHOT}.main.{copy}"
@@ -480,6 +495,7 @@ def _keep_before(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
         there = set(con.table(kept).columns)
         columns = {n: text for n, text in table.columns.items() if n in there}
         comment(con, kept, "TABLE", words, columns)
+    con.commit()
 
 
 def _left_out(con: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, int]:
@@ -499,6 +515,7 @@ def _left_out(con: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, int]:
 
 def write_lake_views(con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan) -> None:
     """Create in the snapshot a view over the exact Parquet files of every input."""
+    con.begin()
     for name, source in plan.inputs.items():
         table = lake.open(name, source.version)
         schema = pa.schema(table.schema().to_arrow())
@@ -511,6 +528,7 @@ def write_lake_views(con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan) -> 
             if f.name not in engine.PARTITIONS
         }
         comment(con, target, "VIEW", table.metadata().description or name, comments)
+    con.commit()
 
 
 def live_jsonl(con: duckdb.DuckDBPyConnection, plan: Plan, snapshot_id: str, account: str) -> bytes:
@@ -535,7 +553,5 @@ def comment(
         f"COMMENT ON COLUMN {name}.{engine.identifier(column)} IS {engine.literal(words)}"
         for column, words in columns.items()
     ]
-    con.begin()  # one transaction: each commit waits for the disk
     for statement in statements:
         con.execute(statement)
-    con.commit()

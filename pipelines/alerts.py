@@ -70,12 +70,12 @@ def open_alerts(store: Store) -> list[Alert]:
     if current is None:
         return []
     with open_snapshot(store.database(current)) as con:
-        found = con.sql(
+        found = con.execute(
             "SELECT 1 FROM duckdb_tables() WHERE table_name = 'feat_ops__alerts'"
         ).fetchall()
         if not found:
             return []  # of an older release
-        rows = con.sql(
+        rows = con.execute(
             "SELECT rule, subject, severity, text, since_ms, n, value, threshold, status"
             " FROM feat_ops__alerts WHERE status <> 'cleared' ORDER BY rule, subject"
         ).fetchall()
