@@ -145,8 +145,9 @@ def after_refresh(
     """Tell what is new, then give the sign of life; whatever goes wrong is logged, never raised."""
     found = Delivery()
     try:
-        alerts = [*open_alerts(store), *publication_alerts(report, as_of_ms)]
-        found = deliver(settings, alerts, now_ms=now_ms)
+        if settings.alert_urls:
+            alerts = [*open_alerts(store), *publication_alerts(report, as_of_ms)]
+            found = deliver(settings, alerts, now_ms=now_ms)
     except (SnapshotError, duckdb.Error, OSError) as error:
         found.problems.append(f"alerts of CURRENT cannot be read: {error}")
     try:

@@ -89,6 +89,7 @@ class Refresh:
 
     def read(self, tables: set[str] | None = None) -> IntakeReport:
         """Ingest the new lines of every source, or of some raw tables."""
+        self.plan = None  # the versions it fixed are about to move
         with self._timed("intake"):
             found = ingest(
                 self.lake, self.settings, now_ms=self.now_ms, tables=tables, listen=self.listen
@@ -100,7 +101,6 @@ class Refresh:
 
     def rebuild_core(self) -> CoreReport:
         """Rebuild the core partitions that new rows touch."""
-        self.plan = None  # the versions it fixed are about to move
         window_ms = self.settings.window_days * 86_400_000
         with self._timed("core"):
             self.report.core = rebuild(
@@ -111,6 +111,9 @@ class Refresh:
                 facts=self.facts,
                 listen=self.listen,
             )
+        known = set() if self.plan is None else self.plan.inputs.keys()
+        if self.report.core.partitions or not known >= {table.name for table in catalog.stored()}:
+            self.plan = None  # the versions it fixed have moved
         return self.report.core
 
     def ensure_core(self) -> None:
