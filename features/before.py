@@ -38,8 +38,9 @@ def kept(store: Store, snapshot_id: str) -> Before:
     """
     manifest = store.manifest(snapshot_id)
     named = manifest[memory.PREVIOUS]
-    found = memory.read(store.database(snapshot_id), memory.PREVIOUS)
-    alerts = memory.read_alerts(store.database(snapshot_id), memory.PREVIOUS_ALERTS)
+    with duckdb.connect(str(store.database(snapshot_id)), read_only=True) as con:
+        found = memory.read(con, memory.PREVIOUS)
+        alerts = memory.read_alerts(con, memory.PREVIOUS_ALERTS)
     if alerts[0].num_rows and alerts[1] != manifest[memory.PREVIOUS_ALERTS]["sha256"]:
         raise SnapshotError(
             f"{memory.PREVIOUS_ALERTS} of {snapshot_id} has other rows than when it was published: "
@@ -63,8 +64,9 @@ def kept(store: Store, snapshot_id: str) -> Before:
 
 def _memory_of(store: Store, snapshot_id: str) -> Before:
     try:
-        found = memory.read(store.database(snapshot_id), memory.MEMORY)
-        alerts, alerts_digest = memory.read_alerts(store.database(snapshot_id), memory.ALERTS)
+        with duckdb.connect(str(store.database(snapshot_id)), read_only=True) as con:
+            found = memory.read(con, memory.MEMORY)
+            alerts, alerts_digest = memory.read_alerts(con, memory.ALERTS)
     except duckdb.Error as error:
         return Before("lost", snapshot_id, problem=str(error).splitlines()[0])
     if found is None:

@@ -221,8 +221,13 @@ def open_database(
 ) -> duckdb.DuckDBPyConnection:
     """Open a connection with an empty features.duckdb attached at ``path``."""
     con = engine.connect(memory_limit_mb=settings.memory_limit_mb, spill=spill)
-    con.execute(f"ATTACH {engine.literal(str(path))} AS {SNAPSHOT} (BLOCK_SIZE 16384)")
+    attach(con, path)
     return con
+
+
+def attach(con: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Attach an empty features.duckdb at ``path``."""
+    con.execute(f"ATTACH {engine.literal(str(path))} AS {SNAPSHOT} (BLOCK_SIZE 16384)")
 
 
 def run_tables(
@@ -244,18 +249,19 @@ def run_tables(
     listen(Event("build.started", total=len(wanted)))
     for table in wanted:
         listen(Event("build.table", table=table.name))
-        relation = con.sql(table.sql, params=engine.bind(table.sql, table.params, values))
-        rows = relation.to_arrow_table()
-        con.register("rows_of_table", rows)
-        con.execute(f"CREATE OR REPLACE TABLE {SNAPSHOT}.main.{table.name} AS FROM rows_of_table")
-        con.unregister("rows_of_table")
-        con.execute(
-            f"CREATE OR REPLACE TEMP VIEW {table.name} AS FROM {SNAPSHOT}.main.{table.name}"
-        )
-        comment(con, f"{SNAPSHOT}.main.{table.name}", "TABLE", table.comment, table.columns)
-        built.rows[table.name] = rows.num_rows
+        target = f"{SNAPSHOT}.main.{table.name}"
+        bound = engine.bind(table.sql, table.params, values)
+        ((rows_n,),) = con.execute(
+            f"CREATE OR REPLACE TABLE {target} AS {table.sql}", bound
+        ).fetchall()
+        con.execute(f"CREATE OR REPLACE TEMP VIEW {table.name} AS FROM {target}")
+        built.rows[table.name] = rows_n
         built.digests[table.name] = table_digest(con, table.name, table.grain)
         listen(Event("build.table_done", table=table.name, done=1))
+    con.begin()  # one transaction: each commit waits for the disk
+    for table in wanted:
+        comment(con, f"{SNAPSHOT}.main.{table.name}", "TABLE", table.comment, table.columns)
+    con.commit()
     return built
 
 
@@ -269,14 +275,14 @@ def run_checks(
     scope = _scope(con, plan)
     changes = None if proofs is None else proofs.changes(scope)
     if changes is None:
-        _window_views(con, lake, plan, plan.inputs)
+        _window_views(con, lake, plan, set(plan.inputs) - _read_by_tables())
     results = []
     for check in sorted(catalog.checks().values(), key=lambda check: check.narrows):
         if changes is not None and check.narrows:
             narrow(con, lake, scope, changes, check.narrows)
         results.append(_run_check(con, check, bound_values(plan)))
     if changes is not None:
-        _window_views(con, lake, plan, _read_by_tables())
+        _window_views(con, lake, plan, _read_by_tables() & set(DATED_BY))
         _hourly_view(con)
     if proofs is not None and not any(result.is_failed for result in results):
         proofs.save(scope)
@@ -286,10 +292,11 @@ def run_checks(
 def _run_check(
     con: duckdb.DuckDBPyConnection, check: catalog.Check, values: Mapping[str, Any]
 ) -> CheckResult:
-    relation = con.sql(check.sql, params=engine.bind(check.sql, check.params, values))
-    rows = relation.fetchall()
+    found = con.execute(check.sql, engine.bind(check.sql, check.params, values))
+    names = [column[0] for column in found.description or ()]
+    rows = found.fetchall()
     examples = tuple(
-        ", ".join(f"{name}={value}" for name, value in zip(relation.columns, row, strict=True))
+        ", ".join(f"{name}={value}" for name, value in zip(names, row, strict=True))
         for row in rows[:5]
     )
     return CheckResult(check.name, check.severity, check.cause, len(rows), examples)
@@ -298,7 +305,7 @@ def _run_check(
 def _scope(con: duckdb.DuckDBPyConnection, plan: Plan) -> Scope:
     """Say what the checks of this build are about."""
     decides = [plan.code, plan.environment, plan.symbol_key, plan.params]
-    cut = con.sql("SELECT hour_ms FROM rebuild_hours ORDER BY hour_ms").fetchall()
+    cut = con.execute("SELECT hour_ms FROM rebuild_hours ORDER BY hour_ms").fetchall()
     return Scope(
         key=hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest(),
         since_ms=plan.as_of_ms - plan.window_ms,
@@ -328,7 +335,8 @@ def set_up(
     con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan, facts: FileFacts | None = None
 ) -> None:
     """Create everything that feature tables and checks read beside each other."""
-    _window_views(con, lake, plan, _read_by_tables())
+    cut = _cut_inputs(plan)
+    _window_views(con, lake, plan, _read_by_tables() - cut)
     raw = {name: i for name, i in plan.inputs.items() if name.startswith("raw_")}
     source_tables(
         con,
@@ -341,11 +349,11 @@ def set_up(
     param_knots(con, plan)
     previous_memory(con, plan)
     values = bound_values(plan)
-    view = catalog.tables()["core_window__outcomes"]
-    con.execute(f"CREATE OR REPLACE TEMP VIEW {view.name} AS {engine.inline(view.sql, values)}")
     _cut_views(con, lake, plan, _cut_hours(con, plan), facts)
     _edge_hours(con, plan, values)
-    _window_views(con, lake, plan, _read_by_tables())
+    _window_views(con, lake, plan, _read_by_tables() & cut)
+    view = catalog.tables()["core_window__outcomes"]
+    con.execute(f"CREATE OR REPLACE TEMP VIEW {view.name} AS {engine.inline(view.sql, values)}")
     text = engine.inline(catalog.tables()["core_window__hourly"].sql, values)
     con.execute(f"CREATE OR REPLACE TEMP TABLE window_hours AS {text}")
     _hourly_view(con)
@@ -391,6 +399,11 @@ def _window_views(
         engine.create_view(con, name, table, files=files)
 
 
+def _cut_inputs(plan: Plan) -> set[str]:
+    """Name the stored tables that sums of hours read."""
+    return set(catalog.tables()["core_execution__hourly"].inputs) & set(plan.inputs)
+
+
 def _cut_views(
     con: duckdb.DuckDBPyConnection,
     lake: Lake,
@@ -401,7 +414,7 @@ def _cut_views(
     """Narrow the views to what sums of these hours read: a day around, of outcomes themselves."""
     own_ms = merged([(hour, hour + HOUR_MS) for hour in hours])
     day_ms = merged([(hour - DAY_MS, hour + HOUR_MS + DAY_MS) for hour in hours])
-    read = set(catalog.tables()["core_execution__hourly"].inputs) & set(plan.inputs)
+    read = _cut_inputs(plan)
     tables = {name: lake.open(name, plan.inputs[name].version) for name in read}
     files = {name: plan.inputs[name].files for name in read if name.startswith("raw_")}
     own = {name: overlapping(files[name], "event_ms", own_ms) for name in files}
@@ -424,10 +437,10 @@ def _cut_views(
 def _cut_hours(con: duckdb.DuckDBPyConnection, plan: Plan) -> list[int]:
     """Return the hours that the window cuts, or whose closes came after as-of."""
     first_ms, end_ms = plan.as_of_ms - plan.window_ms + 1, plan.as_of_ms + 1
-    late = con.sql(
+    late = con.execute(
         "SELECT DISTINCT hour_ms FROM core_execution__hourly"
         " WHERE max_close_ms > $as_of_ms AND hour_ms >= $first_ms - 3600000 AND hour_ms < $end_ms",
-        params={"as_of_ms": plan.as_of_ms, "first_ms": first_ms, "end_ms": end_ms},
+        {"as_of_ms": plan.as_of_ms, "first_ms": first_ms, "end_ms": end_ms},
     ).fetchall()
     hours = {hour for (hour,) in late}
     for cut in (first_ms, end_ms):
@@ -445,10 +458,10 @@ def _edge_hours(con: duckdb.DuckDBPyConnection, plan: Plan, values: Mapping[str,
     con.unregister("cut_hours")
     hourly = catalog.tables()["core_execution__hourly"]
     cut_values = {**values, "from_ms": first_ms, "to_ms": end_ms, "known_ms": plan.as_of_ms}
-    rows = con.sql(hourly.sql, params=engine.bind(hourly.sql, hourly.params, cut_values))
-    con.register("edge_rows", rows.to_arrow_table())
-    con.execute("CREATE OR REPLACE TEMP TABLE edge_hours AS FROM edge_rows")
-    con.unregister("edge_rows")
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE edge_hours AS {hourly.sql}",
+        engine.bind(hourly.sql, hourly.params, cut_values),
+    )
 
 
 def param_knots(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
@@ -472,6 +485,7 @@ def previous_memory(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
 
 def _keep_before(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
     """Keep that memory in the snapshot: it must outlast the snapshot it came from."""
+    con.begin()
     for name, copy in ((MEMORY, PREVIOUS), (ALERTS, PREVIOUS_ALERTS)):
         table = catalog.tables()[name]
         kept = f"{SNAPSHOT}.main.{copy}"
@@ -481,15 +495,16 @@ def _keep_before(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
         there = set(con.table(kept).columns)
         columns = {n: text for n, text in table.columns.items() if n in there}
         comment(con, kept, "TABLE", words, columns)
+    con.commit()
 
 
 def _left_out(con: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, int]:
     """Count outcomes of the window by environment that this snapshot is not about."""
-    rows = con.sql(
+    rows = con.execute(
         "SELECT environment, COUNT(*) FROM core_execution__outcomes"
         " WHERE event_ms > $since AND event_ms <= $as_of AND environment <> $environment"
         " GROUP BY environment ORDER BY environment",
-        params={
+        {
             "since": plan.as_of_ms - plan.window_ms,
             "as_of": plan.as_of_ms,
             "environment": plan.environment,
@@ -500,6 +515,7 @@ def _left_out(con: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, int]:
 
 def write_lake_views(con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan) -> None:
     """Create in the snapshot a view over the exact Parquet files of every input."""
+    con.begin()
     for name, source in plan.inputs.items():
         table = lake.open(name, source.version)
         schema = pa.schema(table.schema().to_arrow())
@@ -512,6 +528,7 @@ def write_lake_views(con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan) -> 
             if f.name not in engine.PARTITIONS
         }
         comment(con, target, "VIEW", table.metadata().description or name, comments)
+    con.commit()
 
 
 def live_jsonl(con: duckdb.DuckDBPyConnection, plan: Plan, snapshot_id: str, account: str) -> bytes:
@@ -536,7 +553,5 @@ def comment(
         f"COMMENT ON COLUMN {name}.{engine.identifier(column)} IS {engine.literal(words)}"
         for column, words in columns.items()
     ]
-    con.begin()  # one transaction: each commit waits for the disk
     for statement in statements:
         con.execute(statement)
-    con.commit()

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import sqlglot
-from sqlglot import exp
-from sqlglot.optimizer.qualify import qualify
-from sqlglot.optimizer.scope import Scope, build_scope
+if TYPE_CHECKING:
+    from sqlglot.optimizer.scope import Scope
 
 Column = tuple[str, str]  # table, column
 Lineage = dict[str, list[Column]]
@@ -201,6 +200,10 @@ def column_lineage(name: str, raw: Mapping[str, Collection[str]]) -> Lineage:
 
 @cache
 def _lineage(name: str, raw: tuple[tuple[str, tuple[str, ...]], ...]) -> Lineage:
+    import sqlglot  # takes a tenth of a second, which only lineage needs
+    from sqlglot.optimizer.qualify import qualify
+    from sqlglot.optimizer.scope import build_scope
+
     known = dict(raw)
     columns: dict[str, Collection[str]] = {**known, **_BUILD_COLUMNS}
     for core in layer("core"):
@@ -243,9 +246,12 @@ def _lineage(name: str, raw: tuple[tuple[str, tuple[str, ...]], ...]) -> Lineage
 
 
 def _origins(
-    scope: Scope, column: str, seen: dict[tuple[int, str], frozenset[Column]]
+    scope: "Scope", column: str, seen: dict[tuple[int, str], frozenset[Column]]
 ) -> frozenset[Column]:
     """Follow one column of a scope through its CTEs and subqueries to the tables it reads."""
+    from sqlglot import exp
+    from sqlglot.optimizer.scope import Scope
+
     key = (id(scope), column)
     if key in seen:
         return seen[key]

@@ -66,7 +66,7 @@ def tables_of(database: Path) -> dict[str, pa.Table]:
     Raises SnapshotError when it is missing, duckdb.Error when it is damaged.
     """
     with open_snapshot(database) as con:
-        names = con.sql(
+        names = con.execute(
             "SELECT table_name FROM duckdb_tables() WHERE table_name LIKE 'feat\\_%' ESCAPE '\\'"
             " ORDER BY table_name"
         ).fetchall()

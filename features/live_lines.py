@@ -88,8 +88,8 @@ class _Tables:
         return [*together, *sorted(self.size)]
 
     def _rows(self, table: str, rest: str = "") -> list[Row]:
-        found = self._con.sql(f"FROM {self._schema}.{table} {rest} ORDER BY ALL")
-        names = found.columns
+        found = self._con.execute(f"FROM {self._schema}.{table} {rest} ORDER BY ALL")
+        names = [column[0] for column in found.description or ()]
         return [
             {name: _plain(value) for name, value in zip(names, row, strict=True)}
             for row in found.fetchall()

@@ -5,7 +5,6 @@ Put here: its shape, and reading it from a snapshot's database. Keep out: which 
 """
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 import duckdb
@@ -70,30 +69,29 @@ NOTHING = Before()
 
 
 def read(
-    database: Path, table: str, schema: pa.Schema = SCHEMA, grain: tuple[str, ...] = GRAIN
+    con: duckdb.DuckDBPyConnection,
+    table: str,
+    schema: pa.Schema = SCHEMA,
+    grain: tuple[str, ...] = GRAIN,
 ) -> tuple[pa.Table, str] | None:
-    """Return the memory in a snapshot's database with its digest; None where it never held one.
+    """Return the memory in an opened snapshot with its digest; None where it never held one.
 
     Columns that an older release did not write are NULL: not known.
-
-    Raises duckdb.Error when the database is missing or damaged.
     """
-    with duckdb.connect(str(database), read_only=True) as con:
-        found = con.sql(
-            "SELECT column_name FROM duckdb_columns() WHERE table_name = $table",
-            params={"table": table},
-        ).fetchall()
-        there = {name for (name,) in found}
-        if not there:
-            return None
-        listed = ", ".join(name if name in there else f"NULL AS {name}" for name in schema.names)
-        order = ", ".join(grain)
-        rows = con.sql(f"SELECT {listed} FROM {table} ORDER BY {order}").to_arrow_table()
-        con.register("memory_rows", rows.cast(schema))
-        return rows.cast(schema), table_digest(con, "memory_rows", grain)
+    found = con.execute(
+        "SELECT column_name FROM duckdb_columns() WHERE table_name = $table", {"table": table}
+    ).fetchall()
+    there = {name for (name,) in found}
+    if not there:
+        return None
+    listed = ", ".join(name if name in there else f"NULL AS {name}" for name in schema.names)
+    order = ", ".join(grain)
+    rows = con.sql(f"SELECT {listed} FROM {table} ORDER BY {order}").to_arrow_table()
+    con.register("memory_rows", rows.cast(schema))
+    return rows.cast(schema), table_digest(con, "memory_rows", grain)
 
 
-def read_alerts(database: Path, table: str) -> tuple[pa.Table, str]:
-    """Return the alerts in a snapshot's database with their digest; none where it never had any."""
-    found = read(database, table, ALERTS_SCHEMA, ALERTS_GRAIN)
+def read_alerts(con: duckdb.DuckDBPyConnection, table: str) -> tuple[pa.Table, str]:
+    """Return the alerts in an opened snapshot with their digest; none where it never had any."""
+    found = read(con, table, ALERTS_SCHEMA, ALERTS_GRAIN)
     return (ALERTS_SCHEMA.empty_table(), "") if found is None else found

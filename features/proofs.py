@@ -190,7 +190,7 @@ def _narrow_to_ids(
         ("went_outcomes", OUTCOMES, changes.went[OUTCOMES]),
     ):
         engine.create_scan(con, f"CREATE OR REPLACE TEMP VIEW {view}", _schema(lake, name), paths)
-    ids = con.sql(_DOUBTFUL, params={"since_ms": scope.since_ms}).to_arrow_table()
+    ids = engine.to_arrow(con, _DOUBTFUL, {"since_ms": scope.since_ms})
     con.register("doubtful_rows", ids)
     con.execute("CREATE OR REPLACE TEMP TABLE doubtful_ids AS FROM doubtful_rows")
     con.unregister("doubtful_rows")

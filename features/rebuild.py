@@ -16,7 +16,7 @@ from features import catalog, traces
 from features.engines import duckdb as engine
 from features.events import Event, Listener
 from features.file_facts import Fact, FileFacts, union
-from features.lake import DataFile, Lake, data_files, overlapping, utc_day
+from features.lake import DataFile, Lake, LakeTable, data_files, overlapping, utc_day
 from features.params import Value
 
 HOUR_MS = 3_600_000
@@ -53,7 +53,9 @@ class _Raw:
     newest: Mapping[str, int]  # ingest_seq by table
     facts: FileFacts | None = None
     touched: dict[tuple[int, ...], set[int]] = field(default_factory=dict)
+    all_hours: set[int] | None = None  # of accepted lines, where a run has looked
     related: dict[frozenset[int], dict[str, set[int]]] = field(default_factory=dict)
+    viewed: frozenset[int] = frozenset()  # the hours that views stand for
     spans: list[tuple[int, int]] = field(default_factory=list)  # first and last hour of ids
     spanned: frozenset[int] = frozenset()  # the hours that spans are known for
 
@@ -93,8 +95,6 @@ def rebuild(
     for table in catalog.stored():
         if table.name in traces.STORED:
             continue
-        if not lake.exists(table.name):
-            _ensure(lake, con, table, raw)
         _rebuild_table(lake, con, table, params, raw, window_ms, window_only, report, listen)
     definitions = {name: definition_of(catalog.tables()[name], params) for name in traces.STORED}
     for name, (months, rows) in traces.rebuild(lake, con, params, definitions, listen).items():
@@ -102,20 +102,8 @@ def rebuild(
     return report
 
 
-def _ensure(
-    lake: Lake,
-    con: duckdb.DuckDBPyConnection,
-    table: catalog.Table,
-    raw: _Raw,
-) -> None:
-    for name, delta in raw.tables.items():
-        engine.create_view(con, name, delta, files=())
-    con.execute(f"CREATE OR REPLACE TEMP TABLE spoken_hours AS {_SPOKEN}")
-    _rebuild_hours(con, {})
-    if "core_execution__outcomes" in table.inputs:
-        outcomes = lake.open("core_execution__outcomes")
-        engine.create_view(con, "core_execution__outcomes", outcomes, files=())
-    schema = con.sql(_with_part(table), params=_bound(table, {})).to_arrow_table().schema
+def _ensure(lake: Lake, table: catalog.Table, schema: pa.Schema) -> LakeTable:
+    """Create a table for rows of this schema, or add the columns that it lacks."""
     fields = [
         pa.field(
             f.name,
@@ -125,6 +113,7 @@ def _ensure(
         for f in schema
     ]
     lake.ensure(table.name, pa.schema(fields), list(engine.PARTITIONS), table.comment)
+    return lake.open(table.name)
 
 
 def _with_part(table: catalog.Table) -> str:
@@ -141,14 +130,11 @@ def _bound(table: catalog.Table, params: Mapping[str, Value]) -> dict[str, objec
         "from_ms": -FOREVER_MS,
         "to_ms": FOREVER_MS,
         "known_ms": FOREVER_MS,
-        **{name: params.get(name, 0.0) for name in table.params if name not in _CUTS},
+        **params,
     }
     return {name: values[name] for name in table.params} | {
-        "definition": definition_of(table, params) if params else ""
+        "definition": definition_of(table, params)
     }
-
-
-_CUTS = ("from_ms", "to_ms", "known_ms")
 
 
 def _rebuild_table(
@@ -162,9 +148,12 @@ def _rebuild_table(
     report: CoreReport,
     listen: Listener,
 ) -> None:
-    target = lake.open(table.name)
-    consumed = {name: target.transaction_version(name) or 0 for name in INPUTS}
-    files = data_files(target)
+    target = lake.open(table.name) if lake.exists(table.name) else None
+    consumed = dict.fromkeys(INPUTS, 0)
+    files: list[DataFile] = []
+    if target is not None:
+        consumed = {name: target.transaction_version(name) or 0 for name in INPUTS}
+        files = data_files(target)
     definition = definition_of(table, params)
     hours = _touched_hours(con, raw, consumed) if consumed != raw.newest else set()
     parts = {(f.partition["part"] or "", f.partition["definition"]) for f in files}
@@ -173,11 +162,10 @@ def _rebuild_table(
             hours |= set(_part_hours(part))
     if window_only:
         hours = {hour for hour in hours if window_ms[0] <= hour < window_ms[1]}
-    if not hours and consumed == raw.newest:
+    if not hours and consumed == raw.newest and target is not None:
         return
-    if all(built_by != definition for _, built_by in parts):
-        _ensure(lake, con, table, raw)  # a new definition may bring new columns
-        target = lake.open(table.name)
+    # A new definition may bring new columns.
+    is_new = target is None or all(built_by != definition for _, built_by in parts)
     plan = _plan(hours, files, _rows_by_day(raw.tables))
     batches = _batches(plan) or [_Work()]
     listen(Event("core.planned", table=table.name, total=len(batches)))
@@ -187,8 +175,10 @@ def _rebuild_table(
         is_last = number == len(batches)
         marks = dict(raw.newest) if is_last else {}
         _views(lake, con, table, raw, batch.hours)
-        rows = con.sql(_with_part(table), params=_bound(table, params)).to_arrow_table()
+        rows = engine.to_arrow(con, _with_part(table), _bound(table, params))
         named = ", ".join(engine.literal(part) for part in sorted(batch.replaced)) or "''"
+        if target is None or (is_new and number == 1):
+            target = _ensure(lake, table, rows.schema)
         listen(Event("core.before_commit", table=table.name))
         schema = pa.schema(target.schema().to_arrow())
         rows = rows.select(schema.names).cast(schema)  # newer columns stand last in the table
@@ -222,17 +212,18 @@ def _touched_hours(
         new[name] = [f for f in files if (f.maximum.get("ingest_seq") or 0) > consumed[name]]
         engine.create_view(con, f"new_{name}", table, files=new[name])
     reach = _around([file for files in new.values() for file in files], REACH_MS)
+    raw.viewed = frozenset()
     if not any(consumed.values()):  # everything is new
         for name, table in raw.tables.items():
             engine.create_view(con, name, table, ranges=reach)
-        rows = con.sql(_ALL_HOURS).fetchall()
-        raw.touched[known] = {hour for (hour,) in rows}
+        rows = con.execute(_ALL_HOURS).fetchall()
+        raw.touched[known] = raw.all_hours = {hour for (hour,) in rows}
         return set(raw.touched[known])
     _views_of_kin(con, raw, new, reach)
     near = _around(new["raw_orders__events"], DAY_MS + HOUR_MS)
     for name in ("raw_orders__events", "raw_router__events"):
         engine.create_view(con, f"near_{name}", raw.tables[name], ranges=near)
-    rows = con.sql(_TOUCHED, params={f"{name}_seq": consumed[name] for name in INPUTS}).fetchall()
+    rows = con.execute(_TOUCHED, {f"{name}_seq": consumed[name] for name in INPUTS}).fetchall()
     raw.touched[known] = {hour for (hour,) in rows}
     return set(raw.touched[known])
 
@@ -299,7 +290,7 @@ def holding_ids(
         by_fact |= {path: (name, f) for path, f in zip(paths, among[name], strict=True)}
     if not wanted or not by_fact:
         return {name: [] for name in among}
-    rows = con.sql(
+    rows = con.execute(
         f"SELECT DISTINCT filename FROM ({union(list(by_fact), 'id, filename')})"
         f" WHERE id IN ({union(wanted, 'id')})"
     ).fetchall()
@@ -478,15 +469,16 @@ def _views(
 ) -> None:
     """Set up what a table's SQL reads, limited to what these hours can depend on."""
     _rebuild_hours(con, hours)
-    related = _related_hours(con, raw, hours)
-    if "spoken_hours" in table.inputs:
+    if raw.viewed != frozenset(hours) or not hours:
+        related = _related_hours(con, raw, hours)
         ranges = merged([(hour - DAY_MS, hour + HOUR_MS + DAY_MS) for hour in hours])
         orders = raw.tables["raw_orders__events"]
         engine.create_view(con, "raw_orders__events", orders, ranges=ranges)
         con.execute(f"CREATE OR REPLACE TEMP TABLE spoken_hours AS {_SPOKEN}")
-    for name, delta in raw.tables.items():
-        ranges = merged([(hour, hour + HOUR_MS) for hour in related[name]])
-        engine.create_view(con, name, delta, ranges=ranges, cut=True)
+        for name, delta in raw.tables.items():
+            ranges = merged([(hour, hour + HOUR_MS) for hour in related[name]])
+            engine.create_view(con, name, delta, ranges=ranges, cut=True)
+        raw.viewed = frozenset(hours)
     if "core_execution__outcomes" in table.inputs:
         ranges = merged([(hour, hour + HOUR_MS) for hour in hours])
         outcomes = lake.open("core_execution__outcomes")
@@ -501,10 +493,12 @@ def _related_hours(
     if chosen in raw.related:
         return raw.related[chosen]
     found: dict[str, set[int]] = {name: set(chosen) for name in raw.tables}
+    if raw.all_hours is not None and raw.all_hours <= chosen:
+        return found  # there is nothing beside these
     if not chosen <= raw.spanned:
         _views_of_kin(con, raw, _files_of(raw, chosen), _reach(chosen))
         span = {"first_ms": min(chosen, default=0), "end_ms": max(chosen, default=0) + HOUR_MS}
-        for source, hour in con.sql(_RELATED, params=span).fetchall():
+        for source, hour in con.execute(_RELATED, span).fetchall():
             found[source].add(hour)
     for first, last in raw.spans if chosen <= raw.spanned else ():
         if any(first <= hour <= last for hour in chosen):
@@ -517,9 +511,10 @@ def _related_hours(
 def _find_spans(con: duckdb.DuckDBPyConnection, raw: _Raw, hours: frozenset[int]) -> None:
     """Find the spans of hours that ids reach over, in one reading for many pieces of work."""
     if not hours <= raw.spanned:
+        raw.viewed = frozenset()
         for name, delta in raw.tables.items():
             engine.create_view(con, name, delta, ranges=_reach(hours))
-        raw.spans, raw.spanned = con.sql(_SPANS).fetchall(), hours
+        raw.spans, raw.spanned = con.execute(_SPANS).fetchall(), hours
 
 
 def _reach(hours: Iterable[int]) -> list[tuple[int, int]]:

@@ -58,6 +58,8 @@ def source_tables(
     for name, table in tables.items():
         lines, hours = name, None
         if table is not None:
+            if not data_files(table):
+                continue
             lines, hours = _lines(con, name, table, (since_ms, as_of_ms), cuts, facts)
         within = f"event_ms > {since_ms} AND event_ms <= {as_of_ms}"
         if hours is None:

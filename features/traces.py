@@ -17,7 +17,7 @@ from deltalake import DeltaTable
 from features import catalog
 from features.engines import duckdb as engine
 from features.events import Event, Listener
-from features.lake import DataFile, Lake, data_files, utc_day
+from features.lake import DataFile, Lake, LakeTable, data_files, utc_day
 from features.params import Value
 
 RAW, VIEW = "raw_telemetry__traces", "core_window__traces"
@@ -37,7 +37,7 @@ def create_view(con: duckdb.DuckDBPyConnection, params: Mapping[str, Any]) -> No
 
 def longest_ms(con: duckdb.DuckDBPyConnection) -> int:
     """Return the longest time that any of the traces was held."""
-    ((minutes,),) = con.sql(f"SELECT MAX(holding_period_minutes) FROM {RAW}").fetchall()
+    ((minutes,),) = con.execute(f"SELECT MAX(holding_period_minutes) FROM {RAW}").fetchall()
     return math.ceil(minutes or 0) * 60_000
 
 
@@ -50,7 +50,7 @@ def run(
 ) -> pa.Table:
     """Run the SQL of daily sums or paths over exits in [from_ms, to_ms)."""
     bounds = {"from_ms": from_ms, "to_ms": to_ms, "longest_ms": longest_ms}
-    return con.sql(catalog.tables()[name].sql, params=bounds).to_arrow_table()
+    return engine.to_arrow(con, catalog.tables()[name].sql, bounds)
 
 
 def set_up(con: duckdb.DuckDBPyConnection, values: Mapping[str, Any]) -> None:
@@ -63,16 +63,18 @@ def set_up(con: duckdb.DuckDBPyConnection, values: Mapping[str, Any]) -> None:
     begin_ms, end_ms = as_of_ms - WINDOW_MS + 1, as_of_ms + 1
     first_day, last_day = -(-begin_ms // DAY_MS) * DAY_MS, end_ms // DAY_MS * DAY_MS
     longest = longest_ms(con)
+    has_traces = bool(con.execute(f"SELECT 1 FROM {RAW} LIMIT 1").fetchall())
     for name, cut in ((DAILY, "cut_trace_days"), (PATHS, "cut_trace_paths")):
         newest = run(con, name, last_day, end_ms, longest)
-        oldest = run(con, name, begin_ms, first_day, longest)
+        oldest = run(con, name, begin_ms, first_day, longest) if has_traces else newest
         pieces = [("all", newest), ("30d", newest), ("30d", oldest)]
         _create(con, cut, pa.concat_tables(_of_span(span, rows) for span, rows in pieces))
     _create_window(con, "core_window__last_traces", values)
-    con.execute(f"CREATE OR REPLACE TEMP VIEW {VIEW} AS FROM core_window__last_traces")
-    _create(con, "last_trace_days", _of_span("last100", run(con, DAILY)))
-    create_view(con, values)
-    con.execute("INSERT INTO cut_trace_days BY NAME FROM last_trace_days")
+    if has_traces:
+        con.execute(f"CREATE OR REPLACE TEMP VIEW {VIEW} AS FROM core_window__last_traces")
+        _create(con, "last_trace_days", _of_span("last100", run(con, DAILY)))
+        create_view(con, values)
+        con.execute("INSERT INTO cut_trace_days BY NAME FROM last_trace_days")
     for name in ("core_window__trace_days", "core_window__trace_paths"):
         _create_window(con, name, values)
 
@@ -103,7 +105,7 @@ def build_in_memory(con: duckdb.DuckDBPyConnection, params: Mapping[str, Any]) -
         pieces = [_month_rows(con, name, batch, "") for batch in _batches(months)]
         _create(con, name, pa.concat_tables(pieces).drop_columns(list(engine.PARTITIONS)))
     newest = f"SELECT MAX(close_ms) AS ms FROM {VIEW} UNION ALL SELECT MAX(event_ms) FROM {RAW}"
-    ((as_of_ms,),) = con.sql(f"SELECT COALESCE(MAX(ms), 0) FROM ({newest})").fetchall()
+    ((as_of_ms,),) = con.execute(f"SELECT COALESCE(MAX(ms), 0) FROM ({newest})").fetchall()
     return int(as_of_ms)
 
 
@@ -127,17 +129,18 @@ def rebuild(
     written = {}
     known: dict[tuple[int, frozenset[str]], dict[str, int]] = {}
     for name in STORED:
-        if not lake.exists(name):
-            _ensure(lake, con, raw, params, name)
-        target = lake.open(name)
-        consumed = target.transaction_version(RAW) or 0
-        files = data_files(target)
+        target = lake.open(name) if lake.exists(name) else None
+        consumed = 0 if target is None else target.transaction_version(RAW) or 0
+        files = [] if target is None else data_files(target)
         stale = {
             file.partition["part"] or ""
             for file in files
             if file.partition["definition"] != definitions[name]
         }
         if consumed == newest and not stale:
+            if target is None:
+                _raw_view(con, raw, params, [])
+                _create_stored(lake, name, _month_rows(con, name, [], "").schema)
             continue
         asked = (consumed, frozenset(stale))
         if asked not in known:
@@ -149,6 +152,8 @@ def rebuild(
         rows_n = 0
         for number, batch in enumerate(batches, start=1):
             rows = _month_rows(con, name, batch, definitions[name])
+            if target is None:
+                target = _create_stored(lake, name, rows.schema)
             named = ", ".join(engine.literal(month) for month in batch) or "''"
             listen(Event("core.before_commit", table=name))
             schema = pa.schema(target.schema().to_arrow())
@@ -171,20 +176,14 @@ def _raw_view(
     create_view(con, params)
 
 
-def _ensure(
-    lake: Lake,
-    con: duckdb.DuckDBPyConnection,
-    raw: DeltaTable,
-    params: Mapping[str, Value],
-    name: str,
-) -> None:
-    _raw_view(con, raw, params, [])
+def _create_stored(lake: Lake, name: str, schema: pa.Schema) -> LakeTable:
     table = catalog.tables()[name]
     fields = [
         pa.field(f.name, f.type, metadata={"comment": table.columns.get(f.name, "partition")})
-        for f in _month_rows(con, name, [], "").schema
+        for f in schema
     ]
     lake.ensure(name, pa.schema(fields), list(engine.PARTITIONS), table.comment)
+    return lake.open(name)
 
 
 def _touched(
@@ -198,9 +197,9 @@ def _touched(
     files = data_files(raw)
     new = [file for file in files if (file.maximum.get("ingest_seq") or 0) > consumed]
     _raw_view(con, raw, params, new)
-    fresh = con.sql(
+    fresh = con.execute(
         f"SELECT DISTINCT day_ms FROM {VIEW} WHERE ingest_seq > $consumed",
-        params={"consumed": consumed},
+        {"consumed": consumed},
     ).fetchall()
     months = {utc_day(day_ms)[:7] for (day_ms,) in fresh} | stale
     _raw_view(con, raw, params, files)
@@ -212,7 +211,7 @@ def _months(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
     """Count the closed traces by month, in order."""
     months: Counter[str] = Counter()
     days = f"SELECT day_ms, COUNT(*) FROM {VIEW} GROUP BY day_ms ORDER BY day_ms"
-    for day_ms, n in con.sql(days).fetchall():
+    for day_ms, n in con.execute(days).fetchall():
         months[utc_day(day_ms)[:7]] += n
     return dict(months)
 
@@ -235,16 +234,17 @@ def _month_rows(
 ) -> pa.Table:
     """Compute the rows of whole months (YYYY-MM), partition columns behind them."""
     longest = longest_ms(con) if months else 0
-    pieces = [run(con, name, *_bounds(first, last), longest) for first, last in _runs(months)]
-    rows = pa.concat_tables(pieces) if pieces else run(con, name, 0, 0)
-    con.register("month_rows", rows)
-    placed = con.sql(
+    sql = (
         "SELECT *, strftime(make_timestamp(day_ms * 1000), '%Y-%m') AS part,"
-        " $definition AS definition FROM month_rows ORDER BY day_ms, strategy, symbol",
-        params={"definition": definition},
-    ).to_arrow_table()
-    con.unregister("month_rows")
-    return placed
+        f" $definition AS definition FROM ({catalog.tables()[name].sql})"
+        " ORDER BY day_ms, strategy, symbol"
+    )
+    values = {"definition": definition, "longest_ms": longest}
+    spans = [_bounds(first, last) for first, last in _runs(months)] or [(0, 0)]
+    return pa.concat_tables(
+        engine.to_arrow(con, sql, {**values, "from_ms": from_ms, "to_ms": to_ms})
+        for from_ms, to_ms in spans
+    )
 
 
 def _runs(months: list[str]) -> list[tuple[str, str]]:

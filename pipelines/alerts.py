@@ -70,12 +70,12 @@ def open_alerts(store: Store) -> list[Alert]:
     if current is None:
         return []
     with open_snapshot(store.database(current)) as con:
-        found = con.sql(
+        found = con.execute(
             "SELECT 1 FROM duckdb_tables() WHERE table_name = 'feat_ops__alerts'"
         ).fetchall()
         if not found:
             return []  # of an older release
-        rows = con.sql(
+        rows = con.execute(
             "SELECT rule, subject, severity, text, since_ms, n, value, threshold, status"
             " FROM feat_ops__alerts WHERE status <> 'cleared' ORDER BY rule, subject"
         ).fetchall()
@@ -145,8 +145,9 @@ def after_refresh(
     """Tell what is new, then give the sign of life; whatever goes wrong is logged, never raised."""
     found = Delivery()
     try:
-        alerts = [*open_alerts(store), *publication_alerts(report, as_of_ms)]
-        found = deliver(settings, alerts, now_ms=now_ms)
+        if settings.alert_urls:
+            alerts = [*open_alerts(store), *publication_alerts(report, as_of_ms)]
+            found = deliver(settings, alerts, now_ms=now_ms)
     except (SnapshotError, duckdb.Error, OSError) as error:
         found.problems.append(f"alerts of CURRENT cannot be read: {error}")
     try:

@@ -89,6 +89,7 @@ class Refresh:
 
     def read(self, tables: set[str] | None = None) -> IntakeReport:
         """Ingest the new lines of every source, or of some raw tables."""
+        self.plan = None  # the versions it fixed are about to move
         with self._timed("intake"):
             found = ingest(
                 self.lake, self.settings, now_ms=self.now_ms, tables=tables, listen=self.listen
@@ -100,17 +101,19 @@ class Refresh:
 
     def rebuild_core(self) -> CoreReport:
         """Rebuild the core partitions that new rows touch."""
-        self.plan = None  # the versions it fixed are about to move
         window_ms = self.settings.window_days * 86_400_000
-        with self._timed("core"), self._engine() as con:
+        with self._timed("core"):
             self.report.core = rebuild(
                 self.lake,
-                con,
+                self._engine(),
                 self.params,
                 window_ms=(self.as_of_ms - window_ms, self.as_of_ms + 1),
                 facts=self.facts,
                 listen=self.listen,
             )
+        known = set() if self.plan is None else self.plan.inputs.keys()
+        if self.report.core.partitions or not known >= {table.name for table in catalog.stored()}:
+            self.plan = None  # the versions it fixed have moved
         return self.report.core
 
     def ensure_core(self) -> None:
@@ -144,12 +147,11 @@ class Refresh:
         """Compute the feature tables, or some of them, into a new build."""
         plan = self.make_plan()
         with self._timed("build"):
-            if self._con is None:
+            con = self._engine()
+            if self._folder is None:
                 self._folder = self.store.begin()
-                self._con = build.open_database(
-                    self._folder / snapshot.DATABASE, self.settings, self._spill
-                )
-            found = build.run_tables(self._con, self.lake, plan, names, self.listen, self.facts)
+                build.attach(con, self._folder / snapshot.DATABASE)
+            found = build.run_tables(con, self.lake, plan, names, self.listen, self.facts)
         self.report.built.rows.update(found.rows)
         self.report.built.digests.update(found.digests)
         self.report.built.left_out = found.left_out
@@ -256,17 +258,12 @@ class Refresh:
         published_as_of_ms: int = manifest["as_of_ms"]
         return plan.as_of_ms < published_as_of_ms
 
-    @property
-    def _spill(self) -> Path:
-        return self.settings.home / "cache" / "spill"
-
-    @contextmanager
-    def _engine(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        con = engine.connect(memory_limit_mb=self.settings.memory_limit_mb, spill=self._spill)
-        try:
-            yield con
-        finally:
-            con.close()
+    def _engine(self) -> duckdb.DuckDBPyConnection:
+        """Open the run's connection, or return it."""
+        if self._con is None:
+            spill = self.settings.home / "cache" / "spill"
+            self._con = engine.connect(memory_limit_mb=self.settings.memory_limit_mb, spill=spill)
+        return self._con
 
     @contextmanager
     def _timed(self, step: str) -> Iterator[None]:

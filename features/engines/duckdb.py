@@ -7,6 +7,7 @@ tables there are and in which order they run.
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import duckdb
 import pyarrow as pa
@@ -24,6 +25,8 @@ _TYPES = {  # Delta's Arrow types as DuckDB writes them; views expose naive UTC 
     pa.date32(): "DATE",
 }
 PARTITIONS = ("part", "definition")
+# Rows of files that are held rather than read by each statement, which would open every file anew.
+HELD_ROWS = 10_000
 
 
 def connect(
@@ -113,7 +116,8 @@ def create_view(
 ) -> None:
     """Create a temporary view over a table version, or over its files that meet ``ranges``.
 
-    ``ranges`` are half-open ranges of event_ms; rows outside them may remain unless ``cut``.
+    ``ranges`` are half-open ranges of event_ms; rows outside them may remain unless ``cut``. Few
+    rows are read at once, and once for all views over the same files.
     """
     chosen = data_files(table) if files is None else list(files)
     if ranges is not None:
@@ -124,7 +128,41 @@ def create_view(
         within = " OR ".join(f"(event_ms >= {a} AND event_ms < {b})" for a, b in ranges)
         where = f" WHERE {within or 'FALSE'}"
     paths = [file.path for file in chosen]
-    create_scan(con, f"CREATE OR REPLACE TEMP VIEW {identifier(name)}", schema, paths, where)
+    head = f"CREATE OR REPLACE TEMP VIEW {identifier(name)}"
+    if paths and sum(file.rows for file in chosen) <= HELD_ROWS:
+        con.execute(f"{head} AS FROM {_held(con, schema, paths)}{where}")
+    else:
+        create_scan(con, head, schema, paths, where)
+
+
+_HELD: WeakKeyDictionary[duckdb.DuckDBPyConnection, dict[str, str]] = WeakKeyDictionary()
+
+
+def _held(con: duckdb.DuckDBPyConnection, schema: pa.Schema, paths: Sequence[str]) -> str:
+    """Return the temporary table that holds the rows of these files on this connection."""
+    held = _HELD.setdefault(con, {})
+    key = "\n".join([*schema.names, "", *paths])
+    if key not in held:
+        name = f"held_{len(held)}"
+        create_scan(con, f"CREATE TEMP TABLE {name}", schema, paths)
+        held[key] = name
+    return held[key]
+
+
+def to_arrow(
+    con: duckdb.DuckDBPyConnection, sql: str, values: Mapping[str, Any] | None = None
+) -> pa.Table:
+    """Run a query and return its rows, in its order.
+
+    By way of a table, because ``con.sql`` reads and binds a long text three times over, which takes
+    longer than most queries here run.
+    """
+    con.execute(f"CREATE OR REPLACE TEMP TABLE arrow_rows AS {sql}", values or {})
+    con.execute("SET preserve_insertion_order = true")
+    try:
+        return con.table("arrow_rows").to_arrow_table()
+    finally:
+        con.execute("SET preserve_insertion_order = false; DROP TABLE arrow_rows")
 
 
 def bind(sql: str, names: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from duckdb.func import PythonUDFType
-from scipy import special
 
 _STEPS = "STRUCT(close_ms BIGINT, return_pct DOUBLE)[]"
 _PATH = pa.struct(
@@ -46,11 +45,15 @@ def _sql_struct() -> str:
 
 def _t975(degrees: pa.Array) -> pa.Array:
     """Return the 97.5 % quantile of Student's t; degrees of freedom above 0."""
+    from scipy import special  # takes long to import, which most commands can do without
+
     return pa.array(special.stdtrit(degrees.to_numpy(zero_copy_only=False), 0.975))
 
 
 def _t_p(t: pa.Array, degrees: pa.Array) -> pa.Array:
     """Return the two-sided p-value of t with these degrees of freedom."""
+    from scipy import special
+
     beyond = -np.abs(t.to_numpy(zero_copy_only=False))
     return pa.array(2 * special.stdtr(degrees.to_numpy(zero_copy_only=False), beyond))
 

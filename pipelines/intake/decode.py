@@ -13,6 +13,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from features.engines.duckdb import to_arrow
 from features.settings import SECRET_PATTERNS
 from pipelines.intake.csv_cells import CELL_SCHEMA, split_cells
 from pipelines.intake.kinds import Kind
@@ -59,6 +60,8 @@ _ARROW = {
 # usual shapes; their lines are decoded with just the keys they hold, without looking for unknown
 # fields. Every other line takes the full query: the same rows, at half the speed.
 SAMPLE_LINES = 2048
+# Fewer lines are decoded by the full query alone before a sample of them is looked at.
+FEW_LINES = 2048
 # What a thread of the engine takes at a time: each JSON function holds its documents until then.
 SCAN_LINES = 4096
 SCAN_BYTES = 2 << 20
@@ -165,7 +168,10 @@ def decode(
     sql = "\nUNION ALL\n".join(
         f"({query(kind, tuple(sorted(named)), present, schema)})" for present in shapes
     )
-    rows = con.sql(sql, params=values).to_arrow_table().cast(schema)
+    if chunk.lines < FEW_LINES:  # what takes long is reading the query, not the lines
+        rows = to_arrow(con, sql, values).cast(schema)
+    else:
+        rows = con.sql(sql, params=values).to_arrow_table().cast(schema)
     if known is not None:
         rows = rows.filter(pc.invert(pc.is_in(rows["line_hash"], value_set=known)))
     return rows
@@ -181,6 +187,9 @@ def _register(
         con.register("lines_other", _in_bites(pa.Table.from_batches(batches, CELL_SCHEMA)))
         return [None]
     lines = _in_bites(pa.Table.from_batches(chunk.batches, LINE_SCHEMA))
+    if chunk.lines < FEW_LINES:
+        con.register("lines_other", lines)
+        return [None]
     con.register("lines_all", lines)
     present, test = _usual_shapes(con, origin.kind, lines)
     if test is None:

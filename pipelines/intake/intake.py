@@ -3,9 +3,11 @@
 Put here: the loop from files to commits. Keep out: file identity, splitting, decoding.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cache
 
 import duckdb
 import pyarrow as pa
@@ -84,7 +86,13 @@ def ingest(
     seen = sources.SeenFiles(settings.home / "cache" / "files.json")
     listen(Event("intake.found", total=sum(file.size for file in found.files)))
     handles: dict[str, DeltaTable] = {}
-    with decode.connect(settings.secret_patterns, settings.memory_limit_mb) as con:
+    with ExitStack() as opened:
+
+        @cache
+        def engine() -> duckdb.DuckDBPyConnection:  # most runs find most files read to their end
+            con = decode.connect(settings.secret_patterns, settings.memory_limit_mb)
+            return opened.enter_context(con)
+
         for file in found.files:
             name = file.kind.table
             if tables is not None and name not in tables:
@@ -93,7 +101,7 @@ def ingest(
             if name not in handles:
                 handles[name] = lake.open(name)
                 report.tables[name] = TableIntake()
-            run = _Run(con, lake, handles[name], now_ms, report.tables[name], owners, listen)
+            run = _Run(engine, lake, handles[name], now_ms, report.tables[name], owners, listen)
             try:
                 note = _read_file(run, file, seen)
             except lines.UnreadableFile as error:
@@ -110,7 +118,7 @@ def ingest(
 class _Run:
     """What reading a file needs beside the file."""
 
-    con: duckdb.DuckDBPyConnection
+    engine: Callable[[], duckdb.DuckDBPyConnection]
     lake: Lake
     table: DeltaTable
     now_ms: int
@@ -142,7 +150,7 @@ def _read_file(run: _Run, file: sources.LogFile, seen: sources.SeenFiles) -> str
                 ingest_seq=table.version() + 1,
                 ingested_ms=run.now_ms,
             )
-            rows = decode.decode(run.con, origin, chunk, known)
+            rows = decode.decode(run.engine(), origin, chunk, known)
             written = store.write(rows, run.lake.path(file.kind.table), chunk.lines)
             run.listen(Event("intake.before_commit", table=file.kind.table))
             marks = _totals(table, source.source_id, chunk, written)

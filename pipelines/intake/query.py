@@ -310,6 +310,9 @@ read AS (
             for field in schema
         )
         ruled, source = self.ruled()
+        faults = " ".join(cases)
+        if doubts and not self.any_shape:  # for many lines: look closer only where there is doubt
+            faults = f"WHEN {' OR '.join(doubts)} THEN CASE {faults} END"
         return f"""WITH {self.read()}
 timed AS (
     SELECT *,
@@ -341,8 +344,7 @@ judged AS (
                      ELSE 'unparseable_time' END
             WHEN symbol IS NULL OR symbol = '' THEN 'missing_symbol'
             WHEN symbol[1] IN ('{{', '[') OR symbol = '*' THEN 'not_a_symbol'
-            WHEN {" OR ".join(doubts) or "FALSE"} THEN
-                CASE {" ".join(cases) or "WHEN FALSE THEN ''"} END
+            {faults}
         END AS reject_reason,
     FROM dated
 ){ruled}

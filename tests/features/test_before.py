@@ -229,7 +229,7 @@ def test_a_memory_of_an_older_release_lacks_what_it_did_not_write(tmp_path: Path
     path = tmp_path / "old.duckdb"
     with duckdb.connect(str(path)) as con:
         con.execute(f"CREATE TABLE {MEMORY} AS SELECT 'S' AS symbol, 0.5 AS size_factor, 1 AS old")
-    found = memory.read(path, MEMORY)
+        found = memory.read(con, MEMORY)
     assert found is not None
     (row,) = found[0].to_pylist()
     assert {name: value for name, value in row.items() if value is not None} == {

@@ -182,7 +182,7 @@ def run(con: duckdb.DuckDBPyConnection, name: str, **values: Any) -> pa.Table:
     forever = dict.fromkeys(("to_ms", "known_ms", "longest_ms"), FOREVER_MS)
     forever["from_ms"] = -FOREVER_MS
     bound = {**params.load({}), **forever, **values}
-    return con.sql(table.sql, params=engine.bind(table.sql, table.params, bound)).to_arrow_table()
+    return engine.to_arrow(con, table.sql, engine.bind(table.sql, table.params, bound))
 
 
 def build_outcomes(con: duckdb.DuckDBPyConnection, lines: Iterable[Line]) -> None:
@@ -261,7 +261,7 @@ def check(
             known = core_schema(table) if is_core else feature_schema(table)
         create(con, table, known, rows.get(table, []))
     values = engine.bind(wanted.sql, wanted.params, build.bound_values(plan(**choice)))
-    found: list[Row] = con.sql(wanted.sql, params=values).to_arrow_table().to_pylist()
+    found: list[Row] = engine.to_arrow(con, wanted.sql, values).to_pylist()
     return found
 
 

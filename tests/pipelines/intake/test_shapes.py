@@ -106,6 +106,7 @@ def decoded(
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decode, "SAMPLE_LINES", sample_lines)
+        patch.setattr(decode, "FEW_LINES", 0)
         rows = decode.decode(con, origin, chunk)
     written = store.write(rows, folder / "out", chunk.lines)
     found: list[Row] = (
