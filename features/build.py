@@ -341,8 +341,9 @@ def set_up(
     param_knots(con, plan)
     previous_memory(con, plan)
     values = bound_values(plan)
-    view = catalog.tables()["core_window__outcomes"]
-    con.execute(f"CREATE OR REPLACE TEMP VIEW {view.name} AS {engine.inline(view.sql, values)}")
+    for name in ("core_window__outcomes", "core_window__attempts"):
+        text = engine.inline(catalog.tables()[name].sql, values)
+        con.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {text}")
     _cut_views(con, lake, plan, _cut_hours(con, plan), facts)
     _edge_hours(con, plan, values)
     _window_views(con, lake, plan, _read_by_tables())

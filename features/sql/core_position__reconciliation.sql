@@ -1,7 +1,7 @@
 -- What moved each position between two moments it was seen, and how much of that the logged fills explain.
 -- Grain: account, environment, symbol, position_side, from_ms
 -- Units: _ms epoch milliseconds, _qty base units, _usd US dollars, _px quote per unit, _n counts
--- Source: raw_positions__states, raw_orders__attempts, core_window__outcomes
+-- Source: raw_positions__states, core_window__attempts, core_window__outcomes
 -- Params: as_of_ms, window_ms, environment, symbol_key, exposure_tolerance, silence_ms; computed by every build, over its window
 WITH state_lines AS (
     SELECT
@@ -73,13 +73,9 @@ exposure_lines AS (
         price_hint,
         source_id,
         line_offset,
-    FROM raw_orders__attempts
-    WHERE reject_reason IS NULL
-      AND environment = $environment
-      AND nav_usd > 0
+    FROM core_window__attempts
+    WHERE nav_usd > 0
       AND price_hint > 0
-      AND event_ms > $as_of_ms - $window_ms
-      AND event_ms <= $as_of_ms
 ),
 
 exposures AS (

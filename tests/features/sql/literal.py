@@ -336,8 +336,9 @@ def build_window(
     """
     build_outcomes(con, lines)
     values = build.bound_values(wanted)
-    view = catalog.tables()["core_window__outcomes"]
-    con.execute(f"CREATE OR REPLACE TEMP TABLE {view.name} AS {engine.inline(view.sql, values)}")
+    for name in ("core_window__outcomes", "core_window__attempts"):
+        text = engine.inline(catalog.tables()[name].sql, values)
+        con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {text}")
     if not with_hours:
         return
     build_hourly(con)
