@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MAKER_FIRST = {True: "yes", False: "no", None: "strategy"}
 
 _ROUTING = """
-SELECT e.symbol, e.n, e.fill_n, e.unknown_n, e.fill_ratio, e.fill_known_n,
+SELECT e.symbol, e.n, e.fill_n, e.unknown_n, e.inferred_fill_n, e.fill_ratio, e.fill_known_n,
     s.slip_bps_q25, s.slip_bps_q50, s.slip_bps_q75, COALESCE(s.n, 0)
 FROM feat_router__effectiveness AS e
 LEFT JOIN feat_execution__slippage_quartiles AS s
@@ -180,7 +180,7 @@ def _rows(con: "duckdb.DuckDBPyConnection", sql: str, symbol: str | None) -> lis
 
 def _routing(con: "duckdb.DuckDBPyConnection", symbol: str | None) -> None:
     rows = []
-    for name, n, fills, unknown, ratio, known, q25, q50, q75, slip_n in _rows(
+    for name, n, fills, unknown, inferred, ratio, known, q25, q50, q75, slip_n in _rows(
         con, _ROUTING, symbol
     ):
         rows.append(
@@ -189,6 +189,7 @@ def _routing(con: "duckdb.DuckDBPyConnection", symbol: str | None) -> None:
                 n,
                 fills,
                 unknown,
+                inferred,
                 with_n(ratio, known),
                 number(q25),
                 number(q50),
@@ -197,8 +198,9 @@ def _routing(con: "duckdb.DuckDBPyConnection", symbol: str | None) -> None:
             )
         )
     common.show_table(
-        "Routing. Slippage: quartiles against the decision price, bps, positive is a cost",
-        ("symbol", "attempts", "fills", "unknown", "fill ratio (n)", "q25", "q50", "q75", "n"),
+        "Routing. Slippage: quartiles against the decision price, bps, positive is a cost."
+        " Inferred: of the unknown, filled as the position shows; in no ratio",
+        ("symbol", "attempts", "fills", "unknown", "inferred", "fill ratio (n)", "q25", "q50", "q75", "n"),
         rows,
     )
 
