@@ -116,12 +116,12 @@ def jumps(folder: Path) -> list[tuple[str, str, int, int, float, bool]]:
 
 
 def confirmations(folder: Path) -> dict[str, dict[str, bool]]:
-    """Return of each symbol's NEW orders, by attempt id, whether the exposure confirms them; others are left out.
+    """Return of each symbol's NEW orders, by id, whether exposure confirms them.
 
-    An order is checked by the exposure that its own attempt saw and that of the next attempt on
-    the symbol, both over their own price. It is confirmed when the quantity moved in its
-    direction by at least half and at most 2.1 times what was asked: the venue rounds up to its
-    minimum. Two orders in one interval are confirmed by the quantity of both, or not at all.
+    Others are left out. An order is checked by the exposure that its own attempt saw and that of
+    the next attempt on the symbol, both over their own price. It is confirmed when the quantity
+    moved in its direction by at least half and at most 2.1 times what was asked: the venue rounds
+    up to its minimum. Two orders in one interval are confirmed by the quantity of both, or not.
     """
     sightings = defaultdict(list)
     asked: dict[str, Row] = {}

@@ -40,7 +40,7 @@ acks AS (
 inferred AS (
     SELECT
         COALESCE(symbol, '*') AS symbol,
-        COUNT(*) AS inferred_fill_n,
+        COUNT(attempt_id) AS inferred_fill_n,
     FROM core_position__inferred_fills
     GROUP BY GROUPING SETS ((symbol), ())
 )

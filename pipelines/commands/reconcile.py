@@ -87,7 +87,8 @@ def reconcile(
         if not exports:
             _coverage(con, account)
             _unexplained(con, account)
-            _inferred(con, account)
+            if common.has_table(con, "core_position__inferred_fills"):
+                _inferred(con, account)
             return
         entries = [entry for each in exports for entry in each.entries]
         if not entries:
@@ -313,8 +314,8 @@ def _unexplained(con: "duckdb.DuckDBPyConnection", account: str | None) -> None:
 
 def _inferred(con: "duckdb.DuckDBPyConnection", account: str | None) -> None:
     rows = con.sql(
-        "SELECT account, symbol, attempt_id, side, event_ms, asked_qty, from_ms, to_ms, confirmed_by"
-        " FROM core_position__inferred_fills WHERE $account IS NULL OR account = $account"
+        "SELECT account, symbol, attempt_id, side, event_ms, asked_qty, from_ms, to_ms,"
+        " confirmed_by FROM core_position__inferred_fills WHERE $account IS NULL OR account = $account"
         " ORDER BY event_ms, symbol, attempt_id",
         params={"account": account},
     ).fetchall()

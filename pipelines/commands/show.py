@@ -156,7 +156,7 @@ def print_snapshot(
         _routing(con, named)
         _trading(con, named)
         if named is None:
-            if _has(con, "feat_symbol__sizing"):
+            if common.has_table(con, "feat_symbol__sizing"):
                 _acting(con)
         else:
             _hours(con, named)
@@ -200,7 +200,18 @@ def _routing(con: "duckdb.DuckDBPyConnection", symbol: str | None) -> None:
     common.show_table(
         "Routing. Slippage: quartiles against the decision price, bps, positive is a cost."
         " Inferred: of the unknown, filled as the position shows; in no ratio",
-        ("symbol", "attempts", "fills", "unknown", "inferred", "fill ratio (n)", "q25", "q50", "q75", "n"),
+        (
+            "symbol",
+            "attempts",
+            "fills",
+            "unknown",
+            "inferred",
+            "fill ratio (n)",
+            "q25",
+            "q50",
+            "q75",
+            "n",
+        ),
         rows,
     )
 
@@ -224,12 +235,6 @@ def _trading(con: "duckdb.DuckDBPyConnection", symbol: str | None) -> None:
         ("symbol", "closes", "PnL USD", "fees USD", "exp (n)", "95 % bounds", "sharpe (n)"),
         rows,
     )
-
-
-def _has(con: "duckdb.DuckDBPyConnection", table: str) -> bool:
-    """Tell whether a snapshot has a table that older versions did not build."""
-    sql = "SELECT 1 FROM duckdb_tables() WHERE table_name = $table"
-    return bool(con.sql(sql, params={"table": table}).fetchall())
 
 
 def _acting(con: "duckdb.DuckDBPyConnection") -> None:
@@ -260,7 +265,7 @@ def _acting(con: "duckdb.DuckDBPyConnection") -> None:
 def _hours(con: "duckdb.DuckDBPyConnection", symbol: str) -> None:
     results, slips = [], []
     offsets: dict[int, float] = {}
-    if _has(con, "feat_router__maker_offsets"):
+    if common.has_table(con, "feat_router__maker_offsets"):
         offsets.update(_rows(con, _OFFSETS, symbol))
     for hour, n, fills, notional, pnl, closes, exp, low, high, shrunk, *slip in _rows(
         con, _HOURS, symbol
