@@ -22,6 +22,7 @@ from features.params import Value
 
 RAW, VIEW = "raw_telemetry__traces", "core_window__traces"
 DAILY, PATHS = "core_telemetry__daily", "core_telemetry__paths"
+CLOSES = "core_window__trace_closes"
 STORED = (DAILY, PATHS)
 DAY_MS = 86_400_000
 WINDOW_MS = 30 * DAY_MS
@@ -56,7 +57,8 @@ def run(
 def set_up(con: duckdb.DuckDBPyConnection, values: Mapping[str, Any]) -> None:
     """Create what the accuracy tables read beside the raw and core tables of traces.
 
-    ``values`` are those of the build: as_of_ms, environment and every parameter.
+    ``values`` are those of the build: as_of_ms, environment and every parameter. Where traces are a
+    sample, core_execution__outcomes must stand over all of history.
     """
     create_view(con, values)
     as_of_ms = values["as_of_ms"]
@@ -73,8 +75,14 @@ def set_up(con: duckdb.DuckDBPyConnection, values: Mapping[str, Any]) -> None:
     _create(con, "last_trace_days", _of_span("last100", run(con, DAILY)))
     create_view(con, values)
     con.execute("INSERT INTO cut_trace_days BY NAME FROM last_trace_days")
-    for name in ("core_window__trace_days", "core_window__trace_paths"):
+    for name in ("core_window__trace_days", "core_window__trace_paths", CLOSES):
         _create_window(con, name, values)
+
+
+def are_sampled(con: duckdb.DuckDBPyConnection) -> bool:
+    """Tell whether any of the raw traces stands for more trades than its own."""
+    one = f"SELECT 1 FROM {RAW} WHERE inclusion_probability < 1 OR throttled_before > 0 LIMIT 1"
+    return bool(con.sql(one).fetchall())
 
 
 def _of_span(span: str, rows: pa.Table) -> pa.Table:

@@ -359,6 +359,9 @@ def build_traces(con: duckdb.DuckDBPyConnection, wanted: build.Plan) -> None:
     values = build.bound_values(wanted)
     forget_view(con)
     traces.create_view(con, values)
+    found = con.sql("SELECT 1 FROM duckdb_tables() WHERE table_name = $1", params=[OUTCOMES])
+    if not found.fetchall():
+        create(con, OUTCOMES, core_schema(OUTCOMES), [])
     for name in traces.STORED:
         rows = traces.run(con, name)
         create(con, name, rows.schema, rows.to_pylist())
