@@ -75,8 +75,9 @@ def set_up(con: duckdb.DuckDBPyConnection, values: Mapping[str, Any]) -> None:
     _create(con, "last_trace_days", _of_span("last100", run(con, DAILY)))
     create_view(con, values)
     con.execute("INSERT INTO cut_trace_days BY NAME FROM last_trace_days")
-    for name in ("core_window__trace_days", "core_window__trace_paths", CLOSES):
+    for name in ("core_window__trace_days", "core_window__trace_paths"):
         _create_window(con, name, values)
+    _create_window(con, CLOSES, values, is_empty=not are_sampled(con))
 
 
 def are_sampled(con: duckdb.DuckDBPyConnection) -> bool:
@@ -95,9 +96,12 @@ def _create(con: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
     con.unregister("trace_rows")
 
 
-def _create_window(con: duckdb.DuckDBPyConnection, name: str, values: Mapping[str, Any]) -> None:
+def _create_window(
+    con: duckdb.DuckDBPyConnection, name: str, values: Mapping[str, Any], is_empty: bool = False
+) -> None:
     sql = engine.inline(catalog.tables()[name].sql, values)
-    con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {sql}")
+    none = "LIMIT 0" if is_empty else ""
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS FROM ({sql}\n) {none}")
 
 
 def build_in_memory(con: duckdb.DuckDBPyConnection, params: Mapping[str, Any]) -> int:

@@ -204,7 +204,10 @@ falls AS (
         strategy,
         symbol,
         struct_extract(
-            path(list({'close_ms': close_ms, 'return_pct': return_pct}) FILTER (is_trade)),
+            path(
+                list(close_ms) FILTER (is_trade),
+                list(return_pct) FILTER (is_trade)
+            ),
             'fall_pct'
         ),
     FROM core_window__last_traces
@@ -221,9 +224,7 @@ closed_paths AS (
         CAST(SUM(CAST(c.return_pct AS DECIMAL(38, 18))) AS DOUBLE) AS return_pct,
         CAST(SUM(CAST(GREATEST(c.return_pct, 0e0) AS DECIMAL(38, 18))) AS DOUBLE) AS gain_pct,
         CAST(SUM(CAST(GREATEST(-c.return_pct, 0e0) AS DECIMAL(38, 18))) AS DOUBLE) AS loss_pct,
-        struct_extract(
-            path(list({'close_ms': c.close_ms, 'return_pct': c.return_pct})), 'fall_pct'
-        ) AS fall_pct,
+        struct_extract(path(list(c.close_ms), list(c.return_pct)), 'fall_pct') AS fall_pct,
     FROM core_window__trace_closes AS c
     INNER JOIN (VALUES ('all'), ('30d'), ('last100')) AS w (span)
         ON w.span = 'all'
