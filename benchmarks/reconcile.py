@@ -1,9 +1,9 @@
 """Reconcile positions and NAV: 10 million outcomes with 1 million position states, in seconds.
 
-Beside it what a person would write for the first question alone, how much of each change of position
-the fills explain: pandas' merge_asof and two groupings, and a loop over rows with bisect on a
-twentieth of the outcomes. Put here: the load, made in DuckDB, and what is timed on it. Keep out: what
-the tables mean.
+Beside it what a person would write for the first question alone, how much of each change of
+position the fills explain: pandas' merge_asof with two groupings, and a loop over rows with bisect
+on a twentieth of the outcomes. Put here: the load, made in DuckDB, and what is timed on it.
+Keep out: what the tables mean.
 """
 
 import argparse

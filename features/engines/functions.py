@@ -39,8 +39,9 @@ def register(con: duckdb.DuckDBPyConnection) -> None:
     con.create_function(
         "student_t_p", _t_p, ["DOUBLE", "DOUBLE"], "DOUBLE", type=PythonUDFType.ARROW
     )
-    lists = ["BIGINT[]", "DOUBLE[]"]
-    con.create_function("path", path, lists, _sql_struct(_PATH), type=PythonUDFType.ARROW)
+    con.create_function(
+        "path", path, ["BIGINT[]", "DOUBLE[]"], _sql_struct(_PATH), type=PythonUDFType.ARROW
+    )
     con.create_function(
         "day_paths", day_paths, [_DAY], f"{_sql_struct(_DAY_PATH)}[]", type=PythonUDFType.ARROW
     )

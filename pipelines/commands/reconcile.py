@@ -315,7 +315,8 @@ def _unexplained(con: "duckdb.DuckDBPyConnection", account: str | None) -> None:
 def _inferred(con: "duckdb.DuckDBPyConnection", account: str | None) -> None:
     rows = con.sql(
         "SELECT account, symbol, attempt_id, side, event_ms, asked_qty, from_ms, to_ms,"
-        " confirmed_by FROM core_position__inferred_fills WHERE $account IS NULL OR account = $account"
+        " confirmed_by FROM core_position__inferred_fills"
+        " WHERE $account IS NULL OR account = $account"
         " ORDER BY event_ms, symbol, attempt_id",
         params={"account": account},
     ).fetchall()

@@ -227,7 +227,7 @@ def test_what_sampling_left_out_weighs_in(con: Con) -> None:
 def traded(
     return_pct: float, at: int, direction: str = "LONG", parts: int = 1, **values: Any
 ) -> list[Line]:
-    """Return the trace of a trade of 1000 USD that ended at ``at``, and the closes that ended it."""
+    """Return the trace of a trade of 1000 USD that ended at ``at``, and its closes."""
     entry = trace(direction, return_pct, at - 30 * M, realized_return_pct=return_pct, **values)
     earned = 10.0 * return_pct
     sold = 1000.0 + (earned if direction == "LONG" else -earned)
