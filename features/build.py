@@ -352,12 +352,20 @@ def set_up(
     _cut_views(con, lake, plan, _cut_hours(con, plan), facts)
     _edge_hours(con, plan, values)
     _window_views(con, lake, plan, _read_by_tables() & cut)
-    view = catalog.tables()["core_window__outcomes"]
-    con.execute(f"CREATE OR REPLACE TEMP VIEW {view.name} AS {engine.inline(view.sql, values)}")
+    for name in ("core_window__outcomes", "core_window__attempts"):
+        text = engine.inline(catalog.tables()[name].sql, values)
+        con.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {text}")
     text = engine.inline(catalog.tables()["core_window__hourly"].sql, values)
     con.execute(f"CREATE OR REPLACE TEMP TABLE window_hours AS {text}")
     _hourly_view(con)
-    traces.set_up(con, values)
+    outcomes = "core_execution__outcomes"
+    if traces.are_sampled(con) and outcomes in plan.inputs:  # accuracy is of all history
+        table = lake.open(outcomes, plan.inputs[outcomes].version)
+        engine.create_view(con, outcomes, table, files=plan.inputs[outcomes].files)
+        traces.set_up(con, values)
+        _window_views(con, lake, plan, {outcomes})
+    else:
+        traces.set_up(con, values)
 
 
 def _hourly_view(con: duckdb.DuckDBPyConnection) -> None:

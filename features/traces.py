@@ -22,6 +22,7 @@ from features.params import Value
 
 RAW, VIEW = "raw_telemetry__traces", "core_window__traces"
 DAILY, PATHS = "core_telemetry__daily", "core_telemetry__paths"
+CLOSES = "core_window__trace_closes"
 STORED = (DAILY, PATHS)
 DAY_MS = 86_400_000
 WINDOW_MS = 30 * DAY_MS
@@ -56,7 +57,8 @@ def run(
 def set_up(con: duckdb.DuckDBPyConnection, values: Mapping[str, Any]) -> None:
     """Create what the accuracy tables read beside the raw and core tables of traces.
 
-    ``values`` are those of the build: as_of_ms, environment and every parameter.
+    ``values`` are those of the build: as_of_ms, environment and every parameter. Where traces are a
+    sample, core_execution__outcomes must stand over all of history.
     """
     create_view(con, values)
     as_of_ms = values["as_of_ms"]
@@ -77,6 +79,13 @@ def set_up(con: duckdb.DuckDBPyConnection, values: Mapping[str, Any]) -> None:
         con.execute("INSERT INTO cut_trace_days BY NAME FROM last_trace_days")
     for name in ("core_window__trace_days", "core_window__trace_paths"):
         _create_window(con, name, values)
+    _create_window(con, CLOSES, values, is_empty=not are_sampled(con))
+
+
+def are_sampled(con: duckdb.DuckDBPyConnection) -> bool:
+    """Tell whether any of the raw traces stands for more trades than its own."""
+    one = f"SELECT 1 FROM {RAW} WHERE inclusion_probability < 1 OR throttled_before > 0 LIMIT 1"
+    return bool(con.sql(one).fetchall())
 
 
 def _of_span(span: str, rows: pa.Table) -> pa.Table:
@@ -89,9 +98,12 @@ def _create(con: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
     con.unregister("trace_rows")
 
 
-def _create_window(con: duckdb.DuckDBPyConnection, name: str, values: Mapping[str, Any]) -> None:
+def _create_window(
+    con: duckdb.DuckDBPyConnection, name: str, values: Mapping[str, Any], is_empty: bool = False
+) -> None:
     sql = engine.inline(catalog.tables()[name].sql, values)
-    con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {sql}")
+    none = "LIMIT 0" if is_empty else ""
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS FROM ({sql}\n) {none}")
 
 
 def build_in_memory(con: duckdb.DuckDBPyConnection, params: Mapping[str, Any]) -> int:

@@ -701,7 +701,15 @@ def _drawdowns(
         total += moves[at]
         peak = max(peak, total)
         deepest = min(deepest, total - peak)
-    return 100 * (total - peak) / equity_usd, 100 * deepest / equity_usd
+    is_unknown = any(
+        row["closes"] and row["realized_pnl_usd"] is None and row["close_ms"] >= day_start
+        for row in rows
+    )
+    last, deepest = 100 * (total - peak) / equity_usd, 100 * deepest / equity_usd
+    return (
+        None if is_unknown and last == 0 else last,
+        None if is_unknown and deepest == 0 else deepest,
+    )
 
 
 def _performance(rows: list[Row], as_of_ms: int, equity_usd: float | None) -> Row:

@@ -643,6 +643,10 @@ def maker_offsets(
                 policy["acting_slip_bps"],
                 speaks,
             )
+            if policy["maker_known_n"] < 20:  # few samples do not quote closer
+                parts["maker_bps"] = 0.0
+            if policy["slip_n"] < 20:
+                parts["slip_bps_adj"] = max(parts["slip_bps_adj"], 0.0)
             alone = offset_parts(
                 policy["regime"], maker, policy["fallback_ratio"], policy["slip_bps_q50"], sign
             )

@@ -115,13 +115,13 @@ def jumps(folder: Path) -> list[tuple[str, str, int, int, float, bool]]:
     return sorted(found, key=lambda each: (each[2], each[0], each[1]))
 
 
-def confirmations(folder: Path) -> dict[str, list[bool]]:
-    """Return of each symbol's NEW orders whether the exposure confirms them; others are left out.
+def confirmations(folder: Path) -> dict[str, dict[str, bool]]:
+    """Return of each symbol's NEW orders, by id, whether exposure confirms them.
 
-    An order is checked by the exposure that its own attempt saw and that of the next attempt on
-    the symbol, both over their own price. It is confirmed when the quantity moved in its
-    direction by at least half and at most 2.1 times what was asked: the venue rounds up to its
-    minimum. Two orders in one interval are confirmed by the quantity of both, or not at all.
+    Others are left out. An order is checked by the exposure that its own attempt saw and that of
+    the next attempt on the symbol, both over their own price. It is confirmed when the quantity
+    moved in its direction by at least half and at most 2.1 times what was asked: the venue rounds
+    up to its minimum. Two orders in one interval are confirmed by the quantity of both, or not.
     """
     sightings = defaultdict(list)
     asked: dict[str, Row] = {}
@@ -135,20 +135,21 @@ def confirmations(folder: Path) -> dict[str, list[bool]]:
         if snapshot.get("nav_usd", 0) > 0 and line.get("price_hint"):
             usd = (snapshot.get("symbol_gross_usd") or {}).get(line["symbol"], 0.0)
             sightings[line["symbol"]].append((at_ms, usd / line["price_hint"]))
-    found: dict[str, list[bool]] = defaultdict(list)
+    found: dict[str, dict[str, bool]] = defaultdict(dict)
     for symbol, seen in sightings.items():
         seen.sort()
         orders = [
-            (ms(x["ts"]), asked.get(x["attempt_id"]))
+            (ms(x["ts"]), x["attempt_id"], asked.get(x["attempt_id"]))
             for x in read(folder, "order_metrics.jsonl")
             if "event" not in x and x["symbol"] == symbol and x["result"]["status"] == "NEW"
         ]
         for (from_ms, before), (to_ms, after) in pairwise(seen):
-            between = [order for at_ms, order in orders if from_ms < at_ms <= to_ms]
+            within = {x: order for at_ms, x, order in orders if from_ms < at_ms <= to_ms}
+            between = list(within.values())
             if not between:
                 continue
             if any(order is None for order in between):
-                found[symbol] += [False] * len(between)
+                found[symbol] |= dict.fromkeys(within, False)
                 continue
             sizes = [
                 -order["qty"] if order.get("reduce_only") else order["qty"]
@@ -157,7 +158,8 @@ def confirmations(folder: Path) -> dict[str, list[bool]]:
             ]
             least, ratio = min(map(abs, sizes)), (after - before) / sum(sizes)
             slack = least / abs(sum(sizes))
-            found[symbol] += [1 - 0.5 * slack <= ratio <= 1 + 1.1 * slack] * len(sizes)
+            is_confirmed = 1 - 0.5 * slack <= ratio <= 1 + 1.1 * slack
+            found[symbol] |= dict.fromkeys(within, is_confirmed)
     return found
 
 
@@ -258,7 +260,7 @@ def test_new_market_orders_are_confirmed_by_exposure_in_nearly_all_cases(
 ) -> None:
     found = confirmations(router_logs)
     checked = sum(map(len, found.values()))
-    confirmed = sum(map(sum, found.values()))
+    confirmed = sum(sum(each.values()) for each in found.values())
     assert (checked, confirmed) == (417, 411)
     rows = snapshot.sql(
         "SELECT symbol, unknown_n, inferred_fill_n, fill_n, fill_ratio"
@@ -267,9 +269,27 @@ def test_new_market_orders_are_confirmed_by_exposure_in_nearly_all_cases(
     by_symbol = {row[0]: row[1:] for row in rows}
     assert by_symbol["*"][:2] == (417, 411)
     for symbol, each in found.items():
-        assert by_symbol[symbol][1] == sum(each)
+        assert by_symbol[symbol][1] == sum(each.values())
     # an inferred fill is no fill: the ratio is of what is known
     assert by_symbol["*"][2:] == (115, 1.0)
+
+
+def test_each_order_that_exposure_confirms_is_marked_and_no_other(
+    router_logs: Path, snapshot: duckdb.DuckDBPyConnection
+) -> None:
+    found = confirmations(router_logs)
+    expected = {(symbol, x) for symbol, each in found.items() for x, is_so in each.items() if is_so}
+    assert len(expected) == 411
+    rows = snapshot.sql(
+        "SELECT f.symbol, f.attempt_id, f.confirmed_by, o.outcome, o.fill_px, o.qty, o.slippage_bps"
+        " FROM core_position__inferred_fills AS f"
+        " LEFT JOIN core_execution__outcomes AS o"
+        " USING (account, environment, symbol, attempt_id, event_ms)"
+    ).fetchall()
+    assert len(rows) == 411
+    assert {row[:2] for row in rows} == expected
+    # marked beside the outcome, which stays of unknown end, without a price
+    assert {row[2:] for row in rows} == {("exposure", "unknown", None, None, None)}
 
 
 def test_logged_closes_earn_what_positions_imply(snapshot: duckdb.DuckDBPyConnection) -> None:

@@ -17,5 +17,8 @@ QUALIFY COUNT(*) OVER (PARTITION BY a.strategy, a.symbol, a.window) > 1
     OR ece NOT BETWEEN -1e-12 AND 1
     OR max_drawdown_pct > 0
     OR profit_factor < 0
+    OR (n > 0) <> (path_source IS NOT NULL)
+    OR (path_source <> 'closes' AND path_n <> trade_n)
+    OR (path_source = 'closes' AND a.window <> '30d' AND path_n < trade_n)
     OR inclusion_rate > 1 + 1e-9
 ORDER BY a.strategy, a.symbol, a.window

@@ -11,7 +11,7 @@ WITH summed AS (
 
 SELECT
     a.strategy,
-    a.trade_n,
+    a.path_n,
     s.n,
     a.return_sum_pct,
     s.return_pct,
@@ -19,10 +19,10 @@ FROM feat_telemetry__accuracy AS a
 LEFT JOIN summed AS s USING (strategy)
 WHERE a.symbol = '*'
   AND a.window = '30d'
-  AND a.trade_n > 0
+  AND a.path_n > 0
   AND (
-      s.n IS DISTINCT FROM a.trade_n
+      s.n IS DISTINCT FROM a.path_n
       OR s.repeated_n > 0
-      OR abs(s.return_pct - a.return_sum_pct) > 1e-9 * (1 + a.trade_n)
+      OR abs(s.return_pct - a.return_sum_pct) > 1e-9 * (1 + a.path_n)
   )
 ORDER BY a.strategy

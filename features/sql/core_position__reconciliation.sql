@@ -1,7 +1,7 @@
 -- What moved each position between two moments it was seen, and how much of that the logged fills explain.
 -- Grain: account, environment, symbol, position_side, from_ms
 -- Units: _ms epoch milliseconds, _qty base units, _usd US dollars, _px quote per unit, _n counts
--- Source: raw_positions__states, raw_orders__attempts, core_window__outcomes
+-- Source: raw_positions__states, core_window__attempts, core_window__outcomes
 -- Params: as_of_ms, window_ms, environment, symbol_key, exposure_tolerance, silence_ms; computed by every build, over its window
 WITH state_lines AS (
     SELECT
@@ -73,13 +73,9 @@ exposure_lines AS (
         price_hint,
         source_id,
         line_offset,
-    FROM raw_orders__attempts
-    WHERE reject_reason IS NULL
-      AND environment = $environment
-      AND nav_usd > 0
+    FROM core_window__attempts
+    WHERE nav_usd > 0
       AND price_hint > 0
-      AND event_ms > $as_of_ms - $window_ms
-      AND event_ms <= $as_of_ms
 ),
 
 exposures AS (
@@ -167,32 +163,31 @@ intervals AS (
     WINDOW later AS (PARTITION BY k.key_n ORDER BY s.at_ms)
 ),
 
--- One row per symbol: under which key an order that opens long, opens short, or does either, counts.
+-- Under which key an order that opens long, opens short, or does either, counts; where exposure tells
+-- too, it counts a second time under that.
 sides AS (
     SELECT
         k.account,
         k.symbol,
+        k.position_side = 'GROSS' AS is_gross,
         COALESCE(s.is_hedged, FALSE) AS is_hedged,
         MAX(k.key_n) FILTER (k.position_side = 'LONG') AS long_n,
         MAX(k.key_n) FILTER (k.position_side = 'SHORT') AS short_n,
-        MAX(k.key_n) FILTER (k.position_side = 'BOTH') AS both_n,
-        MAX(k.key_n) FILTER (k.position_side = 'GROSS') AS gross_n,
+        MAX(k.key_n) FILTER (k.position_side IN ('BOTH', 'GROSS')) AS both_n,
         s.first_ms,
         s.last_ms,
     FROM keys AS k
     LEFT JOIN spans AS s USING (account, symbol)
-    GROUP BY k.account, k.symbol, s.is_hedged, s.first_ms, s.last_ms
+    GROUP BY k.account, k.symbol, k.position_side = 'GROSS', s.is_hedged, s.first_ms, s.last_ms
 ),
 
 orders AS (
     SELECT
+        s.is_gross,
         s.is_hedged,
         s.long_n,
         s.short_n,
         s.both_n,
-        s.gross_n,
-        s.first_ms,
-        s.last_ms,
         o.outcome = 'unknown' AS is_unknown,
         COALESCE(o.fill_at_ms, o.event_ms) AS at_ms,
         o.fill_px,
@@ -209,12 +204,18 @@ orders AS (
     FROM core_window__outcomes AS o
     INNER JOIN sides AS s USING (account, symbol)
     WHERE o.outcome IN ('filled', 'partial', 'close_only', 'unknown')
+      AND (
+          NOT s.is_gross
+          OR s.first_ms IS NULL
+          OR COALESCE(o.fill_at_ms, o.event_ms) <= s.first_ms
+          OR COALESCE(o.fill_at_ms, o.event_ms) > s.last_ms
+      )
 ),
 
 moves AS (
     SELECT
         CASE
-            WHEN NOT is_hedged THEN both_n
+            WHEN is_gross OR NOT is_hedged THEN both_n
             WHEN position_side = 'LONG' THEN long_n
             WHEN position_side = 'SHORT' THEN short_n
             WHEN (sign > 0) <> is_reduce THEN long_n
@@ -222,25 +223,25 @@ moves AS (
         END AS key_n,
         at_ms,
         is_unknown,
-        sign * size_qty AS moved_qty,
+        CASE WHEN NOT is_gross THEN sign WHEN is_reduce THEN -1 ELSE 1 END * size_qty AS moved_qty,
         fill_px,
         realized_pnl_usd,
     FROM orders
-    UNION ALL
-    SELECT
-        gross_n,
-        at_ms,
-        is_unknown,
-        CASE WHEN is_reduce THEN -size_qty ELSE size_qty END,
-        fill_px,
-        realized_pnl_usd,
-    FROM orders
-    WHERE gross_n IS NOT NULL
-      AND (first_ms IS NULL OR at_ms <= first_ms OR at_ms > last_ms)
 ),
 
--- An order belongs to the first sighting at or after it. The nearest of many is what ASOF is for: a
--- window over both together takes six times as long.
+-- Of an order's own quarter of an hour only few intervals must be looked at: a join on it is three
+-- times as fast as looking for the nearest of all.
+slots AS (
+    SELECT
+        key_n,
+        from_ms,
+        to_ms,
+        unnest(range(from_ms // 900000, to_ms // 900000 + 1)) AS slot_n,
+    FROM intervals
+    WHERE qty_before IS NOT NULL
+),
+
+-- An order belongs to the first sighting at or after it.
 sums AS (
     SELECT
         i.key_n,
@@ -259,10 +260,11 @@ sums AS (
         MIN(CAST(abs(m.moved_qty) AS DECIMAL(38, 12))) FILTER (m.is_unknown) AS smallest_qty,
         MIN(m.at_ms) AS first_order_ms,
     FROM moves AS m
-    ASOF INNER JOIN intervals AS i
-        ON m.key_n = i.key_n
-       AND m.at_ms <= i.to_ms
-    WHERE m.key_n IS NOT NULL
+    INNER JOIN slots AS i
+        ON i.key_n = m.key_n
+       AND i.slot_n = m.at_ms // 900000
+       AND i.from_ms < m.at_ms
+       AND i.to_ms >= m.at_ms
     GROUP BY i.key_n, i.to_ms
 ),
 

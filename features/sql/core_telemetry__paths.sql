@@ -13,7 +13,8 @@ WITH steps AS (
         COUNT(*) AS n,
         COUNT(*) FILTER (is_correct) AS correct_n,
         COUNT(*) FILTER (is_trade) AS trade_n,
-        list({'close_ms': close_ms, 'return_pct': return_pct}) FILTER (is_trade) AS steps,
+        list(close_ms) FILTER (is_trade) AS times,
+        list(return_pct) FILTER (is_trade) AS returns,
     FROM core_window__traces
     WHERE close_ms >= $from_ms
       AND close_ms < $to_ms
@@ -21,7 +22,7 @@ WITH steps AS (
     GROUP BY environment, strategy, symbol, day_ms
 ),
 
-joined AS (
+counts AS (
     SELECT
         environment,
         COALESCE(strategy, '*') AS strategy,
@@ -30,7 +31,6 @@ joined AS (
         SUM(n) AS n,
         SUM(correct_n) AS correct_n,
         SUM(trade_n) AS trade_n,
-        path(flatten(list(steps))) AS p,
     FROM steps
     GROUP BY GROUPING SETS (
         (environment, day_ms, strategy, symbol),
@@ -38,19 +38,53 @@ joined AS (
         (environment, day_ms, symbol),
         (environment, day_ms)
     )
+),
+
+days AS (
+    SELECT
+        environment,
+        day_ms,
+        day_paths(
+            list({'strategy': strategy, 'symbol': symbol, 'times': times, 'returns': returns})
+        ) AS paths,
+    FROM steps
+    WHERE trade_n > 0
+    GROUP BY environment, day_ms
+),
+
+followed AS (
+    SELECT
+        environment,
+        day_ms,
+        unnest(paths) AS p,
+    FROM days
+),
+
+paths AS (
+    SELECT
+        environment,
+        day_ms,
+        struct_extract(p, 'strategy') AS strategy,
+        struct_extract(p, 'symbol') AS symbol,
+        struct_extract(p, 'return_pct') AS return_pct,
+        struct_extract(p, 'peak_pct') AS peak_pct,
+        struct_extract(p, 'trough_pct') AS trough_pct,
+        struct_extract(p, 'fall_pct') AS fall_pct,
+    FROM followed
 )
 
 SELECT
-    environment AS environment, -- live, testnet, paper or backtest
-    strategy AS strategy, -- strategy that predicted, * for all
-    symbol AS symbol, -- instrument, * for all
-    day_ms AS day_ms, -- UTC day of the exits, epoch ms
-    CAST(n AS BIGINT) AS n, -- closed predictions
-    CAST(correct_n AS BIGINT) AS correct_n, -- of these, right
-    CAST(trade_n AS BIGINT) AS trade_n, -- positions with a known return
-    p.return_pct AS return_pct, -- sum of their returns, percent
-    p.peak_pct AS peak_pct, -- highest point of the running sum from the day's start, percent, at least 0
-    p.trough_pct AS trough_pct, -- lowest point of it, percent, at most 0
-    p.fall_pct AS fall_pct, -- deepest fall from a peak of the day, percent, at least 0
-FROM joined
+    c.environment AS environment, -- live, testnet, paper or backtest
+    c.strategy AS strategy, -- strategy that predicted, * for all
+    c.symbol AS symbol, -- instrument, * for all
+    c.day_ms AS day_ms, -- UTC day of the exits, epoch ms
+    CAST(c.n AS BIGINT) AS n, -- closed predictions
+    CAST(c.correct_n AS BIGINT) AS correct_n, -- of these, right
+    CAST(c.trade_n AS BIGINT) AS trade_n, -- positions with a known return
+    COALESCE(p.return_pct, 0e0) AS return_pct, -- sum of their returns, percent
+    COALESCE(p.peak_pct, 0e0) AS peak_pct, -- highest point of the running sum from the day's start, percent, at least 0
+    COALESCE(p.trough_pct, 0e0) AS trough_pct, -- lowest point of it, percent, at most 0
+    COALESCE(p.fall_pct, 0e0) AS fall_pct, -- deepest fall from a peak of the day, percent, at least 0
+FROM counts AS c
+LEFT JOIN paths AS p USING (environment, day_ms, strategy, symbol)
 ORDER BY environment, strategy, symbol, day_ms

@@ -1,17 +1,14 @@
 -- How much of an account's change in NAV and positions its logs explain, by day and over the window.
 -- Grain: account, day
 -- Units: _usd US dollars, _ratio shares 0 to 1, _n counts
--- Source: core_position__reconciliation, core_window__outcomes, raw_orders__attempts, raw_orders__events, raw_market__bars
+-- Source: core_position__reconciliation, core_window__outcomes, core_window__attempts, raw_orders__events, raw_market__bars
 -- Params: as_of_ms, window_ms, environment, symbol_key, equity_tolerance, mark_tolerance, min_pnl_coverage; day * = the window
 WITH days AS (
     SELECT DISTINCT account, at_ms // 86400000 AS day_n
     FROM (
         SELECT account, event_ms AS at_ms FROM core_window__outcomes
         UNION ALL
-        SELECT account, event_ms
-        FROM raw_orders__attempts
-        WHERE reject_reason IS NULL AND environment = $environment
-          AND event_ms > $as_of_ms - $window_ms AND event_ms <= $as_of_ms
+        SELECT account, event_ms FROM core_window__attempts
         UNION ALL
         SELECT account, COALESCE(to_ms, from_ms) FROM core_position__reconciliation
     )
@@ -40,12 +37,8 @@ navs AS (
         symbol_gross_json,
         source_id,
         line_offset,
-    FROM raw_orders__attempts
-    WHERE reject_reason IS NULL
-      AND environment = $environment
-      AND nav_usd IS NOT NULL
-      AND event_ms > $as_of_ms - $window_ms
-      AND event_ms <= $as_of_ms
+    FROM core_window__attempts
+    WHERE nav_usd IS NOT NULL
 ),
 
 medians AS (
@@ -65,19 +58,16 @@ accepted AS (
 
 nav_ends AS (
     SELECT
-        p.account,
-        p.day_n,
-        COUNT(*) FILTER (a.is_accepted) AS nav_n,
-        COUNT(*) FILTER (NOT a.is_accepted) AS nav_rejected_n,
-        arg_min(a.nav_usd, (a.at_ms, a.source_id, a.line_offset)) FILTER (a.is_accepted) AS first_usd,
-        arg_max(a.nav_usd, (a.at_ms, a.source_id, a.line_offset)) FILTER (a.is_accepted) AS last_usd,
-        MIN(a.at_ms) FILTER (a.is_accepted) AS first_ms,
-        MAX(a.at_ms) FILTER (a.is_accepted) AS last_ms,
-    FROM periods AS p
-    INNER JOIN accepted AS a
-        ON a.account = p.account
-       AND (a.day_n = p.day_n OR p.day_n = -1)
-    GROUP BY p.account, p.day_n
+        account,
+        COALESCE(day_n, -1) AS day_n,
+        COUNT(*) FILTER (is_accepted) AS nav_n,
+        COUNT(*) FILTER (NOT is_accepted) AS nav_rejected_n,
+        arg_min(nav_usd, (at_ms, source_id, line_offset)) FILTER (is_accepted) AS first_usd,
+        arg_max(nav_usd, (at_ms, source_id, line_offset)) FILTER (is_accepted) AS last_usd,
+        MIN(at_ms) FILTER (is_accepted) AS first_ms,
+        MAX(at_ms) FILTER (is_accepted) AS last_ms,
+    FROM accepted
+    GROUP BY GROUPING SETS ((account, day_n), (account))
 ),
 
 -- The few moments at which unrealised PnL must be known: where a period's NAV begins and ends.
@@ -252,39 +242,89 @@ point_values AS (
     GROUP BY l.account, l.at_ms, l.gross_usd
 ),
 
+-- Amounts are summed by minutes first: only of the few minutes in which a NAV stands must it be known
+-- what came before it and what after.
+nav_minutes AS (
+    SELECT DISTINCT account, at_ms // 60000 AS minute_n FROM points
+),
+
 -- Every amount that changes NAV at the moment it does: PnL at its close, fees at their fill.
+closes AS (
+    SELECT
+        account,
+        close_ms // 60000 AS minute_n,
+        CASE
+            WHEN (account, close_ms // 60000) IN (SELECT (account, minute_n) FROM nav_minutes) THEN close_ms
+        END AS exact_ms,
+        SUM(close_n) AS close_n,
+        COUNT(realized_pnl_usd) AS pnl_n,
+        SUM(CAST(realized_pnl_usd AS DECIMAL(38, 15))) AS pnl_usd,
+        SUM(abs(CAST(realized_pnl_usd AS DECIMAL(38, 15)))) AS flow_usd,
+    FROM core_window__outcomes
+    WHERE close_n > 0
+      AND close_ms > $as_of_ms - $window_ms
+      AND close_ms <= $as_of_ms
+    GROUP BY account, minute_n, exact_ms
+),
+
+trades AS (
+    SELECT
+        account,
+        at_ms // 60000 AS minute_n,
+        CASE
+            WHEN (account, at_ms // 60000) IN (SELECT (account, minute_n) FROM nav_minutes) THEN at_ms
+        END AS exact_ms,
+        COUNT(*) FILTER (NOT is_unknown) AS trade_n,
+        COUNT(*) FILTER (is_unknown) AS unknown_n,
+        COUNT(fees_usd) FILTER (NOT is_unknown) AS fee_n,
+        SUM(CAST(fees_usd AS DECIMAL(38, 15))) FILTER (NOT is_unknown) AS fees_usd,
+        SUM(abs(CAST(fees_usd AS DECIMAL(38, 15)))) FILTER (NOT is_unknown) AS flow_usd,
+    FROM (
+        SELECT
+            account,
+            COALESCE(fill_at_ms, event_ms) AS at_ms,
+            outcome = 'unknown' AS is_unknown,
+            fees_usd,
+        FROM core_window__outcomes
+        WHERE outcome IN ('filled', 'partial', 'close_only', 'unknown')
+    )
+    WHERE at_ms > $as_of_ms - $window_ms
+      AND at_ms <= $as_of_ms
+    GROUP BY account, minute_n, exact_ms
+),
+
 dated AS (
     SELECT
         account,
-        close_ms AS at_ms,
+        COALESCE(exact_ms, minute_n * 60000) AS at_ms,
         0 AS trade_n,
         0 AS unknown_n,
         close_n,
-        CASE WHEN realized_pnl_usd IS NOT NULL THEN 1 ELSE 0 END AS pnl_n,
+        pnl_n,
         0 AS fee_n,
         0 AS funding_n,
-        CAST(realized_pnl_usd AS DECIMAL(38, 15)) AS realized_pnl_usd,
+        pnl_usd AS realized_pnl_usd,
         CAST(NULL AS DECIMAL(38, 15)) AS fees_usd,
         CAST(NULL AS DECIMAL(38, 15)) AS funding_usd,
-        CAST(realized_pnl_usd AS DECIMAL(38, 15)) AS net_usd,
-    FROM core_window__outcomes
-    WHERE close_n > 0
+        pnl_usd AS net_usd,
+        flow_usd,
+    FROM closes
     UNION ALL
     SELECT
         account,
-        COALESCE(fill_at_ms, event_ms),
-        CASE WHEN outcome <> 'unknown' THEN 1 ELSE 0 END,
-        CASE WHEN outcome = 'unknown' THEN 1 ELSE 0 END,
+        COALESCE(exact_ms, minute_n * 60000),
+        trade_n,
+        unknown_n,
         0,
         0,
-        CASE WHEN outcome <> 'unknown' AND fees_usd IS NOT NULL THEN 1 ELSE 0 END,
+        fee_n,
         0,
         NULL,
-        CASE WHEN outcome <> 'unknown' THEN CAST(fees_usd AS DECIMAL(38, 15)) END,
+        fees_usd,
         NULL,
-        CASE WHEN outcome <> 'unknown' THEN -CAST(fees_usd AS DECIMAL(38, 15)) END,
-    FROM core_window__outcomes
-    WHERE outcome IN ('filled', 'partial', 'close_only', 'unknown')
+        -fees_usd,
+        flow_usd,
+    FROM trades
     UNION ALL
     SELECT
         account,
@@ -299,10 +339,13 @@ dated AS (
         NULL,
         CAST(funding_usd AS DECIMAL(38, 15)),
         CAST(funding_usd AS DECIMAL(38, 15)),
+        abs(CAST(funding_usd AS DECIMAL(38, 15))),
     FROM raw_orders__events
     WHERE reject_reason IS NULL
       AND environment = $environment
       AND funding_usd IS NOT NULL
+      AND event_ms > $as_of_ms - $window_ms
+      AND event_ms <= $as_of_ms
 ),
 
 -- What falls outside the first and the last NAV does not show in their difference.
@@ -321,9 +364,9 @@ day_sums AS (
         SUM(d.funding_usd) AS funding_usd,
         SUM(d.net_usd) FILTER (d.at_ms <= n.first_ms OR d.at_ms > n.last_ms) AS outside_usd,
         SUM(d.net_usd) FILTER (d.at_ms <= w.first_ms OR d.at_ms > w.last_ms) AS window_outside_usd,
-        SUM(abs(d.net_usd)) AS flow_usd,
-        SUM(abs(d.net_usd)) FILTER (d.at_ms <= n.first_ms OR d.at_ms > n.last_ms) AS unseen_usd,
-        SUM(abs(d.net_usd)) FILTER (d.at_ms <= w.first_ms OR d.at_ms > w.last_ms) AS window_unseen_usd,
+        SUM(d.flow_usd) AS flow_usd,
+        SUM(d.flow_usd) FILTER (d.at_ms <= n.first_ms OR d.at_ms > n.last_ms) AS unseen_usd,
+        SUM(d.flow_usd) FILTER (d.at_ms <= w.first_ms OR d.at_ms > w.last_ms) AS window_unseen_usd,
     FROM dated AS d
     LEFT JOIN nav_ends AS n
         ON n.account = d.account
@@ -331,8 +374,6 @@ day_sums AS (
     LEFT JOIN nav_ends AS w
         ON w.account = d.account
        AND w.day_n = -1
-    WHERE d.at_ms > $as_of_ms - $window_ms
-      AND d.at_ms <= $as_of_ms
     GROUP BY d.account, d.at_ms // 86400000
 ),
 

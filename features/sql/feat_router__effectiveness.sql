@@ -1,7 +1,7 @@
 -- How well the router works: what fills, as maker or after a fallback, and how fast the venue answers.
 -- Grain: symbol
 -- Units: _ratio shares 0 to 1, _n counts, _ms milliseconds
--- Source: core_window__hourly, core_window__outcomes, core_position__reconciliation
+-- Source: core_window__hourly, core_window__outcomes, core_position__inferred_fills
 -- Params: none; symbol * = all symbols
 WITH counts AS (
     SELECT
@@ -40,8 +40,8 @@ acks AS (
 inferred AS (
     SELECT
         COALESCE(symbol, '*') AS symbol,
-        SUM(inferred_fill_n) AS inferred_fill_n,
-    FROM core_position__reconciliation
+        COUNT(attempt_id) AS inferred_fill_n,
+    FROM core_position__inferred_fills
     GROUP BY GROUPING SETS ((symbol), ())
 )
 

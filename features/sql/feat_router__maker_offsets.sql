@@ -2,7 +2,7 @@
 -- Grain: symbol, hour_utc
 -- Units: _bps basis points, of mid in offsets; _ratio shares 0 to 1; exp_* dollars per dollar of notional
 -- Source: feat_symbol__scores, feat_router__policies, feat_execution__hourly_expectancy
--- Params: offset_*
+-- Params: offset_*, policy_min_n; what quotes closer needs policy_min_n samples, what quotes wider needs none
 WITH hours AS (
     SELECT
         hour_utc,
@@ -51,13 +51,16 @@ adjusted AS (
         *,
         CASE acting_regime WHEN 'quiet' THEN $offset_quiet_bps WHEN 'hot' THEN $offset_hot_bps WHEN 'panic' THEN $offset_panic_bps ELSE 0e0 END
             AS regime_bps,
-        CASE WHEN maker_fill_ratio > $offset_maker_above THEN $offset_maker_bps ELSE 0e0 END AS maker_bps,
+        CASE
+            WHEN maker_fill_ratio > $offset_maker_above AND maker_known_n >= $policy_min_n THEN $offset_maker_bps
+            ELSE 0e0
+        END AS maker_bps,
         CASE WHEN acting_fallback_ratio > $offset_fallback_above THEN $offset_fallback_bps ELSE 0e0 END AS fallback_bps,
         CASE WHEN acting_fallback_ratio > $offset_fallback_high_above THEN $offset_fallback_high_bps ELSE 0e0 END
             AS fallback_high_bps,
         CASE
             WHEN acting_slip_bps > $offset_slip_above_bps THEN $offset_slip_bps
-            WHEN acting_slip_bps < $offset_calm_below_bps THEN $offset_calm_bps
+            WHEN acting_slip_bps < $offset_calm_below_bps AND slip_n >= $policy_min_n THEN $offset_calm_bps
             ELSE 0e0
         END AS slip_bps_adj,
         CASE

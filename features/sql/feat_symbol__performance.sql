@@ -233,6 +233,18 @@ drawdowns AS (
         MIN(fall_usd) AS deepest_fall_usd,
     FROM falls
     GROUP BY symbol
+),
+
+-- A close of today whose PnL is unknown may be a loss: that nothing fell is then not known.
+unknown_closes AS (
+    SELECT
+        symbol,
+        COUNT(close_ms) AS unknown_n,
+    FROM core_window__outcomes
+    WHERE close_n > 0
+      AND close_ms >= ($as_of_ms - 1) // 86400000 * 86400000
+      AND realized_pnl_usd IS NULL
+    GROUP BY symbol
 )
 
 SELECT
@@ -265,11 +277,17 @@ SELECT
     COALESCE(e.equity_usd, $equity_usd) AS equity_usd, -- account equity, USD: 24 h median of logged NAV
     COALESCE(e.nav_n, 0) AS nav_n, -- NAV values of the 24 h that equity is the median of
     COALESCE(f.nav_rejected_n, 0) AS nav_rejected_n, -- NAV values up to as-of rejected: 0 or too far from that median
-    100 * COALESCE(d.last_fall_usd, 0e0) / COALESCE(e.equity_usd, $equity_usd) AS dd_today_pct, -- fall from today's peak of realised net PnL, percent of equity, at most 0
-    100 * COALESCE(d.deepest_fall_usd, 0e0) / COALESCE(e.equity_usd, $equity_usd) AS max_dd_today_pct, -- deepest such fall today, percent of equity, at most 0
+    CASE WHEN u.symbol IS NULL OR d.last_fall_usd < 0 THEN
+        100 * COALESCE(d.last_fall_usd, 0e0) / COALESCE(e.equity_usd, $equity_usd)
+    END AS dd_today_pct, -- fall from today's peak of realised net PnL, percent of equity, at most 0; NULL = no known fall, and PnL of today unknown
+    CASE WHEN u.symbol IS NULL OR d.deepest_fall_usd < 0 THEN
+        100 * COALESCE(d.deepest_fall_usd, 0e0) / COALESCE(e.equity_usd, $equity_usd)
+    END AS max_dd_today_pct, -- deepest such fall today, percent of equity, at most 0; NULL likewise
+    COALESCE(u.unknown_n, 0) AS dd_unknown_n, -- orders with closes of today whose PnL is unknown: the fall is of the others
 FROM sums AS s
 LEFT JOIN return_stats AS r USING (symbol)
 LEFT JOIN drawdowns AS d USING (symbol)
+LEFT JOIN unknown_closes AS u USING (symbol)
 LEFT JOIN equities AS e USING (account)
 LEFT JOIN nav_faults AS f USING (account)
 ORDER BY s.symbol

@@ -1,7 +1,7 @@
 -- How often each strategy was right and what that earned, by symbol and window.
 -- Grain: strategy, symbol, window
 -- Units: _pct percent of the position (of summed returns: percent points), _n counts, shares 0 to 1
--- Source: core_window__trace_days, core_window__trace_paths, core_window__last_traces, core_window__traces, raw_telemetry__traces
+-- Source: core_window__trace_days, core_window__trace_paths, core_window__trace_closes, core_window__last_traces, core_window__traces, raw_telemetry__traces
 -- Params: z95, us017_year_days, us017_day_minutes, as_of_ms, environment; strategy or symbol * = all; windows of exits
 WITH sets AS (
     SELECT every_strategy, every_symbol
@@ -204,11 +204,53 @@ falls AS (
         strategy,
         symbol,
         struct_extract(
-            path(list({'close_ms': close_ms, 'return_pct': return_pct}) FILTER (is_trade)),
+            path(
+                list(close_ms) FILTER (is_trade),
+                list(return_pct) FILTER (is_trade)
+            ),
             'fall_pct'
         ),
     FROM core_window__last_traces
     GROUP BY strategy, symbol
+),
+
+-- What sampled traces cannot follow, the closes of all trades may.
+closed_paths AS (
+    SELECT
+        w.span,
+        c.strategy,
+        c.symbol,
+        COUNT(*) AS trade_n,
+        CAST(SUM(CAST(c.return_pct AS DECIMAL(38, 18))) AS DOUBLE) AS return_pct,
+        CAST(SUM(CAST(GREATEST(c.return_pct, 0e0) AS DECIMAL(38, 18))) AS DOUBLE) AS gain_pct,
+        CAST(SUM(CAST(GREATEST(-c.return_pct, 0e0) AS DECIMAL(38, 18))) AS DOUBLE) AS loss_pct,
+        struct_extract(path(list(c.close_ms), list(c.return_pct)), 'fall_pct') AS fall_pct,
+    FROM core_window__trace_closes AS c
+    INNER JOIN (VALUES ('all'), ('30d'), ('last100')) AS w (span)
+        ON w.span = 'all'
+        OR (w.span = '30d' AND c.close_ms > $as_of_ms - 2592000000)
+        OR (w.span = 'last100' AND c.latest_n <= 100)
+    GROUP BY w.span, c.strategy, c.symbol
+),
+
+paths AS (
+    SELECT
+        j.span,
+        j.strategy,
+        j.symbol,
+        CASE
+            WHEN j.sampled_n > 0 AND c.span IS NOT NULL THEN 'closes'
+            WHEN j.sampled_n > 0 THEN 'sampled'
+            ELSE 'traces'
+        END AS path_source,
+        CASE WHEN path_source = 'closes' THEN c.trade_n ELSE j.trade_n END AS trade_n,
+        CASE WHEN path_source = 'closes' THEN c.return_pct ELSE j.return_pct END AS return_pct,
+        CASE WHEN path_source = 'closes' THEN c.gain_pct ELSE j.gain_pct END AS gain_pct,
+        CASE WHEN path_source = 'closes' THEN c.loss_pct ELSE j.loss_pct END AS loss_pct,
+        CASE WHEN path_source = 'closes' THEN c.fall_pct ELSE f.fall_pct END AS fall_pct,
+    FROM judged AS j
+    LEFT JOIN falls AS f USING (span, strategy, symbol)
+    LEFT JOIN closed_paths AS c USING (span, strategy, symbol)
 ),
 
 -- Predictions that had not ended by as-of, whether or not a later line says how they did.
@@ -309,7 +351,7 @@ SELECT
     j.win_n / NULLIF(CAST(j.trade_n AS DOUBLE), 0e0) AS win_rate, -- share of positions that earned
     wilson_lo(j.win_n / NULLIF(CAST(j.trade_n AS DOUBLE), 0e0), j.trade_n * j.hit_n / j.n, $z95) AS win_lo95, -- lower 95 % bound of win_rate (Wilson, days as in hit_n)
     wilson_hi(j.win_n / NULLIF(CAST(j.trade_n AS DOUBLE), 0e0), j.trade_n * j.hit_n / j.n, $z95) AS win_hi95, -- upper 95 % bound of it
-    CASE WHEN j.trade_n > 0 THEN j.return_pct END AS return_sum_pct, -- sum of the returns, percent
+    CASE WHEN h.trade_n > 0 THEN h.return_pct END AS return_sum_pct, -- sum of the returns, percent; of path_n trades
     j.return_avg_pct AS return_avg_pct, -- mean return, percent
     j.return_std_pct AS return_std_pct, -- standard deviation of a return, percent
     j.return_stderr_pct AS return_stderr_pct, -- standard error of the mean with days as bets, percent
@@ -332,19 +374,20 @@ SELECT
                 ELSE $us017_day_minutes / NULLIF(j.holding_min / j.trade_n, 0e0)
             END
     ) AS sharpe_us017, -- annualised as US-017 does, as if positions followed each other without a pause
-    CASE WHEN j.trade_n > 0 THEN -f.fall_pct END AS max_drawdown_pct, -- deepest fall of the summed returns from their peak, percent points, at most 0
-    j.gain_pct / NULLIF(j.loss_pct, 0e0) AS profit_factor, -- gains / losses; NULL without a loss
+    CASE WHEN h.trade_n > 0 THEN -h.fall_pct END AS max_drawdown_pct, -- deepest fall of the summed returns from their peak, percent points, at most 0; of path_n trades
+    h.gain_pct / NULLIF(h.loss_pct, 0e0) AS profit_factor, -- gains / losses; NULL without a loss; of path_n trades
     j.holding_min / NULLIF(CAST(j.trade_n AS DOUBLE), 0e0) AS holding_min_avg, -- mean holding time, minutes
     COALESCE(j.confidence_n, 0) AS confidence_n, -- predictions with a confidence: n of brier and ece
     j.brier_sum / NULLIF(CAST(j.confidence_n AS DOUBLE), 0e0) AS brier, -- mean squared distance of confidence from being right
     c.gap_sum / NULLIF(CAST(j.confidence_n AS DOUBLE), 0e0) AS ece, -- expected calibration error over ten equal bins of confidence
-    j.n / j.represented_n AS inclusion_rate, -- share of such trades that were logged; below 1 the sums are of a sample
-    CASE WHEN j.sampled_n > 0 THEN 'sampled' WHEN j.n > 0 THEN 'traces' END AS path_source, -- what sums and drawdown follow: all traces, or sampled ones
+    j.n / j.represented_n AS inclusion_rate, -- share of such trades that have a trace; below 1 the traces are a sample
+    h.path_source AS path_source, -- what sum, drawdown and profit factor follow: traces (all have one), closes (sampled traces, but every close is logged) or sampled (only the sample)
+    COALESCE(h.trade_n, 0) AS path_n, -- trades that these are of
     j.first_ms AS first_ms, -- first entry, epoch ms
     j.last_ms AS last_ms, -- last exit, epoch ms
 FROM keys AS k
 LEFT JOIN judged AS j USING (span, strategy, symbol)
 LEFT JOIN pending AS p USING (strategy, symbol)
 LEFT JOIN calibration AS c USING (span, strategy, symbol)
-LEFT JOIN falls AS f USING (span, strategy, symbol)
+LEFT JOIN paths AS h USING (span, strategy, symbol)
 ORDER BY k.strategy, k.symbol, k.span

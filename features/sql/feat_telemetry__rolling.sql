@@ -1,9 +1,47 @@
 -- What each strategy's closed positions returned, day by day over the last 30 days.
 -- Grain: strategy, day
 -- Units: _pct percent of the position, summed; _n counts
--- Source: core_window__trace_paths, core_window__trace_days
--- Params: none; strategy * = all; days without a closed position have no row
-WITH paths AS (
+-- Source: core_window__trace_paths, core_window__trace_closes, core_window__trace_days
+-- Params: as_of_ms; strategy * = all; days without a closed position have no row
+WITH logged AS (
+    SELECT
+        COALESCE(strategy, '*') AS strategy,
+        day_ms,
+        SUM(n) AS n,
+        SUM(sampled_n) AS sampled_n,
+        CAST(SUM(CAST(represented_n AS DECIMAL(38, 9))) AS DOUBLE) AS represented_n,
+    FROM core_window__trace_days
+    WHERE span = '30d'
+    GROUP BY GROUPING SETS ((strategy, day_ms), (day_ms))
+),
+
+-- Where traces are a sample and every close is logged, the closes tell.
+closed AS (
+    SELECT
+        strategy,
+        day_ms,
+        COUNT(*) AS n,
+        CAST(SUM(CAST(return_pct AS DECIMAL(38, 18))) AS DOUBLE) AS return_pct,
+    FROM core_window__trace_closes
+    WHERE symbol = '*'
+      AND close_ms > $as_of_ms - 2592000000
+      AND strategy IN (SELECT strategy FROM logged GROUP BY strategy HAVING SUM(sampled_n) > 0)
+    GROUP BY strategy, day_ms
+),
+
+sources AS (
+    SELECT
+        strategy,
+        CASE
+            WHEN strategy IN (SELECT strategy FROM closed) THEN 'closes'
+            WHEN SUM(sampled_n) > 0 THEN 'sampled'
+            ELSE 'traces'
+        END AS path_source,
+    FROM logged
+    GROUP BY strategy
+),
+
+paths AS (
     SELECT
         strategy,
         day_ms,
@@ -12,19 +50,11 @@ WITH paths AS (
     FROM core_window__trace_paths
     WHERE span = '30d'
       AND symbol = '*'
+      AND strategy NOT IN (SELECT strategy FROM closed)
     GROUP BY strategy, day_ms
     HAVING SUM(trade_n) > 0
-),
-
-logged AS (
-    SELECT
-        COALESCE(strategy, '*') AS strategy,
-        day_ms,
-        SUM(n) / NULLIF(CAST(SUM(CAST(represented_n AS DECIMAL(38, 9))) AS DOUBLE), 0e0)
-            AS inclusion_rate,
-    FROM core_window__trace_days
-    WHERE span = '30d'
-    GROUP BY GROUPING SETS ((strategy, day_ms), (day_ms))
+    UNION ALL
+    SELECT strategy, day_ms, n, return_pct FROM closed
 )
 
 SELECT
@@ -39,7 +69,9 @@ SELECT
             ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
         ) AS DOUBLE
     ) AS cumulative_return_pct, -- sum of returns since the window began, percent
-    l.inclusion_rate AS inclusion_rate, -- share of such trades that were logged; below 1 the sums are of a sample
+    l.n / NULLIF(l.represented_n, 0e0) AS inclusion_rate, -- share of such trades that have a trace; NULL = no trace of the day
+    q.path_source AS path_source, -- what the sums follow: traces (all have one), closes (sampled traces, but every close is logged) or sampled (only the sample)
 FROM paths AS p
-INNER JOIN logged AS l USING (strategy, day_ms)
+INNER JOIN sources AS q USING (strategy)
+LEFT JOIN logged AS l USING (strategy, day_ms)
 ORDER BY p.strategy, p.day_ms

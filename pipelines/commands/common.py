@@ -21,6 +21,8 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    import duckdb
+
     from features.events import Event, Listener
     from features.settings import Settings
     from features.snapshot import Store
@@ -342,3 +344,9 @@ def each(items: Sequence[str], words: str) -> Iterator[str]:
         for done, item in enumerate(items):
             count(done, len(items))
             yield item
+
+
+def has_table(con: "duckdb.DuckDBPyConnection", table: str) -> bool:
+    """Tell whether a snapshot has a table that older versions did not build."""
+    sql = "SELECT 1 FROM duckdb_tables() WHERE table_name = $table"
+    return bool(con.sql(sql, params={"table": table}).fetchall())

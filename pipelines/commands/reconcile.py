@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pipelines.exports.reading import Export
 
 _SHOWN = 200
+_SHOWN_INFERRED = 20  # there may be hundreds, and they need no attention
 _COLUMNS = ("what", "kind", "symbol", "UTC", "venue", "logs", "order", "where")
 _WORDS = {
     "missing": "missing in the logs",
@@ -86,6 +87,8 @@ def reconcile(
         if not exports:
             _coverage(con, account)
             _unexplained(con, account)
+            if common.has_table(con, "core_position__inferred_fills"):
+                _inferred(con, account)
             return
         entries = [entry for each in exports for entry in each.entries]
         if not entries:
@@ -306,4 +309,33 @@ def _unexplained(con: "duckdb.DuckDBPyConnection", account: str | None) -> None:
         common.say(
             f"… and {len(rows) - _SHOWN} more: execintel sql "
             '"SELECT * FROM core_position__reconciliation WHERE cause IS NOT NULL"'
+        )
+
+
+def _inferred(con: "duckdb.DuckDBPyConnection", account: str | None) -> None:
+    rows = con.sql(
+        "SELECT account, symbol, attempt_id, side, event_ms, asked_qty, from_ms, to_ms,"
+        " confirmed_by FROM core_position__inferred_fills"
+        " WHERE $account IS NULL OR account = $account"
+        " ORDER BY event_ms, symbol, attempt_id",
+        params={"account": account},
+    ).fetchall()
+    if not rows:
+        return
+    common.show_table(
+        "Orders of unknown end that filled, as what was seen before and after shows",
+        ("account", "symbol", "attempt", "side", "at, UTC", "asked", "seen", "and again", "by"),
+        [
+            (*row[:4], common.minute(row[4]), _amount(row[5]), common.minute(row[6]),
+             common.minute(row[7]), row[8])
+            for row in rows[:_SHOWN_INFERRED]
+        ],
+        left=4,
+        has_words=True,
+        is_wide=True,
+    )  # fmt: skip
+    if len(rows) > _SHOWN_INFERRED:
+        common.say(
+            f"… and {len(rows) - _SHOWN_INFERRED} more: execintel sql "
+            '"FROM core_position__inferred_fills"'
         )

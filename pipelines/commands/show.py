@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MAKER_FIRST = {True: "yes", False: "no", None: "strategy"}
 
 _ROUTING = """
-SELECT e.symbol, e.n, e.fill_n, e.unknown_n, e.fill_ratio, e.fill_known_n,
+SELECT e.symbol, e.n, e.fill_n, e.unknown_n, e.inferred_fill_n, e.fill_ratio, e.fill_known_n,
     s.slip_bps_q25, s.slip_bps_q50, s.slip_bps_q75, COALESCE(s.n, 0)
 FROM feat_router__effectiveness AS e
 LEFT JOIN feat_execution__slippage_quartiles AS s
@@ -156,7 +156,7 @@ def print_snapshot(
         _routing(con, named)
         _trading(con, named)
         if named is None:
-            if _has(con, "feat_symbol__sizing"):
+            if common.has_table(con, "feat_symbol__sizing"):
                 _acting(con)
         else:
             _hours(con, named)
@@ -181,7 +181,7 @@ def _rows(con: "duckdb.DuckDBPyConnection", sql: str, symbol: str | None) -> lis
 
 def _routing(con: "duckdb.DuckDBPyConnection", symbol: str | None) -> None:
     rows = []
-    for name, n, fills, unknown, ratio, known, q25, q50, q75, slip_n in _rows(
+    for name, n, fills, unknown, inferred, ratio, known, q25, q50, q75, slip_n in _rows(
         con, _ROUTING, symbol
     ):
         rows.append(
@@ -190,6 +190,7 @@ def _routing(con: "duckdb.DuckDBPyConnection", symbol: str | None) -> None:
                 n,
                 fills,
                 unknown,
+                inferred,
                 with_n(ratio, known),
                 number(q25),
                 number(q50),
@@ -198,8 +199,20 @@ def _routing(con: "duckdb.DuckDBPyConnection", symbol: str | None) -> None:
             )
         )
     common.show_table(
-        "Routing. Slippage: quartiles against the decision price, bps, positive is a cost",
-        ("symbol", "attempts", "fills", "unknown", "fill ratio (n)", "q25", "q50", "q75", "n"),
+        "Routing. Slippage: quartiles against the decision price, bps, positive is a cost."
+        " Inferred: of the unknown, filled as the position shows; in no ratio",
+        (
+            "symbol",
+            "attempts",
+            "fills",
+            "unknown",
+            "inferred",
+            "fill ratio (n)",
+            "q25",
+            "q50",
+            "q75",
+            "n",
+        ),
         rows,
     )
 
@@ -223,12 +236,6 @@ def _trading(con: "duckdb.DuckDBPyConnection", symbol: str | None) -> None:
         ("symbol", "closes", "PnL USD", "fees USD", "exp (n)", "95 % bounds", "sharpe (n)"),
         rows,
     )
-
-
-def _has(con: "duckdb.DuckDBPyConnection", table: str) -> bool:
-    """Tell whether a snapshot has a table that older versions did not build."""
-    sql = "SELECT 1 FROM duckdb_tables() WHERE table_name = $table"
-    return bool(con.sql(sql, params={"table": table}).fetchall())
 
 
 def _acting(con: "duckdb.DuckDBPyConnection") -> None:
@@ -259,7 +266,7 @@ def _acting(con: "duckdb.DuckDBPyConnection") -> None:
 def _hours(con: "duckdb.DuckDBPyConnection", symbol: str) -> None:
     results, slips = [], []
     offsets: dict[int, float] = {}
-    if _has(con, "feat_router__maker_offsets"):
+    if common.has_table(con, "feat_router__maker_offsets"):
         offsets.update(_rows(con, _OFFSETS, symbol))
     for hour, n, fills, notional, pnl, closes, exp, low, high, shrunk, *slip in _rows(
         con, _HOURS, symbol

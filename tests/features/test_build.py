@@ -233,7 +233,8 @@ def test_only_the_named_tables_are_built(built: tuple[Settings, Path], tmp_path:
         result = build.run_tables(con, lake, plan, names={"feat_router__effectiveness"})
         again = build.run_tables(con, lake, plan)
     # and what it reads
-    assert set(result.rows) == {"feat_router__effectiveness", "core_position__reconciliation"}
+    read = {"core_position__inferred_fills", "core_position__reconciliation"}
+    assert set(result.rows) == {"feat_router__effectiveness", *read}
     assert set(again.rows) == set(FEATURES)
     name = "feat_router__effectiveness"
     assert again.digests[name] == result.digests[name]

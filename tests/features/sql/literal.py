@@ -336,8 +336,9 @@ def build_window(
     """
     build_outcomes(con, lines)
     values = build.bound_values(wanted)
-    view = catalog.tables()["core_window__outcomes"]
-    con.execute(f"CREATE OR REPLACE TEMP TABLE {view.name} AS {engine.inline(view.sql, values)}")
+    for name in ("core_window__outcomes", "core_window__attempts"):
+        text = engine.inline(catalog.tables()[name].sql, values)
+        con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {text}")
     if not with_hours:
         return
     build_hourly(con)
@@ -358,6 +359,9 @@ def build_traces(con: duckdb.DuckDBPyConnection, wanted: build.Plan) -> None:
     values = build.bound_values(wanted)
     forget_view(con)
     traces.create_view(con, values)
+    found = con.sql("SELECT 1 FROM duckdb_tables() WHERE table_name = $1", params=[OUTCOMES])
+    if not found.fetchall():
+        create(con, OUTCOMES, core_schema(OUTCOMES), [])
     for name in traces.STORED:
         rows = traces.run(con, name)
         create(con, name, rows.schema, rows.to_pylist())

@@ -291,6 +291,11 @@ SOUND: dict[str, tuple[str, Row, list[Row]]] = {
             {"cause": None},
         ],
     ),
+    "core_window__attempts_sound": (
+        "core_window__attempts",
+        {"account": "main", "symbol": "ETHUSDT", "event_ms": T, "gross_usd": 0.0},
+        [{"gross_usd": -5.0}],  # net of a short
+    ),
     "feat_account__coverage_sound": (
         "feat_account__coverage",
         COVERAGE,
@@ -523,6 +528,34 @@ def test_a_symbol_without_hours_is_returned(con: Con) -> None:
     assert (found["symbol"], found["outcome_n"], found["hourly_n"]) == ("ETHUSDT", 1, None)
 
 
+INFERRED = {
+    "account": "main",
+    "environment": "paper",
+    "symbol": "ETHUSDT",
+    "attempt_id": "a1",
+    "event_ms": T + 1,
+    "to_ms": T + H,
+}
+
+
+@pytest.mark.parametrize(
+    ("named", "fault"),
+    [
+        ([INFERRED, {**INFERRED, "attempt_id": "a2"}], None),
+        ([INFERRED], "named 1 of 2"),
+        ([], "named 0 of 2"),
+        ([INFERRED, {**INFERRED, "to_ms": T + 2 * H}], "named 1 of 0"),
+        ([INFERRED, INFERRED], "stands twice"),
+    ],
+)
+def test_inferred_fills_must_be_those_that_are_counted(
+    con: Con, named: list[Row], fault: str | None
+) -> None:
+    tables = {"core_position__reconciliation": [INTERVAL], "core_position__inferred_fills": named}
+    found = check(con, "core_position__inferred_fills_sound", tables)
+    assert fault in [row["fault"] for row in found] if fault else found == []
+
+
 CLOSES = [
     router("a1"),
     order_fill("a1"),
@@ -613,6 +646,7 @@ def test_every_check_is_tried_here() -> None:
         "core_execution__outcomes_unique",
         "core_execution__hourly_equals_outcomes",
         "core_execution__outcomes_pnl_equals_raw",
+        "core_position__inferred_fills_sound",
         "core_window__one_account_and_venue",
     }
     pairs = {"feat_symbol__scores_sound"}

@@ -167,3 +167,17 @@ def test_hours_of_both_sides_of_midnight_stand_apart(con: Con) -> None:
     outcomes, hours = window(con, outcome(at=T - S // 2), outcome(at=T + S // 2))
     assert [row["hour_utc"] for row in outcomes] == [23, 0]
     assert [(row["hour_ms"], row["hour_utc"]) for row in hours] == [(T - H, 23), (T, 0)]
+
+
+def test_core_window__attempts_are_those_of_the_window_and_environment(con: Con) -> None:
+    lines = [
+        asked("old", T + D - WEEK, nav_usd=1.0),
+        asked("first", T + D - WEEK + 1, nav_usd=2.0),
+        asked("last", T + D, nav_usd=3.0),
+        asked("late", T + D + 1, nav_usd=4.0),
+        asked("other", nav_usd=5.0, environment="live"),
+        asked("bad", nav_usd=6.0, reject_reason="not_a_number:qty"),
+    ]
+    window(con, *lines, as_of_ms=T + D)
+    found = con.sql("SELECT nav_usd FROM core_window__attempts ORDER BY event_ms").fetchall()
+    assert found == [(2.0,), (3.0,)]

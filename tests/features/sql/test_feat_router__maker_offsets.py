@@ -35,7 +35,13 @@ def offsets(con: Con, cases: list[Row], **choice: Any) -> list[Row]:
         symbol = f"S{number}"
         seen = {n.removeprefix("v510_"): v for n, v in case.items() if n.startswith("v510_")}
         policy = {n: v for n, v in case.items() if n not in HOUR and not n.startswith("v510_")}
-        usual = {"symbol": symbol, "n": 50, "maker_known_n": 0, "fallback_known_n": 0, "slip_n": 0}
+        usual = {
+            "symbol": symbol,
+            "n": 50,
+            "maker_known_n": 20,
+            "fallback_known_n": 0,
+            "slip_n": 20,
+        }
         rows: dict[str, Row] = {
             "feat_router__policies": {**usual, "regime_n": 500, **policy},
             "feat_symbol__scores": {"symbol": symbol, "is_active": True, **seen},
@@ -163,12 +169,34 @@ def test_adjustments_are_parameters(con: Con) -> None:
     assert row["offset_bps"] == 2.0
 
 
+@pytest.mark.parametrize(("n", "bps"), [(19, 2.0), (20, 1.3), (0, 2.0)])
+def test_few_samples_do_not_quote_closer(con: Con, n: int, bps: float) -> None:
+    close = {**NEUTRAL, "maker_fill_ratio": 1.0, "acting_slip_bps": 0.5}
+    (row,) = offsets(con, [{**close, "maker_known_n": n, "slip_n": n}])
+    assert row["offset_bps"] == pytest.approx(bps, abs=1e-14)
+
+
+def test_few_samples_quote_wider(con: Con) -> None:
+    (row,) = offsets(con, [{**NEUTRAL, "acting_slip_bps": 9.0, "slip_n": 1}])
+    assert row["slip_bps_adj"] == 0.8
+
+
+def test_losing_maker_fills_never_quotes_closer(con: Con) -> None:
+    fills = [outcome(at=T + k, slippage_bps=2.0, is_maker=k % 2 == 0) for k in range(40)]
+    known = [f for f in fills if f.values["is_maker"]]
+    before, after, one = (
+        features(con, TABLE, *lines, as_of_ms=T + D)["ETHUSDT", 9]["offset_bps"]
+        for lines in (fills, known[:19], known[:1])
+    )
+    assert before == after == one == 2.0
+
+
 def test_every_symbol_has_every_hour(con: Con) -> None:
-    lines = [outcome(at=T + k, slippage_bps=0.5, is_maker=True) for k in range(5)]
+    lines = [outcome(at=T + k, slippage_bps=0.5, is_maker=True) for k in range(20)]
     found = features(con, TABLE, *lines, as_of_ms=T + D)
     assert list(found) == [("ETHUSDT", hour) for hour in range(24)]
     for row in found.values():
-        assert (row["n"], row["maker_known_n"], row["slip_n"]) == (5, 5, 5)
+        assert (row["n"], row["maker_known_n"], row["slip_n"]) == (20, 20, 20)
         assert row["offset_bps"] == pytest.approx(2.0 - 0.5 - 0.2, abs=1e-14)
 
 

@@ -1,5 +1,6 @@
 """The tables of prediction traces on literal rows: core_window__traces, core_telemetry__daily,
-core_telemetry__paths, core_window__trace_days, core_window__trace_paths, core_window__last_traces,
+core_telemetry__paths, core_window__trace_days, core_window__trace_paths, core_window__trace_closes,
+core_window__last_traces,
 feat_telemetry__accuracy, feat_telemetry__calibration, feat_telemetry__comparison and
 feat_telemetry__rolling."""
 
@@ -16,6 +17,7 @@ from tests.features.sql.literal import D, H, Line, M, Row, T
 Con = duckdb.DuckDBPyConnection
 ACCURACY = "feat_telemetry__accuracy"
 AS_OF = T + D
+ROW_KEY = ("strategy", "symbol", "window")
 
 
 def trace(predicted: str = "LONG", move_pct: float = 1.0, at: int = T + H, **values: Any) -> Line:
@@ -41,10 +43,17 @@ def still_open(at: int = T + H, **values: Any) -> Line:
     return trace("LONG", 1.0, at, **{**empty, "holding_period_minutes": None, **values})
 
 
-def accuracy(con: Con, *lines: Line, **choice: Any) -> dict[tuple[str, str, str], Row]:
+def table(con: Con, name: str, *lines: Line, **choice: Any) -> list[Row]:
+    """Return a table of traces over literal traces and core rows of orders."""
     literal.load_raw(con, lines)
-    wanted = literal.plan(AS_OF, **choice)
-    rows = literal.run_in_order(con, ACCURACY, wanted).to_pylist()
+    orders = [line.values for line in lines if line.table == literal.OUTCOMES]
+    literal.create(con, literal.OUTCOMES, literal.core_schema(literal.OUTCOMES), orders)
+    rows: list[Row] = literal.run_in_order(con, name, literal.plan(AS_OF, **choice)).to_pylist()
+    return rows
+
+
+def accuracy(con: Con, *lines: Line, **choice: Any) -> dict[tuple[str, str, str], Row]:
+    rows = table(con, ACCURACY, *lines, **choice)
     return {(row["strategy"], row["symbol"], row["window"]): row for row in rows}
 
 
@@ -133,7 +142,7 @@ def test_a_strategy_of_open_predictions_alone_has_rows_without_numbers(con: Con)
     rows = accuracy(con, still_open(strategy="swing"))
     row = rows["swing", "ETHUSDT", "30d"]
     assert (row["n"], row["pending_n"], row["trade_n"]) == (0, 1, 0)
-    known = ("n", "pending_n", "day_n", "trade_n", "confidence_n", "strategy", "symbol", "window")
+    known = {"n", "pending_n", "day_n", "trade_n", "confidence_n", "path_n", *ROW_KEY}
     assert {k: v for k, v in row.items() if k not in known and v is not None} == {}
 
 
@@ -210,6 +219,130 @@ def test_what_sampling_left_out_weighs_in(con: Con) -> None:
         trace("LONG", 1.0, T + 2 * H, inclusion_probability=0.5, throttled_before=4.0),  # for ten
     )
     assert (row["inclusion_rate"], row["path_source"]) == (0.1, "sampled")
+
+
+# ------------------------------------------------------- sampled traces, and closes of all trades
+
+
+def traded(
+    return_pct: float, at: int, direction: str = "LONG", parts: int = 1, **values: Any
+) -> list[Line]:
+    """Return the trace of a trade of 1000 USD that ended at ``at``, and its closes."""
+    entry = trace(direction, return_pct, at - 30 * M, realized_return_pct=return_pct, **values)
+    earned = 10.0 * return_pct
+    sold = 1000.0 + (earned if direction == "LONG" else -earned)
+    closes = [
+        literal.outcome(
+            at=at - (parts - n) * M,
+            side="SELL" if direction == "LONG" else "BUY",
+            position_side=direction,
+            strategy="intraday",
+            realized_pnl_usd=earned / parts,
+            closed_notional_usd=sold / parts,
+            position_size_after=0.0 if n == parts else 1.0,
+            close_ms=at - (parts - n) * M,
+            symbol=values.get("symbol", "ETHUSDT"),
+        )
+        for n in range(1, parts + 1)
+    ]
+    return [entry, *closes]
+
+
+TRADES: list[tuple[float, int, str, int, str]] = [
+    (2.0, T - 40 * D, "LONG", 1, "ETHUSDT"),  # before the 30 days
+    (1.5, T - 3 * D, "LONG", 1, "ETHUSDT"),
+    (-4.0, T - 3 * D + H, "SHORT", 1, "BTCUSDT"),
+    (-0.5, T - 2 * D, "LONG", 3, "ETHUSDT"),  # closed in three parts
+    (3.0, T - D, "SHORT", 2, "ETHUSDT"),
+    (-1.0, T + 2 * H, "LONG", 1, "BTCUSDT"),
+    (0.7, T + 3 * H, "LONG", 1, "ETHUSDT"),
+]
+PATHS = ("return_sum_pct", "max_drawdown_pct", "profit_factor", "path_n")
+
+
+def logged(*kept: int) -> list[Line]:
+    """Return every close, and the traces of the trades in ``kept``, each for as many as came."""
+    share = len(kept) / len(TRADES)
+    lines = []
+    for n, (earned, at, direction, parts, symbol) in enumerate(TRADES):
+        more: Row = {"symbol": symbol, "inclusion_probability": share}
+        trade, *closes = traded(earned, at, direction, parts, **more)
+        lines += [trade, *closes] if n in kept else closes
+    return lines
+
+
+def test_path_figures_of_sampled_traces_are_those_of_all_closes(con: Con) -> None:
+    full = accuracy(con, *logged(*range(len(TRADES))))
+    some = accuracy(con, *logged(1, 2, 6))
+    assert {row["path_source"] for row in full.values()} == {"traces"}
+    assert {row["path_source"] for row in some.values()} == {"closes"}
+    assert full.keys() == some.keys()
+    for key, row in some.items():
+        for name in PATHS:
+            assert row[name] == pytest.approx(full[key][name], abs=1e-9), (key, name)
+    # what describes the traces stays theirs
+    everything = some["*", "*", "all"]
+    assert (everything["n"], everything["trade_n"], everything["path_n"]) == (3, 3, 7)
+    assert everything["inclusion_rate"] == pytest.approx(3 / 7)
+
+
+def test_daily_returns_of_sampled_traces_are_those_of_all_closes(con: Con) -> None:
+    name = "feat_telemetry__rolling"
+    full = table(con, name, *logged(*range(len(TRADES))))
+    some = table(con, name, *logged(1, 2, 6))
+    assert {row["path_source"] for row in some} == {"closes"}
+    assert len(full) == len(some) == 2 * 4
+    for mine, theirs in zip(some, full, strict=True):
+        assert (mine["strategy"], mine["day"], mine["n"]) == (
+            theirs["strategy"], theirs["day"], theirs["n"],
+        )  # fmt: skip
+        for column in ("return_pct", "cumulative_return_pct"):
+            assert mine[column] == pytest.approx(theirs[column], abs=1e-9)
+    assert [row["inclusion_rate"] is None for row in some[:4]] == [False, True, True, False]
+
+
+def test_a_trace_whose_close_is_not_logged_leaves_the_path_to_the_sample(con: Con) -> None:
+    lines = logged(1, 2, 6)
+    lost = [x for x in lines if x.table == literal.OUTCOMES and x.values["close_ms"] == T + 3 * H]
+    assert len(lost) == 1
+    rows = accuracy(con, *[line for line in lines if line is not lost[0]])
+    sources = {key[1]: row["path_source"] for key, row in rows.items() if key[2] == "all"}
+    # of the other symbol all closes are there; over both symbols they are not
+    assert sources == {"*": "sampled", "ETHUSDT": "sampled", "BTCUSDT": "closes"}
+    assert (rows["*", "*", "all"]["path_n"], rows["*", "*", "all"]["trade_n"]) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    "lack",
+    [
+        {"realized_pnl_usd": None},
+        {"closed_notional_usd": None},
+        {"side": None, "position_side": None},
+        {"strategy": None},  # whose it was nobody knows
+        {"environment": "live"},
+        {"close_ms": AS_OF + 1},  # not yet known
+    ],
+)
+def test_a_close_of_unknown_return_leaves_the_path_to_the_sample(con: Con, lack: Row) -> None:
+    trade, close = traded(1.0, T + H, inclusion_probability=0.5)
+    close.values.update(lack)
+    row = all_of(con, trade, close)
+    assert (row["path_source"], row["path_n"], row["return_sum_pct"]) == ("sampled", 1, 1.0)
+
+
+def test_closes_do_not_replace_traces_that_are_complete(con: Con) -> None:
+    trade, close = traded(1.0, T + H)
+    close.values.update(realized_pnl_usd=99.0)
+    row = all_of(con, trade, close)
+    assert (row["path_source"], row["return_sum_pct"]) == ("traces", 1.0)
+
+
+def test_the_last_hundred_follow_the_last_hundred_closes(con: Con) -> None:
+    trades = [traded(0.01 * n, T - (200 - n) * H, inclusion_probability=0.5) for n in range(150)]
+    lines = [x for n, (trade, close) in enumerate(trades) for x in (trade, close)[n % 2 :]]
+    row = accuracy(con, *lines)["*", "*", "last100"]
+    assert (row["n"], row["path_n"], row["path_source"]) == (75, 100, "closes")
+    assert row["return_sum_pct"] == pytest.approx(sum(0.01 * n for n in range(50, 150)), abs=1e-9)
 
 
 def test_trades_of_one_day_widen_the_interval(con: Con) -> None:

@@ -36,6 +36,19 @@ SOUND: dict[str, Row] = {
         "max_drawdown_pct": -1.0,
         "profit_factor": 1.5,
         "inclusion_rate": 1.0,
+        "path_source": "traces",
+        "path_n": 3,
+    },
+    "core_window__trace_closes_sound": {
+        "strategy": "intraday",
+        "symbol": "*",
+        "account": "main",
+        "of_strategy": "intraday",
+        "of_symbol": "ETHUSDT",
+        "position_side": "LONG",
+        "trip_n": 0,
+        "close_ms": T,
+        "return_pct": 1.0,
     },
     "feat_telemetry__calibration_sound": {
         "strategy": "intraday",
@@ -97,6 +110,12 @@ PLANTED: list[tuple[str, Row]] = [
     ("feat_telemetry__accuracy_sound", {"hit_ratio": 0.9}),  # outside its interval
     ("feat_telemetry__accuracy_sound", {"brier": 1.1}),
     ("feat_telemetry__accuracy_sound", {"max_drawdown_pct": 0.1}),
+    ("feat_telemetry__accuracy_sound", {"path_source": None}),
+    ("feat_telemetry__accuracy_sound", {"path_n": 4}),  # more trades than traces
+    ("feat_telemetry__accuracy_sound", {"path_source": "closes", "path_n": 2}),
+    ("core_window__trace_closes_sound", {"return_pct": None}),
+    ("core_window__trace_closes_sound", {"position_side": None}),
+    ("core_window__trace_closes_sound", {"close_ms": AS_OF + 1}),
     ("feat_telemetry__accuracy_sound", {"trade_n": 1}),  # a deviation of one
     ("feat_telemetry__accuracy_sound", {"inclusion_rate": 1.2}),
     ("feat_telemetry__calibration_sound", {"confidence_avg": 0.85}),
@@ -150,7 +169,7 @@ def test_more_than_a_hundred_are_no_last_hundred(con: Con) -> None:
 
 def test_days_that_do_not_sum_to_the_month_are_returned(con: Con) -> None:
     name = "feat_telemetry__rolling_sound"
-    accuracy = {**_KEY, "window": "30d", "n": 2, "trade_n": 2, "return_sum_pct": 3.0}
+    accuracy = {**_KEY, "window": "30d", "n": 2, "path_n": 2, "return_sum_pct": 3.0}
     dates = ("2025-11-04", "2025-11-05")
     days: list[Row] = [
         {"strategy": "intraday", "n": 1, "return_pct": r, "day": day}
