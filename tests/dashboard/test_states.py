@@ -3,7 +3,6 @@ the mirror out of reach, and text of logs that would be obeyed."""
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -11,26 +10,20 @@ import pytest
 from playwright.sync_api import Browser
 
 from features.snapshot import Store
+from live.firestore_mirror import publish_snapshot
+from live.published import load_published
 from pipelines.refresh import refresh
 from tests import loads
 from tests.dashboard import browser as chrome
-
-TESTNET = {"EXECINTEL_ENVIRONMENT": "testnet"}  # and the usual greatest age: real logs are stale
-
-
-@pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, chrome.Server]]:
-    """Run a dashboard over an empty root, which the tests of this file fill in turn."""
-    root = tmp_path_factory.mktemp("states") / "home"
-    root.mkdir()
-    with chrome.serving(root, "--refresh-interval", "5", variables=TESTNET) as running:
-        yield Store(root / "snapshots"), running
+from tests.dashboard.conftest import FRESH
+from tests.live import files
 
 
 def test_states_in_the_order_of_a_bad_day(
     own: tuple[Store, chrome.Server], chromium: Browser, home: Path
 ) -> None:
     store, server = own
+    shutil.rmtree(store.root, ignore_errors=True)
     with chrome.tab(chromium) as tab:
         tab.open(server.address())
         assert "○ no snapshot" in tab.text
@@ -38,7 +31,7 @@ def test_states_in_the_order_of_a_bad_day(
         assert "execintel demo" in tab.text
 
         shutil.copytree(home / "snapshots", store.root)  # the page shows it by itself
-        first, second = store.ids()
+        second = store.ids()[-1]
         tab.page.get_by_text(second).wait_for()
         tab.settle()
         assert "■ stale" in tab.text
@@ -58,19 +51,6 @@ def test_states_in_the_order_of_a_bad_day(
         assert "venue is *down*" in tab.text
         assert "was refused and the snapshot below stays" in tab.text
         assert "outcomes_unique, 3 rows: one key twice" in tab.text
-
-        store.resume()
-        shutil.rmtree(store.root / "rejected")
-        (store.path(second) / "live.jsonl").write_bytes(b"{")
-        store.publish(first, now_ms=1, by="test")
-        tab.open(server.address())
-        store.publish(second, now_ms=2, by="test")
-        with duckdb.connect(str(store.database(first))) as con:
-            con.execute(
-                "UPDATE feat_ops__source_freshness SET required = true, status = 'silent'"
-                " WHERE source = 'raw_router__events' AND symbol = '*'"
-            )
-        tab.open(server.address())
         assert tab.errors == []
         assert tab.outside == []
 
@@ -105,16 +85,11 @@ def test_damaged_snapshot_and_dead_source_are_said_first(
 
 def _rename(store: Store, old: str, new: str) -> None:
     """Copy a snapshot under another id, its lines for engines with it."""
-    from tests.live import files
-
-    lines = [json.loads(t) for t in (store.path(old) / "live.jsonl").read_text().splitlines()]
     shutil.copytree(store.path(old), store.path(new))
-    header = {k: v for k, v in lines[0].items() if k not in ("index", "index_sha256")}
-    bodies = [{**line, "snapshot_id": new} for line in lines[1:]]
-    as_of_ms = header.pop("as_of_ms")
-    header |= {"snapshot_id": new}
-    del header["snapshot_id"]
-    data = files.snapshot_bytes(new, bodies, as_of_ms=as_of_ms, **header)
+    texts = (store.path(old) / "live.jsonl").read_text("utf-8").splitlines()
+    header, *lines = [json.loads(text) for text in texts]
+    named = {name: header[name] for name in ("as_of_ms", "environment", "account", "window_days")}
+    data = files.snapshot_bytes(new, [{**line, "snapshot_id": new} for line in lines], **named)
     (store.path(new) / "live.jsonl").write_bytes(data)
     manifest = store.manifest(old) | {"snapshot_id": new}
     (store.path(new) / "manifest.json").write_text(json.dumps(manifest))
@@ -129,6 +104,29 @@ def test_mirror_out_of_reach_is_said(chromium: Browser, tmp_path: Path) -> None:
         tab.open(server.address())
         assert "The mirror cannot be read, nothing can be shown. emulator 127.0.0.1:9" in tab.text
         assert "○ no snapshot" in tab.text
+        assert tab.errors == []
+
+
+def test_mirror_shows_what_its_documents_hold_and_names_what_they_lack(
+    firestore: str, chromium: Browser, store: Store, tmp_path: Path
+) -> None:
+    snapshot_id = store.current() or ""
+    generation = load_published(store.root, snapshot_id, "testnet")
+    assert publish_snapshot(generation).outcome == "published"
+    score = generation.entry("SUIUSDT").record.score.score  # type: ignore[union-attr]
+    with (
+        chrome.serving(tmp_path, "--source=firestore", variables=FRESH) as server,
+        chrome.tab(chromium) as tab,
+    ):
+        tab.open(server.address())
+        assert "● fresh\n\nas of 2025-11-06 00:00:00 UTC" in tab.text
+        assert [row[0] for row in tab.cells()[1:]] == sorted(generation.symbols)
+        assert "Sources are not shown: that needs the snapshot's database" in tab.text
+        tab.open(server.address("intel", symbol="SUIUSDT"))
+        assert tab.metric("Symbol score") == f"{score:+.2f}"
+        assert "Steps and slippage by hour are not shown" in tab.text
+        tab.open(server.address("health", symbol="SUIUSDT"))
+        assert tab.metric("Slippage q50")
         assert tab.errors == []
 
 

@@ -4,15 +4,12 @@ import csv
 import io
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Browser
 
 from features.snapshot import Store
 from tests.dashboard import browser as chrome
-from tests.dashboard.conftest import FRESH
 
 
 def test_row_leads_to_the_symbol_whose_address_can_be_shared(
@@ -82,19 +79,12 @@ def test_past_snapshot_is_shown_on_every_page_until_left(
         assert "at=" not in tab.page.url
 
 
-@pytest.fixture
-def own(home: Path, tmp_path: Path) -> Iterator[tuple[Store, chrome.Server]]:
-    """Run a dashboard over snapshots of this test's own."""
-    shutil.copytree(home / "snapshots", tmp_path / "home" / "snapshots")
-    flags = ("--refresh-interval", "5")
-    with chrome.serving(tmp_path / "home", *flags, variables=FRESH) as running:
-        yield Store(tmp_path / "home" / "snapshots"), running
-
-
 def test_newer_snapshot_comes_by_itself_where_the_reader_stands(
-    own: tuple[Store, chrome.Server], chromium: Browser
+    own: tuple[Store, chrome.Server], chromium: Browser, home: Path
 ) -> None:
     store, server = own
+    shutil.rmtree(store.root, ignore_errors=True)
+    shutil.copytree(home / "snapshots", store.root)
     first, second = store.ids()
     store.publish(first, now_ms=1, by="test")
     with chrome.tab(chromium, height=700) as tab:
