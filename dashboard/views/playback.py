@@ -1,0 +1,9 @@
+"""The page Playback."""
+
+from dashboard import panels
+from dashboard.data import View
+
+
+def render(view: View) -> None:
+    """Show the page."""
+    panels.head("Playback", view)

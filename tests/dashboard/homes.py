@@ -1,0 +1,91 @@
+"""Data roots for the pages: the real logs with bars and generated traces, published twice.
+
+Put here: making a root, once a test run. Keep out: the browser, what a page says of it.
+"""
+
+import csv
+import gzip
+import json
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from features.settings import Settings
+from pipelines.refresh import refresh
+from tests.test_real_intel import BARS_END
+from tests.test_real_logs import DAY_END, at
+
+FIRST, SECOND = "2025-11-05T12:00:00Z", DAY_END
+_BAR_DAYS = 8  # 500 bars of 15 minutes and more
+_SYMBOLS = ("LINKUSDT", "LTCUSDT", "SUIUSDT", "WIFUSDT")
+_PRECISION = {"intraday": 0.45, "swing": 0.6}  # the first below the alert's threshold
+
+
+def real(router_logs: Path, bars_1m: Path, root: Path) -> Settings:
+    """Read the recorded run into a new root and publish it as of FIRST and SECOND."""
+    recent_bars(bars_1m, root / "bars")
+    write_traces(root / "traces")
+    logs = [
+        {"path": folder, "environment": "testnet"}
+        for folder in (router_logs, root / "bars", root / "traces")
+    ]
+    settings = Settings.model_validate(
+        {"home": root / "home", "environment": "testnet", "logs": logs}
+    )
+    for moment in (FIRST, SECOND):
+        report = refresh(settings, as_of_ms=at(moment))
+        assert report.outcome == "published", report
+    return settings
+
+
+def recent_bars(folder: Path, into: Path) -> None:
+    """Write the last days of minute bars again so that they end with the logs."""
+    into.mkdir()
+    by_ms = at(DAY_END) - at(BARS_END)
+    since_ms = at(BARS_END) - _BAR_DAYS * 86_400_000
+    for path in sorted(folder.glob("*_1m.csv.gz")):
+        with gzip.open(path, "rt", newline="") as source, (into / path.stem).open("w") as target:
+            target.write(next(source))
+            for line in source:
+                date, _, rest = line.partition(",")
+                open_ms = at(date)
+                if open_ms >= since_ms:
+                    moved = datetime.fromtimestamp((open_ms + by_ms) / 1000, tz=UTC)
+                    target.write(f"{moved.isoformat(sep=' ')},{rest}")
+
+
+def write_traces(into: Path, *, trades: int = 150) -> None:
+    """Write the last 30 days of predictions of two strategies, the same at every call."""
+    into.mkdir()
+    for strategy, precision in _PRECISION.items():
+        with (into / f"traces_{strategy}_0.csv").open("w", newline="") as file:
+            rows = list(_traces(strategy, precision, trades))
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def _traces(strategy: str, precision: float, trades: int) -> Iterator[dict[str, object]]:
+    dice = random.Random(strategy)
+    end_s, minutes = at(FIRST) / 1000, 45 if strategy == "intraday" else 600
+    for n in range(trades):
+        predicted = dice.choice(("LONG", "SHORT"))
+        is_right = dice.random() < precision
+        move = abs(dice.gauss(0.012, 0.004)) * (1 if (predicted == "LONG") == is_right else -1)
+        entry = 100 + dice.random()
+        opened_s = end_s - 29 * 86_400 * (trades - n) / trades - minutes * 60
+        yield {
+            "timestamp": datetime.fromtimestamp(opened_s, tz=UTC).isoformat(),
+            "symbol": _SYMBOLS[n % len(_SYMBOLS)],
+            "strategy": strategy,
+            "predicted_direction": predicted,
+            "actual_direction": "LONG" if move > 0 else "SHORT",
+            "predicted_confidence": round(dice.uniform(0.4, 0.9), 3),
+            "entry_price": round(entry, 6),
+            "exit_price": round(entry * (1 + move), 6),
+            "holding_period_minutes": minutes,
+            "realized_return_pct": round(100 * move * (1 if predicted == "LONG" else -1), 6),
+            "features_json": "{}",
+            "metadata_json": json.dumps({"n": n}),
+        }
