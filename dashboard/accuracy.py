@@ -167,9 +167,11 @@ def verdict(row: Row) -> str:
     days = f"{row['bet_day_n']} and {row['other_bet_day_n']} days"
     if row["day_p"] is None:
         return f"inconclusive: {days} with a closed position are too few to compare by"
+    delta = row["day_delta_pct"]
     difference = (
-        f"a day {first} earned {number(row['day_delta_pct'])} percent points more than {other} "
-        f"(95 %: {interval(row['day_lo95'], row['day_hi95'])}; "
+        f"a day {first} earned {number(abs(delta))} percent points "
+        f"{'more' if delta >= 0 else 'less'} than {other} "
+        f"(difference {number(delta)}, 95 %: {interval(row['day_lo95'], row['day_hi95'])}; "
         f"p = {number(row['day_p'], 3)}, {days})"
     )
     if row["better_strategy"] == "inconclusive":
@@ -276,6 +278,53 @@ def precision_alerts(accuracy: pl.DataFrame, threshold: float, min_n: float) -> 
     return pl.DataFrame(found, schema=ALERT_SCHEMA)
 
 
+def alerts(
+    accuracy: pl.DataFrame, open_alerts: pl.DataFrame, threshold: float, min_n: float
+) -> pl.DataFrame:
+    """Return what to look at, the worst first: precision by ``threshold``, the rest as published.
+
+    ``open_alerts`` is feat_ops__alerts, or empty over trace files. Columns: rule, subject,
+    severity, n, value, threshold, text, since_ms (NULL: not known since when).
+    """
+    since = dict[str, int]()
+    found = [precision_alerts(accuracy, threshold, min_n)]
+    if not open_alerts.is_empty():
+        current = open_alerts.filter(pl.col("status") != "cleared")
+        same = current.filter(
+            (pl.col("rule") == PRECISION_RULE) & (pl.col("threshold") == threshold)
+        )
+        since = dict(same.select("subject", "since_ms").iter_rows())
+        falls = current.filter(pl.col("rule").is_in(_FALLS))
+        found.append(falls.select(*ALERT_SCHEMA, "since_ms"))
+    found[0] = found[0].with_columns(
+        pl.col("subject")
+        .replace_strict(since, default=None, return_dtype=pl.Int64)
+        .alias("since_ms")
+    )
+    return pl.concat(found).sort("severity", "rule", "subject")  # critical stands before warning
+
+
+def tenths(bins: pl.DataFrame) -> pl.DataFrame:
+    """Return calibration as text: each tenth of confidence, how often it was right and earned."""
+    lines = [
+        {
+            "strategy": row["strategy"],
+            "confidence": percent(row["confidence_avg"]),
+            "right": percent(row["hit_ratio"]),
+            "95 % bounds": interval(100 * row["hit_lo95"], 100 * row["hit_hi95"], 1),
+            "n": row["n"],
+            "mean return, %": number(row["return_avg_pct"], 3),
+            "its 95 % bounds": interval(row["return_lo95"], row["return_hi95"], 3),
+            "positions (n)": row["trade_n"],
+            "after cost, %": number(row["return_net_avg_pct"], 3),
+            "of known cost (n)": row["net_n"],
+        }
+        for row in bins.sort("strategy", "confidence_decile").iter_rows(named=True)
+    ]
+    return pl.DataFrame(lines, infer_schema_length=None)
+
+
+_FALLS = ("precision_fell", "win_rate_fell", "sharpe_fell")
 ALERT_SCHEMA = {
     "rule": pl.String,
     "subject": pl.String,

@@ -123,6 +123,12 @@ class View:
         """Return the snapshot's manifest, empty where there is none."""
         return {} if self.held is None else self.held.manifest
 
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """Return the parameters that the snapshot was computed with, empty where there is none."""
+        found: Mapping[str, Any] = self.manifest.get("params", {})
+        return found
+
     def table(self, name: str) -> pl.DataFrame:
         """Return a feature table of the snapshot; without columns where there is none."""
         return pl.DataFrame() if self.held is None else self.held.table(name)

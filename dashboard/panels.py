@@ -105,30 +105,40 @@ def without_tables(view: View, what: str) -> None:
     empty(f"{what} not shown: it needs the snapshot's database, and {why}.")
 
 
-def symbol_select(view: View, *, label: str = "Symbol") -> str | None:
+def symbol_select(view: View, *, label: str = "Symbol", none: str | None = None) -> str | None:
     """Let a symbol be chosen; the address names it, so that the page can be shared.
 
-    None before one is chosen. An address with an unknown symbol is told of.
+    None before one is chosen, and where ``none``, words for all of them, is. An address with an
+    unknown symbol is told of.
     """
     from dashboard import session
 
     asked = session.symbol()
-    options = list(view.symbols)
+    options = [*([none] if none else []), *view.symbols]
     if asked is not None and asked not in options:
-        st.warning(md(f"▲ {clip(asked)} is not in this snapshot; choose one of {len(options)}."))
+        st.warning(
+            md(f"▲ {clip(asked)} is not in this snapshot; choose one of {len(view.symbols)}.")
+        )
         asked = None
-    return cast(
+    key = f"choice of {asked}"
+
+    def choose() -> None:
+        chosen = st.session_state[key]
+        session.choose(None if chosen == none else chosen)
+
+    chosen = cast(
         str | None,
         st.selectbox(
             label,
             options,
-            index=None if asked is None else options.index(asked),
+            index=options.index(asked) if asked else 0 if none else None,
             format_func=clip,
             placeholder="Select a symbol" if options else "No symbol in this snapshot",
-            key=f"choice of {asked}",
-            on_change=lambda: session.choose(st.session_state[f"choice of {asked}"]),
+            key=key,
+            on_change=choose,
         ),
     )
+    return None if chosen == none else chosen
 
 
 def table(
