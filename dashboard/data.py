@@ -147,6 +147,9 @@ class View:
 class Source(Protocol):
     """Where views come from; one for all sessions of a process."""
 
+    @property
+    def store(self) -> Store | None: ...
+
     def view(self, at: str | None = None) -> View: ...
 
     def publications(self) -> list[Publication]: ...
@@ -159,10 +162,14 @@ class LocalSource:
 
     def __init__(self, settings: DashboardSettings) -> None:
         self.settings = settings
-        self.store = Store(settings.base.snapshots_root)
+        self._store = Store(settings.base.snapshots_root)
         self._kept: OrderedDict[str, Held] = OrderedDict()
         self._lock = threading.Lock()
         self._last_good: str | None = None
+
+    @property
+    def store(self) -> Store:
+        return self._store
 
     def view(self, at: str | None = None) -> View:
         """Return CURRENT now, or what was in force at a past moment or with a snapshot's id.
@@ -182,7 +189,7 @@ class LocalSource:
 
     def publications(self) -> list[Publication]:
         """Return what was CURRENT when, oldest first."""
-        return publications.in_force(self.store.root)
+        return publications.in_force(self._store.root)
 
     def held(self, snapshot_id: str) -> Held:
         """Return a snapshot from memory, else from disk.
@@ -191,7 +198,7 @@ class LocalSource:
         """
         with self._lock:
             if snapshot_id not in self._kept:
-                self._kept[snapshot_id] = Held(self.store, snapshot_id)
+                self._kept[snapshot_id] = Held(self._store, snapshot_id)
             self._kept.move_to_end(snapshot_id)
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
@@ -203,13 +210,13 @@ class LocalSource:
             made = [each.published_ms for each in self.publications() if each.snapshot_id == at]
             return at, made[0] if made else int(self.held(at).manifest["created_ms"])
         moment_ms = parse_time(at)
-        found = publications.at(self.store.root, moment_ms)
+        found = publications.at(self._store.root, moment_ms)
         if found is None:
             raise SnapshotError("nothing was published by then")
         return found.snapshot_id, moment_ms
 
     def _present(self, now_ms: int) -> View:
-        current = self.store.current()
+        current = self._store.current()
         problem: str | None = None
         for snapshot_id in dict.fromkeys([current, self._last_good]):
             if snapshot_id is None:
@@ -221,7 +228,7 @@ class LocalSource:
                 continue
             self._last_good = snapshot_id
             return self._view(held, now_ms, is_past=False, problem=problem)
-        notices = notices_of(self.settings, self.store, None, "none", problem=problem)
+        notices = notices_of(self.settings, self._store, None, "none", problem=problem)
         return View(self.settings, now_ms, False, "none", notices)
 
     def _view(self, held: Held, now_ms: int, *, is_past: bool, problem: str | None = None) -> View:
@@ -232,7 +239,7 @@ class LocalSource:
         status: Status = "fresh" if 0 <= age_s <= max_age_s else "stale"
         if is_demo:  # generated data is old by nature: engines are shown as they read it then
             status, age_s = "demo", 0.0
-        store = None if is_past else self.store
+        store = None if is_past else self._store
         notices = notices_of(
             self.settings, store, held, status, problem=problem, past_ms=now_ms if is_past else None
         )
@@ -260,6 +267,10 @@ class MirrorSource:
             on_event=lambda event: None,  # what it would log stands on the page
         )
         self._source.follow()
+
+    @property
+    def store(self) -> None:
+        return None
 
     def view(self, at: str | None = None) -> View:
         """Return what is mirrored now; the mirror has no past."""

@@ -10,6 +10,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
+from dashboard.data import View
 from dashboard.panels import SHAPES, mark
 from features.words import UNKNOWN, interval, minute, number, span
 from pipelines.intake.reasons import mending
@@ -121,6 +122,40 @@ def reasons(counts: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(lines, infer_schema_length=None)
 
 
+def rejected(view: View) -> pl.DataFrame:
+    """Return how many lines of all that were read were rejected: source, reject_reason, n.
+
+    Raises SnapshotError where the lake's files are gone.
+    """
+    counts = [
+        f"SELECT '{name}' AS source, reject_reason, COUNT(*) AS n FROM {name}"
+        " WHERE reject_reason IS NOT NULL GROUP BY reject_reason"
+        for name in _raw(view)
+    ]
+    return view.query(" UNION ALL ".join(counts)) if counts else pl.DataFrame()
+
+
+def lines_of(view: View, source: str, reason: str, limit: int, offset: int) -> pl.DataFrame:
+    """Return some rejected lines of a source and reason, those read last first.
+
+    Columns: source_name, line_offset, line (its first 1000 characters), chars. Raises
+    SnapshotError where the lake's files are gone, ValueError for a source that is none.
+    """
+    table = _raw(view)[_raw(view).index(source)]  # never a name that is no table's
+    return view.query(
+        "SELECT source_name, line_offset, left(raw_line, 1000) AS line, length(raw_line) AS chars"
+        f" FROM {table} WHERE reject_reason = $reason"
+        " ORDER BY ingest_seq DESC, source_name, line_offset LIMIT $limit OFFSET $offset",
+        reason=reason,
+        limit=limit,
+        offset=offset,
+    )
+
+
+def _raw(view: View) -> list[str]:
+    return [name for name in view.manifest["inputs"] if name.startswith("raw_")]
+
+
 def _mending(reason: str) -> str:
     try:
         return mending(reason)
@@ -187,6 +222,14 @@ def coverage(rows: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(lines, infer_schema_length=None)
 
 
+def explained(row: Mapping[str, Any]) -> str:
+    """Say what of an account's window is explained, from its row of feat_account__coverage."""
+    share = "an unknown share" if row["coverage"] is None else f"{100 * row['coverage']:.1f} %"
+    changes = f"{row['position_unexplained_n']} of {row['position_change_n']} position changes"
+    cause = f"; probably {row['likely_cause'].replace('_', ' ')}" if row["likely_cause"] else ""
+    return f"the logs explain {share}; fills do not explain {changes}{cause}"
+
+
 def unexplained(rows: pl.DataFrame) -> pl.DataFrame:
     """Return the position changes that fills do not explain, the newest first."""
     found = rows.filter(pl.col("cause").is_not_null()).sort("from_ms", descending=True)
@@ -196,7 +239,7 @@ def unexplained(rows: pl.DataFrame) -> pl.DataFrame:
             "symbol": row["symbol"],
             "side": row["position_side"],
             "seen, UTC": minute(row["from_ms"]),
-            "seen again": UNKNOWN if row["to_ms"] is None else minute(row["to_ms"]),
+            "seen again": _minute(row["to_ms"]),
             "before": row["qty_before"],
             "after": row["qty_after"],
             "fills": row["explained_qty"],
@@ -233,6 +276,32 @@ def _utc(moment: Any) -> str:
 
 
 # -------------------------------------------------------------------------------------- snapshots
+
+
+def snapshots(lines: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
+    """Return kept snapshots as text, in the order given; see data_kept.described."""
+    return pl.DataFrame(
+        [
+            {
+                "snapshot": line["snapshot"],
+                "state": line["state"],
+                "environment": line.get("environment"),
+                "as of, UTC": _minute(line.get("as_of_ms")),
+                "built, UTC": _minute(line.get("built_ms")),
+                "published, UTC": _minute(line.get("published_ms")),
+                "by": line.get("by") or UNKNOWN,
+                "symbols (n)": line.get("symbol_n"),
+                "rows (n)": line.get("row_n"),
+                "warnings (n)": line.get("warning_n"),
+            }
+            for line in lines
+        ],
+        infer_schema_length=None,
+    )
+
+
+def _minute(epoch_ms: int | None) -> str:
+    return UNKNOWN if epoch_ms is None else minute(epoch_ms)
 
 
 def differences(items: Iterable[Mapping[str, Any]]) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -10,6 +10,7 @@ import streamlit as st
 
 from dashboard.data import Source, View, open_source
 from dashboard.settings import DashboardSettings, load
+from features.snapshot import Store
 
 KEPT = ("symbol", "at")  # what goes along from page to page
 
@@ -24,6 +25,11 @@ def settings() -> DashboardSettings:
 def source() -> Source:
     """Return where all sessions of the process read; raises OffError."""
     return open_source(settings())
+
+
+def store() -> Store | None:
+    """Return the snapshots that are kept here; None where the mirror is read."""
+    return source().store
 
 
 def view() -> View:
