@@ -145,8 +145,7 @@ class Tab:
         self.page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
         self.page.wait_for_selector("h1, [data-testid='stAlert']")
         self.page.wait_for_function(
-            "document.querySelectorAll('[data-testid=\"stVegaLiteChart\"]').length =="
-            " document.querySelectorAll('[data-testid=\"stVegaLiteChart\"] .vega-embed').length"
+            "!document.querySelector('[data-testid=\"stVegaLiteChart\"]:not(.vega-embed)')"
         )
         return self
 
