@@ -166,7 +166,7 @@ def verdict(row: Row) -> str:
     first, other = row["strategy"], row["other_strategy"]
     days = f"{row['bet_day_n']} and {row['other_bet_day_n']} days"
     if row["day_p"] is None:
-        return f"inconclusive: {days} with a closed position are too few to compare by"
+        return f"inconclusive: {days} are too few, or too alike, to tell a difference from chance"
     delta = row["day_delta_pct"]
     difference = (
         f"a day {first} earned {number(abs(delta))} percent points "

@@ -11,8 +11,8 @@ import polars as pl
 
 from dashboard.accuracy import DIRECTIONS, Row
 
-# Okabe and Ito's colours, those that stand out on white and on black alike.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# Okabe and Ito's colours, the blue lighter: it must stand out on black too.
+COLOURS = ("#1F86C7", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ((1, 0), (6, 3), (2, 2), (8, 3, 2, 3), (12, 4), (4, 6))
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 

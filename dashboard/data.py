@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol
 import duckdb
 import polars as pl
 
+from dashboard.data_traces import TraceFolder, TraceTables
 from dashboard.settings import DashboardSettings
 from dashboard.states import Notice, notices_of
 from features import publications
@@ -106,6 +107,7 @@ class View:
     window_days: int = 0
     symbols: tuple[str, ...] = ()
     held: Held | None = None  # None: nothing published, or the mirror, which has no tables
+    traces: TraceTables | None = None  # of trace files, where nothing is published
     read: Read = field(default=lambda symbol: _unknown(symbol))
 
     @property
@@ -125,12 +127,19 @@ class View:
 
     @property
     def params(self) -> Mapping[str, Any]:
-        """Return the parameters that the snapshot was computed with, empty where there is none."""
+        """Return the parameters of the tables, empty where there are none."""
+        if self.traces is not None:
+            return self.traces.params
         found: Mapping[str, Any] = self.manifest.get("params", {})
         return found
 
     def table(self, name: str) -> pl.DataFrame:
-        """Return a feature table of the snapshot; without columns where there is none."""
+        """Return a feature table of the snapshot; without columns where there is none.
+
+        Where nothing is published it is that of the trace files.
+        """
+        if self.traces is not None:
+            return self.traces.tables.get(name, pl.DataFrame())
         return pl.DataFrame() if self.held is None else self.held.table(name)
 
     def query(self, sql: str, **params: Any) -> pl.DataFrame:
@@ -166,6 +175,8 @@ class LocalSource:
         self._kept: OrderedDict[str, Held] = OrderedDict()
         self._lock = threading.Lock()
         self._last_good: str | None = None
+        folder = settings.telemetry_dir
+        self._traces = None if folder is None else TraceFolder(folder, settings.base)
 
     @property
     def store(self) -> Store:
@@ -228,8 +239,12 @@ class LocalSource:
                 continue
             self._last_good = snapshot_id
             return self._view(held, now_ms, is_past=False, problem=problem)
-        notices = notices_of(self.settings, self._store, None, "none", problem=problem)
-        return View(self.settings, now_ms, False, "none", notices)
+        traces = self._traces.read() if self._traces is not None else None
+        notices = notices_of(
+            self.settings, self._store, None, "none", problem=problem, traces=traces
+        )
+        as_of_ms = None if traces is None else traces.as_of_ms
+        return View(self.settings, now_ms, False, "none", notices, as_of_ms=as_of_ms, traces=traces)
 
     def _view(self, held: Held, now_ms: int, *, is_past: bool, problem: str | None = None) -> View:
         generation, manifest = held.generation, held.manifest

@@ -8,7 +8,7 @@ import datetime as dt
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
 import polars as pl
@@ -81,7 +81,9 @@ def _freshness(view: View) -> None:
         st.rerun()
     with st.container(horizontal=True, vertical_alignment="center", key="freshness"):
         badge(now.status if now.status != "none" else "no snapshot")
-        if now.as_of_ms is not None:
+        if now.traces is not None:
+            st.caption(f"newest exit {when(now.as_of_ms)}, **{span(now.age_s)} old** · trace files")
+        elif now.as_of_ms is not None:
             st.caption(
                 f"as of {when(now.as_of_ms)}, **{span(now.age_s)} old** · window"
                 f" {now.window_days} d · {md(now.environment)} · {md(now.snapshot_id)}"
@@ -105,20 +107,25 @@ def without_tables(view: View, what: str) -> None:
     empty(f"{what} not shown: it needs the snapshot's database, and {why}.")
 
 
-def symbol_select(view: View, *, label: str = "Symbol", none: str | None = None) -> str | None:
+def symbol_select(
+    view: View,
+    *,
+    label: str = "Symbol",
+    none: str | None = None,
+    symbols: Sequence[str] | None = None,
+) -> str | None:
     """Let a symbol be chosen; the address names it, so that the page can be shared.
 
-    None before one is chosen, and where ``none``, words for all of them, is. An address with an
-    unknown symbol is told of.
+    None before one is chosen, and where ``none``, words for all of them, is. ``symbols`` are to
+    choose from, by default all of the snapshot; an address with another is told of.
     """
     from dashboard import session
 
     asked = session.symbol()
-    options = [*([none] if none else []), *view.symbols]
+    known = view.symbols if symbols is None else symbols
+    options = [*([none] if none else []), *known]
     if asked is not None and asked not in options:
-        st.warning(
-            md(f"▲ {clip(asked)} is not in this snapshot; choose one of {len(view.symbols)}.")
-        )
+        st.warning(md(f"▲ {clip(asked)} is not in this snapshot; choose one of {len(known)}."))
         asked = None
     key = f"choice of {asked}"
 

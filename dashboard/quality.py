@@ -10,6 +10,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
+from dashboard.accuracy_charts import COLOURS
 from dashboard.data import View
 from dashboard.panels import SHAPES, mark
 from features.words import UNKNOWN, interval, minute, number, span
@@ -73,19 +74,19 @@ def lag_chart(freshness: pl.DataFrame) -> alt.LayerChart | alt.FacetChart:
     base = alt.Chart(rows).encode(y=alt.Y("source:N", title=None, axis=alt.Axis(labelLimit=160)))
     age = alt.X(
         "lag_min:Q",
-        title="minutes since the newest event (log scale)",
+        title="minutes old (log scale)",
         scale=alt.Scale(type="log"),
         axis=alt.Axis(format="~s", tickCount=5, labelOverlap=True),
     )
     colour = alt.Color(
         "status:N",
-        scale=alt.Scale(domain=["ok", "silent"], range=["#0072B2", "#D55E00"]),
+        scale=alt.Scale(domain=["ok", "silent"], range=list(COLOURS[:2])),
         legend=alt.Legend(orient="top", title=None),
     )
     shape = alt.Shape(
         "status:N", scale=alt.Scale(domain=["ok", "silent"], range=["circle", "cross"])
     )
-    point = base.mark_point(filled=True, size=70, opacity=0.75).encode(
+    point = base.mark_point(filled=True, size=70, opacity=0.9).encode(
         x=age,
         color=colour,
         shape=shape,
@@ -258,11 +259,17 @@ def causes(rows: pl.DataFrame) -> pl.DataFrame:
     """Return how many position changes have which likely cause, the most first."""
     return (
         rows.group_by("cause")
-        .agg(pl.len().alias("changes (n)"), pl.col("unexplained_usd").sum())
+        .agg(pl.len().alias("changes (n)"), _known_sum("unexplained_usd"))
         .with_columns(pl.col("cause").str.replace_all("_", " ").fill_null("explained by fills"))
         .sort("changes (n)", "cause", descending=[True, False])
         .rename({"cause": "likely cause", "unexplained_usd": "unexplained, USD"})
     )
+
+
+def _known_sum(name: str) -> pl.Expr:
+    """Sum a column of US dollars to the cent; of unknown values alone it is unknown, not 0."""
+    known = pl.col(name).drop_nulls()
+    return pl.when(known.len() > 0).then(known.sum().round(2)).alias(name)
 
 
 def _range(low: float | None, high: float | None) -> str:

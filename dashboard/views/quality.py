@@ -13,6 +13,8 @@ from dashboard.data import View
 from features.snapshot import SnapshotError, Store
 
 _PAGE = 20
+_LINES = 10  # rejected lines of a page; each is up to a screen
+_LINE_CHARS = 500
 _Tables = dict[str, pl.DataFrame]
 
 
@@ -62,7 +64,7 @@ def _sources(view: View) -> _Tables:
         alt="Age of the newest event of each symbol by source, with each source's limit",
     )
     st.caption("A mark a symbol; the grey bar is the longest silence that is allowed.")
-    panels.table(lags, key="lag table", page_rows=_PAGE)
+    panels.table(lags, key="lag table", page_rows=_PAGE, height="content")
     return {"sources": chosen}
 
 
@@ -93,12 +95,13 @@ def _quarantine(view: View) -> _Tables:
     chosen = reasons.row(kinds.index(kind), named=True) if kind in kinds else None
     if chosen is None:
         return {"quarantine": reasons}
-    pages = -(-chosen["lines (n)"] // _PAGE)
+    pages = -(-chosen["lines (n)"] // _LINES)
     page = st.pagination(pages, key=f"lines of {kind}") if pages > 1 else 1
-    lines = quality.lines_of(view, chosen["source"], chosen["reason"], _PAGE, (page - 1) * _PAGE)
+    lines = quality.lines_of(view, chosen["source"], chosen["reason"], _LINES, (page - 1) * _LINES)
     for row in lines.iter_rows(named=True):
-        st.caption(panels.md(f"{row['source_name']}, offset {row['line_offset']}"))
-        st.code(panels.clip(row["line"], 1000), language=None, wrap_lines=True)
+        cut = f", {row['chars']:,} characters" if (row["chars"] or 0) > _LINE_CHARS else ""
+        st.caption(panels.md(f"{row['source_name']}, offset {row['line_offset']}{cut}"))
+        st.code(panels.clip(row["line"], _LINE_CHARS), language=None, wrap_lines=True)
     return {"quarantine": reasons, "lines": lines}
 
 
@@ -120,7 +123,9 @@ def _checks(view: View) -> _Tables:
             f"{passed} of {frame.height} checks passed",
             level="ok" if passed == frame.height else "warn",
         )
-        panels.table(frame, key="checks")
+        _found(frame)
+        with st.expander(f"All {frame.height} checks"):
+            panels.table(frame, key="checks")
         shown["checks"] = frame
     refused = [] if store is None or view.is_past else store.rejected()
     st.subheader("Refused builds", anchor=False)
@@ -131,11 +136,20 @@ def _checks(view: View) -> _Tables:
     for manifest in reversed(refused):
         words = f"{manifest['snapshot_id']}, refused by {', '.join(manifest['failed_checks'])}"
         with st.expander(panels.md(words), expanded=manifest is refused[-1]):
-            panels.table(
-                quality.checks(manifest).filter(pl.col("rows (n)") > 0),
-                key=f"refused {manifest['snapshot_id']}",
-            )
+            _found(quality.checks(manifest))
     return shown
+
+
+def _found(checks: pl.DataFrame) -> None:
+    """Show the checks that found something whole: cause and examples are long."""
+    for row in checks.filter(pl.col("rows (n)") > 0).iter_rows(named=True):
+        with st.container(border=True):
+            st.markdown(
+                f"**{panels.md(row['check'])}** · {row['result']} · n = {row['rows (n)']:,} rows"
+            )
+            st.markdown(panels.md(row["cause"], limit=1000))
+            if row["examples"]:
+                st.caption(panels.md(f"such as {row['examples']}", limit=1000))
 
 
 # ----------------------------------------------------------------------------------- the account
@@ -155,7 +169,7 @@ def _reconciliation(view: View) -> _Tables:
             st.markdown(f"**{panels.md(panels.clip(row['account']))}**")
             panels.badge(row["status"])
             st.caption(panels.md(quality.explained(row)))
-    panels.table(quality.coverage(coverage), key="coverage", page_rows=_PAGE)
+    panels.table(quality.coverage(coverage), key="coverage", page_rows=_PAGE, height="content")
     st.caption(
         "USD. Of PnL and of positions: the share that logged fills, fees and funding explain."
     )
@@ -165,7 +179,7 @@ def _reconciliation(view: View) -> _Tables:
     if unexplained.is_empty():
         panels.badge("every position change is explained", level="ok")
     else:
-        panels.table(unexplained, key="unexplained", page_rows=_PAGE)
+        panels.table(unexplained, key="unexplained", page_rows=_PAGE, height="content")
     return {"coverage": coverage, "unexplained": unexplained}
 
 
@@ -184,7 +198,7 @@ def _snapshots(view: View) -> _Tables:
     lines = data_kept.described(store, ids[(page - 1) * _PAGE : page * _PAGE], made)
     frame = quality.snapshots(lines)
     st.caption(f"n = {len(ids):,} kept whole, the newest as-of first.")
-    panels.table(frame, key="snapshots")
+    panels.table(frame, key="snapshots", height="content")
     return {"snapshots": frame} | _difference(view, store, ids)
 
 
@@ -209,7 +223,7 @@ def _difference(view: View, store: Store, ids: list[str]) -> _Tables:
         return {}
     panels.table(tables, key="differing tables")
     st.caption(f"Changed values, at most {data_kept.EXAMPLES} of a table:")
-    panels.table(values, key="differing values", page_rows=_PAGE)
+    panels.table(values, key="differing values", page_rows=_PAGE, height="content")
     return {"differing tables": tables, "differing values": values}
 
 

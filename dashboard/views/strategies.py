@@ -29,7 +29,7 @@ def render(view: View) -> None:
             panels.empty(_EMPTY)
         return
     z = float(view.params["z95"])
-    window, symbol = _choices(view)
+    window, symbol = _choices(view, rows)
     found = [
         (name, accuracy.find(rows, name, symbol, window)) for name in accuracy.strategies(rows)
     ]
@@ -58,7 +58,7 @@ def render(view: View) -> None:
     )
 
 
-def _choices(view: View) -> tuple[str, str]:
+def _choices(view: View, rows: pl.DataFrame) -> tuple[str, str]:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         window = st.segmented_control(
             "Window",
@@ -69,7 +69,9 @@ def _choices(view: View) -> tuple[str, str]:
             key="window",
             bind="query-params",
         )
-        symbol = panels.symbol_select(view, none="All symbols")
+        symbol = panels.symbol_select(
+            view, none="All symbols", symbols=sorted({*accuracy.symbols(rows), *view.symbols})
+        )
     return window or "30d", symbol or ALL
 
 
