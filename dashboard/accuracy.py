@@ -267,6 +267,7 @@ def precision_alerts(accuracy: pl.DataFrame, threshold: float, min_n: float) -> 
                 {
                     "rule": PRECISION_RULE,
                     "subject": f"{row['strategy']} {direction}",
+                    "status": "open",
                     "severity": "critical" if is_sure else "warning",
                     "n": n,
                     "value": value,
@@ -283,8 +284,8 @@ def alerts(
 ) -> pl.DataFrame:
     """Return what to look at, the worst first: precision by ``threshold``, the rest as published.
 
-    ``open_alerts`` is feat_ops__alerts, or empty over trace files. Columns: rule, subject,
-    severity, n, value, threshold, text, since_ms (NULL: not known since when).
+    ``open_alerts`` is feat_ops__alerts, or empty over trace files. Columns as there, but since_ms
+    is NULL where the threshold is not that of the snapshot.
     """
     since = dict[str, int]()
     found = [precision_alerts(accuracy, threshold, min_n)]
@@ -328,6 +329,7 @@ _FALLS = ("precision_fell", "win_rate_fell", "sharpe_fell")
 ALERT_SCHEMA = {
     "rule": pl.String,
     "subject": pl.String,
+    "status": pl.String,
     "severity": pl.String,
     "n": pl.Int64,
     "value": pl.Float64,

@@ -19,6 +19,11 @@ PAGES = (
     ("quality", "Data quality"),
     ("playback", "Playback"),
 )
+# The theme has no setting for the sides: tables want the width.
+STYLE = (
+    "<style>[data-testid='stMainBlockContainer'] {padding-left: clamp(1rem, 3vw, 2.5rem);"
+    " padding-right: clamp(1rem, 3vw, 2.5rem)}</style>"
+)
 # Drawn here: an emoji or a material icon would be fetched from outside.
 ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" '
@@ -39,8 +44,10 @@ def page(name: str, title: str, *, is_first: bool) -> "st.Page":
 def main() -> None:
     """Show the page that the address names."""
     st.set_page_config(page_title="execintel", page_icon=ICON, layout="wide")
-    pages = [page(name, title, is_first=not i) for i, (name, title) in enumerate(PAGES)]
-    chosen = st.navigation(pages, position="top")
+    st.html(STYLE)
+    pages = {name: page(name, title, is_first=not i) for i, (name, title) in enumerate(PAGES)}
+    session.register(pages)
+    chosen = st.navigation(list(pages.values()), position="top")
     try:
         session.source()
     except (BadSettingError, OffError) as error:

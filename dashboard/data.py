@@ -10,7 +10,8 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, Protocol
@@ -22,11 +23,12 @@ from dashboard.data_traces import TraceFolder, TraceTables
 from dashboard.settings import DashboardSettings
 from dashboard.states import Notice, notices_of
 from features import publications
+from features.explain import Part, explain
 from features.publications import Publication
 from features.snapshot import SnapshotError, Store, open_snapshot
 from features.words import parse_time
 from live.acting import SAFE
-from live.answers import Read
+from live.answers import Read, answering_from
 from live.generation import Generation
 from live.published import PublishedError, load_published, reads_of
 from live.reading import Reading
@@ -88,6 +90,13 @@ class Held:
         except duckdb.Error as error:
             raise SnapshotError(f"{self.manifest['snapshot_id']}: {error}") from error
 
+    def explain(self, symbol: str, hour_utc: int) -> tuple[Part, ...]:
+        """Return the steps to a symbol's values; see features.explain."""
+        if self._database is None:
+            raise SnapshotError("only the lines for engines are kept of this snapshot")
+        with open_snapshot(self._database) as con:
+            return explain(con, symbol, hour_utc, self.manifest["params"])
+
 
 @dataclass(frozen=True)
 class View:
@@ -147,6 +156,24 @@ class View:
         if self.held is None:
             raise SnapshotError("there is no database to ask: the mirror holds documents only")
         return self.held.query(sql, params)
+
+    @property
+    def hour_utc(self) -> int:
+        """Return the UTC hour of day of the moment shown."""
+        return self.now_ms // 3_600_000 % 24
+
+    def explain(self, symbol: str) -> tuple[Part, ...]:
+        """Return size, score, offset and policy of a symbol, step by step, for the hour shown.
+
+        Raises LookupError or SnapshotError where the snapshot does not hold what decided.
+        """
+        if self.held is None:
+            raise SnapshotError("the mirror does not hold what decided")
+        return self.held.explain(symbol, self.hour_utc)
+
+    def answering(self) -> AbstractContextManager[None]:
+        """Let the calls of live.intel, and so live_helpers.py, answer from this snapshot."""
+        return answering_from(self.read)
 
     def record(self, symbol: str) -> Record | None:
         """Return all that the snapshot says of a symbol to engines; ``*`` is all together."""
@@ -334,8 +361,6 @@ def _named(generation: Generation) -> dict[str, Any]:
 
 
 def _with(view: View, notice: Notice) -> View:
-    from dataclasses import replace
-
     return replace(view, notices=(notice, *view.notices))
 
 

@@ -8,7 +8,8 @@ import datetime as dt
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, cast
 
 import polars as pl
@@ -16,7 +17,10 @@ import streamlit as st
 
 from dashboard.data import View
 from dashboard.states import Level
-from features.words import UNKNOWN, plain, span, when
+from features.explain import MAKER_FIRST, Part
+from features.words import UNKNOWN, number, plain, span, when
+from live.reading import Reading
+from live.records import Score, Size
 
 # Shape, word and colour say the same thing, so that none of them is needed.
 SHAPES: Mapping[Level, str] = {"ok": "●", "warn": "▲", "bad": "■", "unknown": "○"}
@@ -34,6 +38,14 @@ LEVELS: Mapping[str, Level] = {
 }  # fmt: skip
 CLIP = 60  # characters of a name or reason in a label; tables show them whole
 PAGE_ROWS = 50
+ALERTS_A_PAGE = 5
+TILE_PX = 164  # two side by side on a phone
+STATUS_WORDS = {
+    "ok": "engines act on these values",
+    "stale": "too old: engines size at most 1.00 and quote at least 2.00 bps",
+    "insufficient": "few samples: engines size at most 1.00 and quote at least 2.00 bps",
+    "unknown": "not there: engines size at most 0.50 and quote at least 2.00 bps",
+}
 
 
 def mark(word: str) -> str:
@@ -167,6 +179,179 @@ def table(
     return st.dataframe(
         shown, hide_index=True, column_config=columns, key=key, placeholder=UNKNOWN, **more
     )
+
+
+def row_of(key: str, place: int, page_rows: int = PAGE_ROWS) -> int:
+    """Return the row of the whole frame that a table's selection means."""
+    return int(place + (st.session_state.get(f"{key} page", 1) - 1) * page_rows)
+
+
+@contextmanager
+def tiles(key: str) -> Iterator[None]:
+    """Lay tiles side by side, as many as fit."""
+    with st.container(horizontal=True, key=f"tiles {key}", gap="small"):
+        yield
+
+
+def tile(
+    label: str,
+    value: float | str | None,
+    *,
+    n: int | None = None,
+    unit: str = "",
+    digits: int = 2,
+    signed: bool = False,
+    note: str = "",
+) -> None:
+    """Show one number with what it rests on; unknown is a dash."""
+    written = md(value) if isinstance(value, str) else number(value, digits)
+    if signed and isinstance(value, float) and value > 0:
+        written = f"+{written}"
+    if value is not None:
+        written += unit
+    with st.container(border=True, width=TILE_PX, gap=None):
+        st.metric(label, written)
+        st.caption(note or (f"n = {n:,}" if n is not None else " "))
+
+
+def steps(part: Part, *, key: str) -> None:
+    """Show the steps to an answer: input, n, result, rule; an arrow marks what changed it."""
+    from dashboard.frames import steps as rows
+
+    st.dataframe(
+        rows(part),
+        hide_index=True,
+        key=key,
+        placeholder="",
+        column_config={
+            "step": st.column_config.TextColumn(width=130, pinned=True),
+            "n": st.column_config.NumberColumn(width=55),
+            "rule": st.column_config.TextColumn(width=330),
+        },
+    )
+    st.caption(" · ".join(md(words) for words in (part.answer, *part.notes)))
+
+
+def components(score: Score) -> None:
+    """Show the parts of a score where the steps to them are not at hand."""
+    with tiles("components"):
+        tile("Sharpe adds", score.sharpe_score, signed=True, note=f"of {number(score.sharpe)}")
+        tile("ATR ratio adds", score.atr_score, signed=True, note=f"of {number(score.atr_ratio)}")
+        tile("Router adds", score.router_score, signed=True)
+        tile("Drawdown adds", score.dd_score, signed=True, note=f"of {number(score.dd_pct)} %")
+    if score.missing:
+        st.caption(f"Unknown: {md(', '.join(score.missing))}")
+
+
+def chain(reading: Reading, size: Size, part: Part | None) -> None:
+    """Show the size as a chain: four factors, their product, each guard, what engines apply."""
+    factors = (
+        ("inverse vol", size.inverse_vol), ("regime", size.regime_scale),
+        ("Sharpe", size.sharpe_mult), ("score", size.intel_size_factor),
+    )  # fmt: skip
+    product = " × ".join(f"{name} {number(value)}" for name, value in factors)
+    links = [f"{product} = **{number(size.product_v510)}**"]
+    for line in part.lines if part else ():
+        if line.is_fired and line.what in size.capped_by and isinstance(line.effect, float):
+            links.append(f"{md(line.what)} → **{number(line.effect)}**")
+    if part is None and size.capped_by:
+        links.append(md(", ".join(size.capped_by)))
+    links.append(f"snapshot **{number(size.final_size_factor)}**")
+    acts = reading.acting.size_factor
+    why = "" if acts == size.final_size_factor else f" ({md(reading.status)})"
+    links.append(f"engines apply **{number(acts)}**{why}")
+    st.markdown("  \n".join(f"{'→ ' if place else ''}{link}" for place, link in enumerate(links)))
+    share = "unknown" if size.pnl_coverage is None else f"{100 * size.pnl_coverage:.1f} %"
+    st.caption(
+        f"n = {size.n:,} round trips · logs explain {share} of the account's PnL and positions"
+        f" ({md(size.coverage_status)})"
+    )
+
+
+def kpis(found: Mapping[str, Any]) -> None:
+    """Show how the router did: each ratio with the attempts that know it."""
+    with tiles("kpis"):
+        tile("Attempts", found["n"], digits=0, note=f"{found['unknown_n']:,} of unknown end")
+        tile("Fill ratio", found["fill_ratio"], n=found["fill_known_n"], digits=3)
+        tile("Maker fills", found["maker_fill_ratio"], n=found["maker_known_n"], digits=3)
+        tile("Fallback", found["fallback_ratio"], n=found["fallback_known_n"], digits=3)
+        tile("Slippage q25", found["slip_q25"], n=found["slip_n"], unit=" bps")
+        tile("Slippage q50", found["slip_q50"], n=found["slip_n"], unit=" bps")
+        tile("Slippage q75", found["slip_q75"], n=found["slip_n"], unit=" bps")
+        tile("Ack p50", found["ack_ms_p50"], n=found["n"], unit=" ms", digits=0)
+        tile("Ack p95", found["ack_ms_p95"], n=found["n"], unit=" ms", digits=0)
+
+
+def health(found: Mapping[str, Any], view: View) -> None:
+    """Show a symbol's health document, warnings first."""
+    router, risk, vol, sizing = (found[name] for name in ("router", "risk", "vol", "sizing"))
+    st.subheader(md(found["symbol"]), anchor=False)
+    with st.container(horizontal=True):
+        badge(found["status"], tip=STATUS_WORDS[found["status"]])
+        for flag in (*router["router_warnings"], *risk["risk_flags"]):
+            badge(flag, level="bad" if "kill" in flag or "disabled" in flag else "warn")
+    st.markdown("#### Router")
+    with tiles("router"):
+        tile("Quality", router["policy_quality"], n=router["n"])
+        tile("Maker fills", router["maker_fill_ratio"], n=router["maker_known_n"], digits=3)
+        tile("Fallback", router["fallback_ratio"], n=router["fallback_known_n"], digits=3)
+        tile("Slippage q50", router["slip_q50"], n=router["slip_n"], unit=" bps")
+        offset_bps = view.read(found["symbol"]).acting.offsets_bps[view.hour_utc]
+        tile(f"Offset at {view.hour_utc:02d} UTC", offset_bps, n=router["n"], unit=" bps")
+    st.caption(
+        f"{MAKER_FIRST[router['policy_maker_first']]} · {md(router['policy_taker_bias'])}"
+        f" · {md(router['policy_reason'])}"
+    )
+    left, right = st.columns(2)
+    with left:
+        st.markdown("#### Risk")
+        with tiles("risk"):
+            trips = sizing.get("round_trip_n", 0)
+            tile("Sharpe", sizing["sharpe_7d"], n=trips)
+            tile("Drawdown today", risk["dd_today_pct"], unit=" %", note="of equity, realised")
+        off = {True: "switched off", False: "switched on", None: "no switch known"}
+        switch = "" if view.is_past else f" · {off[risk['toggle_active']]}"
+        st.caption(f"Sharpe state: {md(risk['sharpe_state'])}{switch}")
+    with right:
+        st.markdown("#### Volatility")
+        with tiles("vol"):
+            tile("ATR ratio", vol["atr_ratio"], n=vol["n"])
+            tile("ATR now", vol["atr_now"], n=min(vol["n"], 50), unit=" %", digits=3)
+        st.caption(f"Regime {md(vol['atr_regime'])}, from {md(vol['atr_source'])}")
+    st.markdown("#### Sizing")
+    with tiles("sizing"):
+        tile("By Sharpe", sizing["size_mult_sharpe"], n=trips, unit=" ×")
+        tile("By regime", sizing["size_mult_regime"], n=vol["n"], unit=" ×")
+        tile("By score", sizing["intel_size_factor"], n=router["n"], unit=" ×")
+        tile("Product", sizing["final_size_factor"], n=trips, unit=" ×")
+        tile("Applied", sizing["applied_size_factor"], n=trips, unit=" ×")
+    capped = ", ".join(sizing["capped_by"])
+    st.caption(f"Capped by {md(capped)}" if capped else "No guard changed the product")
+
+
+def alerts(view: View, rows: pl.DataFrame) -> None:
+    """Show what a person should look at: what, since when, what to do."""
+    if rows.is_empty():
+        empty("No alert is open.")
+        return
+    rank = {"critical": 0, "warning": 1}
+    ordered = sorted(
+        rows.to_dicts(),
+        key=lambda r: (r["status"] == "cleared", rank.get(r["severity"], 2), -(r["since_ms"] or 0)),
+    )
+    pages = -(-len(ordered) // ALERTS_A_PAGE)
+    page = st.pagination(pages, key="alerts page") if pages > 1 else 1
+    for row in ordered[(page - 1) * ALERTS_A_PAGE :][:ALERTS_A_PAGE]:
+        with st.container(border=True, gap="small"):
+            with st.container(horizontal=True):
+                badge("cleared" if row["status"] == "cleared" else row["severity"])
+                st.markdown(f"**{md(row['rule'])}** · {md(row['subject'])}")
+            st.write(md(row["text"], 1000))
+            since = ""
+            if row["since_ms"] is not None:  # of a threshold of the viewer's own nobody knows
+                age = span((view.now_ms - row["since_ms"]) / 1000)
+                since = f" since {when(row['since_ms'])}, {age} ago"
+            st.caption(f"{md(row['status'])}{since} · n = {row['n'] or 0:,}")
 
 
 def export(name: str, view: View, tables: Mapping[str, pl.DataFrame], **about: Any) -> None:

@@ -5,6 +5,7 @@ Put here: reading and writing query parameters and session state. Keep out: what
 """
 
 import sys
+from typing import Any, NoReturn
 
 import streamlit as st
 
@@ -44,6 +45,18 @@ def carry() -> None:
             st.session_state[name] = st.query_params[name]
         elif st.session_state.get(name):
             st.query_params[name] = st.session_state[name]
+
+
+def register(pages: dict[str, Any]) -> None:
+    """Remember the pages of this run by name, so that one can lead to another."""
+    st.session_state["pages"] = pages
+
+
+def go(name: str, **choices: str) -> NoReturn:
+    """Open a page with these choices, keeping the others."""
+    st.session_state.update(choices)
+    kept = {key: st.session_state[key] for key in KEPT if st.session_state.get(key)}
+    st.switch_page(st.session_state["pages"][name], query_params=kept)
 
 
 def symbol() -> str | None:

@@ -43,15 +43,17 @@ def render(view: View) -> None:
 
 def _moment(view: View, made: list[Publication]) -> None:
     """Let any moment since the first publication be typed."""
-    first = _utc(made[0].published_ms)
-    now = max(_utc(view.now_ms), first)
+    # Of the present the newest publication: a field whose default moved would forget what was typed.
+    shown_ms = view.now_ms if view.is_past else made[-1].published_ms
     with (
         st.form("moment", border=False),
         st.container(horizontal=True, vertical_alignment="bottom"),
     ):
-        # Bounds would move with every redrawing, and the field with them: they are tested below.
         chosen = st.datetime_input(
-            "Moment, UTC", value=now.replace(second=0, microsecond=0), step=300, width=260
+            "Moment, UTC",
+            value=_utc(shown_ms).replace(second=0, microsecond=0),
+            step=300,
+            width=260,
         )
         is_asked = st.form_submit_button("Show this moment", type="primary")
     if is_asked and chosen is not None:
@@ -115,20 +117,17 @@ def _publications(view: View, store: Store, made: list[Publication]) -> pl.DataF
             for each in lines
         ]
     )
-    chosen = panels.table(
-        frame,
-        key=f"publications {page}",
-        height="content",
-        on_select="rerun",
-        selection_mode="single-row",
-    )
+    key = f"publications {page}"
+
+    def play() -> None:
+        for row in st.session_state[key].selection.rows:
+            _go(lines[row])
+
+    panels.table(frame, key=key, height="content", on_select=play, selection_mode="single-row")
     st.caption(
         f"n = {len(made):,} publications, the newest first. Select one to play it back. Of those"
         " with decisions only, what engines were told is kept: score, size, offset, policy, hours."
     )
-    for row in chosen.selection.rows:
-        session.play_back(_address(lines[row]))
-        st.rerun()
     return frame
 
 

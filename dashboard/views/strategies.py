@@ -4,14 +4,22 @@ Put here: the order of its parts. Keep out: what they say (accuracy.py) and how 
 (accuracy_charts.py).
 """
 
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
 import polars as pl
 import streamlit as st
 
-from dashboard import accuracy, accuracy_charts, cards, panels
+from dashboard import accuracy, accuracy_charts, panels
 from dashboard.accuracy import ALL, WINDOWS, Row
 from dashboard.data import View
 from features.words import when
 
+_HEADLINES = (
+    ("Precision LONG", "Recall LONG", "F1 LONG"),
+    ("Precision SHORT", "Recall SHORT", "F1 SHORT"),
+    ("Win rate", "Mean return", "Sharpe a year"),
+)
 _EMPTY = (
     "No prediction traces in this snapshot. Trade or backtest with --enable-telemetry, name trace "
     "files with --telemetry-dir, or of old traces run execintel refresh --as-of T --publish."
@@ -77,7 +85,7 @@ def _choices(view: View, rows: pl.DataFrame) -> tuple[str, str]:
 
 def _overview(chosen: dict[str, Row], z: float) -> None:
     st.subheader("Strategy overview", anchor=False)
-    for each in cards.in_rows(list(chosen), 2):
+    for each in batched(chosen, 2):
         for column, name in zip(st.columns(2), each, strict=False):
             with column.container(border=True, height="stretch"):
                 _card(name, chosen[name], z)
@@ -98,13 +106,10 @@ def _card(name: str, row: Row, z: float) -> None:
         panels.empty("Nothing has closed yet: there is nothing to be right about.")
         return
     measures = {each.name: each for each in accuracy.measures(row, z)}
-    for direction in ("LONG", "SHORT"):
-        with st.container(horizontal=True):
-            for what in ("Precision", "Recall", "F1"):
-                cards.estimate(measures[f"{what} {direction}"])
-    with st.container(horizontal=True):
-        for what in ("Win rate", "Mean return", "Sharpe a year"):
-            cards.estimate(measures[what])
+    for names in _HEADLINES:
+        with panels.tiles(f"{name} {names[0]}"):
+            for each in names:
+                panels.tile(each, measures[each].value, note=panels.md(measures[each].behind))
     with st.expander("All measures, with n and bounds"):
         panels.table(accuracy.as_frame(measures.values()), key=f"measures {name}", height="content")
 
@@ -120,9 +125,7 @@ def _alerts(view: View, rows: pl.DataFrame) -> pl.DataFrame:
         " (--alert-precision-threshold), and falls of the last 100 against all time."
         " Over all symbols."
     )
-    if alerts.is_empty():
-        panels.badge("no alert", level="ok")
-    cards.alerts(alerts)
+    panels.alerts(view, alerts)
     return alerts
 
 
@@ -154,7 +157,7 @@ def _rolling(view: View, names: list[str], symbol: str) -> pl.DataFrame:
 def _confusion(chosen: dict[str, Row]) -> None:
     st.subheader("Confusion matrices", anchor=False)
     shown = [name for name in chosen if chosen[name]["n"]]
-    for each in cards.in_rows(shown, 2):
+    for each in batched(shown, 2):
         for column, name in zip(st.columns(2), each, strict=False):
             with column:
                 st.markdown(f"**{panels.md(panels.clip(name))}** · n = {chosen[name]['n']:,}")
@@ -209,3 +212,10 @@ def _comparison(view: View, rows: pl.DataFrame, window: str, z: float) -> pl.Dat
         " of one day share its market; differences read first less second."
     )
     return pairs
+
+
+def batched(names: Iterable[str], width: int) -> Iterator[tuple[str, ...]]:
+    """Yield names by rows of ``width`` cards; itertools has it from Python 3.12 on."""
+    left = iter(names)
+    while each := tuple(islice(left, width)):
+        yield each

@@ -85,7 +85,7 @@ def serving(
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
-            cwd=REPOSITORY,  # where .streamlit/config.toml is
+            cwd=home.parent,  # it must not matter where it is started
             env={**os.environ, "EXECINTEL_HOME": str(home), **(variables or {})},
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -145,7 +145,8 @@ class Tab:
         self.page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
         self.page.wait_for_selector("h1, [data-testid='stAlert']")
         self.page.wait_for_function(
-            "!document.querySelector('[data-testid=\"stVegaLiteChart\"]:not(.vega-embed)')"
+            "document.querySelectorAll('[data-testid=\"stVegaLiteChart\"]').length =="
+            " document.querySelectorAll('[data-testid=\"stVegaLiteChart\"] .marks').length"
         )
         return self
 
