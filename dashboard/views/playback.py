@@ -43,7 +43,7 @@ def render(view: View) -> None:
 
 def _moment(view: View, made: list[Publication]) -> None:
     """Let any moment since the first publication be typed."""
-    # Of the present the newest publication: a field whose default moved would forget what was typed.
+    # Of the present the newest publication: a default that moves would forget what was typed.
     shown_ms = view.now_ms if view.is_past else made[-1].published_ms
     with (
         st.form("moment", border=False),

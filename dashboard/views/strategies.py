@@ -87,7 +87,7 @@ def _overview(chosen: dict[str, Row], z: float) -> None:
     st.subheader("Strategy overview", anchor=False)
     for each in batched(chosen, 2):
         for column, name in zip(st.columns(2), each, strict=False):
-            with column.container(border=True, height="stretch"):
+            with column:
                 _card(name, chosen[name], z)
 
 
