@@ -74,7 +74,7 @@ def expectancy(rows: pl.DataFrame) -> Drawn:
     return alt.layer(zero, whisker, points).properties(height=260)
 
 
-def heat(rows: pl.DataFrame, order: list[str], chosen: str | None) -> Drawn:
+def heat(rows: pl.DataFrame, order: list[str]) -> Drawn:
     """Draw expectancy by hour and symbol: value written in the cell, faded below 20 closes."""
     known = rows["exp_bps"].drop_nulls()
     top = max((abs(value) for value in known), default=1.0) or 1.0
@@ -83,7 +83,7 @@ def heat(rows: pl.DataFrame, order: list[str], chosen: str | None) -> Drawn:
             "symbol:N",
             sort=order,
             title=None,
-            axis=alt.Axis(labelAngle=-35, labelLimit=90, orient="top"),
+            axis=alt.Axis(labelAngle=-35, labelLimit=90, labelOverlap=False, orient="top"),
         ),
         y=alt.Y("hour:O", title="UTC hour"),
         tooltip=[
@@ -109,11 +109,7 @@ def heat(rows: pl.DataFrame, order: list[str], chosen: str | None) -> Drawn:
     dots = dots.transform_filter("!isValid(datum.exp_bps)")
     words = base.mark_text(fontSize=11).encode(text=alt.Text("exp_bps:Q", format="+.1f"))
     words = words.transform_filter("isValid(datum.exp_bps)")
-    layers = [cells, dots, words]
-    if chosen in order:
-        frame = base.transform_filter(alt.datum.symbol == chosen)
-        layers.append(frame.mark_rect(filled=False, stroke="#7a7f87", strokeWidth=1.5))
-    return alt.layer(*layers).properties(height=24 * 20 + 60)
+    return alt.layer(cells, dots, words).properties(height=24 * 20 + 60)
 
 
 def quartiles(rows: pl.DataFrame) -> Drawn:
@@ -133,7 +129,9 @@ def quartiles(rows: pl.DataFrame) -> Drawn:
     boxes = base.mark_bar(width=10, color=GAIN, opacity=0.45).encode(
         y=alt.Y("slip_bps_q25:Q", title="bps, up is a cost"), y2="slip_bps_q75:Q"
     )
-    medians = base.mark_tick(thickness=3, width=16, color=LOSS).encode(y="slip_bps_q50:Q")
+    medians = base.mark_tick(orient="horizontal", thickness=3, size=16, color=LOSS).encode(
+        y="slip_bps_q50:Q"
+    )
     zero = alt.Chart(pl.DataFrame({"y": [0.0]})).mark_rule(color="#888").encode(y="y:Q")
     return alt.layer(zero, boxes, medians).properties(height=240)
 

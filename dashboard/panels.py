@@ -32,6 +32,7 @@ COLOURS: Mapping[Level, Literal["green", "orange", "red", "gray"]] = {
 }
 LEVELS: Mapping[str, Level] = {
     "fresh": "ok", "ok": "ok", "good": "ok", "complete": "ok", "active": "ok", "cleared": "ok",
+    "normal": "ok", "quiet": "ok",
     "demo": "warn", "insufficient": "warn", "degraded": "warn", "silent": "warn",
     "warning": "warn", "incomplete": "warn", "hot": "warn", "open": "warn", "opened": "warn",
     "stale": "bad", "broken": "bad", "missing": "bad", "critical": "bad", "panic": "bad",
@@ -40,6 +41,7 @@ CLIP = 60  # characters of a name or reason in a label; tables show them whole
 PAGE_ROWS = 50
 ALERTS_A_PAGE = 5
 TILE_PX = 164  # two side by side on a phone
+GUARDS = ("evidence_cap", "incomplete", "clamp", "change")  # after the product, in this order
 STATUS_WORDS = {
     "ok": "engines act on these values",
     "stale": "too old: engines size at most 1.00 and quote at least 2.00 bps",
@@ -249,22 +251,26 @@ def chain(reading: Reading, size: Size, part: Part | None) -> None:
         ("inverse vol", size.inverse_vol), ("regime", size.regime_scale),
         ("Sharpe", size.sharpe_mult), ("score", size.intel_size_factor),
     )  # fmt: skip
-    product = " × ".join(f"{name} {number(value)}" for name, value in factors)
-    links = [f"{product} = **{number(size.product_v510)}**"]
-    for line in part.lines if part else ():
-        if line.is_fired and line.what in size.capped_by and isinstance(line.effect, float):
-            links.append(f"{md(line.what)} → **{number(line.effect)}**")
+    links = [" × ".join(f":gray-badge[{name} {number(value)}]" for name, value in factors)]
+    links.append(f"= :blue-badge[product {number(size.product_v510)}]")
+    guards = [line for line in part.lines if line.what in GUARDS] if part else []
+    for line in guards:
+        colour = "orange" if line.is_fired else "gray"
+        name = md(line.what.replace("_", " "))
+        effect = number(line.effect) if isinstance(line.effect, float) else UNKNOWN
+        links.append(f"→ :{colour}-badge[{SHAPES['warn'] + ' ' if line.is_fired else ''}"
+                     f"{name} {effect}]")  # fmt: skip
     if part is None and size.capped_by:
-        links.append(md(", ".join(size.capped_by)))
-    links.append(f"snapshot **{number(size.final_size_factor)}**")
+        links.append(f"→ :orange-badge[▲ {md(', '.join(size.capped_by))}]")
+    links.append(f"= :blue-badge[snapshot {number(size.final_size_factor)}]")
     acts = reading.acting.size_factor
-    why = "" if acts == size.final_size_factor else f" ({md(reading.status)})"
-    links.append(f"engines apply **{number(acts)}**{why}")
-    st.markdown("  \n".join(f"{'→ ' if place else ''}{link}" for place, link in enumerate(links)))
+    why = "" if acts == size.final_size_factor else f", {md(reading.status)}"
+    links.append(f"→ :green-badge[engines apply {number(acts)}{why}]")
+    st.markdown(" ".join(links))
     share = "unknown" if size.pnl_coverage is None else f"{100 * size.pnl_coverage:.1f} %"
     st.caption(
         f"n = {size.n:,} round trips · logs explain {share} of the account's PnL and positions"
-        f" ({md(size.coverage_status)})"
+        f" ({md(size.coverage_status)}) · ▲ a guard that changed the factor"
     )
 
 

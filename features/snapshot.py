@@ -13,14 +13,16 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from features.build import Built, Plan
 from features.digest import file_digest, table_digest
 from features.engines import duckdb as engine
 from features.memory import ALERTS_GRAIN, GRAIN, PREVIOUS, PREVIOUS_ALERTS
+
+if TYPE_CHECKING:
+    from features.build import Built, Plan  # readers of snapshots need none of its imports
 
 DATABASE = "features.duckdb"
 MANIFEST = "manifest.json"
@@ -494,8 +496,8 @@ def select_only(con: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRela
 
 
 def manifest_of(
-    plan: Plan,
-    built: Built,
+    plan: "Plan",
+    built: "Built",
     *,
     snapshot_id: str,
     sequence: int,
@@ -566,7 +568,7 @@ def manifest_of(
     }
 
 
-def snapshot_name(plan: Plan) -> str:
+def snapshot_name(plan: "Plan") -> str:
     """Return the id of a plan's snapshot: as-of and the digest of all that decides its rows."""
     moment = dt.datetime.fromtimestamp(plan.as_of_ms / 1000, tz=dt.UTC)
     return f"{moment:%Y%m%dT%H%M%SZ}-{plan.identity}"

@@ -229,7 +229,7 @@ def _overview(view: View, symbol: str | None) -> None:
     names = [*([symbol] if symbol else []), *shown, ALL]
     rows = frames.heat(view, names)
     order = ["all" if name == ALL else name for name in names]
-    st.altair_chart(charts.heat(rows, order, symbol), key="heat", alt="Expectancy by hour, symbol")
+    st.altair_chart(charts.heat(rows, order), key="heat", alt="Expectancy by hour, symbol")
     st.caption(
         "bps of notional, written in the cell; orange loses, blue earns. Faded: fewer than 20"
         " closes. A dot: no close. n and the 95 % interval stand under the pointer."

@@ -3,6 +3,8 @@
 Put here: what the first ten seconds need. Keep out: one symbol's details (intel.py, health.py).
 """
 
+from typing import Any
+
 import polars as pl
 import streamlit as st
 
@@ -82,7 +84,7 @@ def _symbols(view: View) -> None:
         shown, key="symbols", columns=_COLUMNS, on_select="rerun", selection_mode="single-row"
     )
     st.caption(
-        "Select a row to open the symbol. Offset, slippage and expectancy in bps; a dash is unknown."
+        "Select a row to open the symbol. Offset, slippage, expectancy in bps; a dash is unknown."
     )
     if chosen.selection.rows:
         session.go(
@@ -110,11 +112,22 @@ def _sources(view: View) -> None:
         .sort("source")
         .select(
             pl.col("source").str.strip_prefix("raw_"),
-            pl.col("status").map_elements(panels.mark, return_dtype=pl.String),
+            pl.struct("status", "required")
+            .map_elements(_state, return_dtype=pl.String)
+            .alias("status"),
             pl.col("lag_s").map_elements(span, return_dtype=pl.String).alias("newest event"),
             pl.col("n").alias("lines"),
-            "rejected_24h",
+            pl.col("rejected_24h").alias("rejected, 24 h"),
         )
     )
     panels.table(shown, key="sources")
     st.caption("Age of the newest event when the snapshot was made; lines of the window.")
+
+
+def _state(row: dict[str, Any]) -> str:
+    """Write a source's status; silence of one that is not required is worth knowing, no fault."""
+    if row["status"] == "ok":
+        return panels.mark("ok")
+    if row["required"]:
+        return f"{panels.SHAPES['bad']} {row['status']}, required"
+    return f"{panels.SHAPES['warn']} {row['status']}"
