@@ -180,7 +180,7 @@ def verdict(row: Row) -> str:
 
 
 def compared(row: Row, first: Row, other: Row, z: float) -> pl.DataFrame:
-    """Return both strategies side by side, as text: measure, both with bounds, their difference.
+    """Return both strategies side by side, as text with bounds: measure, first, second, difference.
 
     Where feat_telemetry__comparison has no bounds of a difference, they follow from those of both
     (Newcombe 1998, method 10; Zou and Donner 2008).
@@ -200,7 +200,7 @@ def compared(row: Row, first: Row, other: Row, z: float) -> pl.DataFrame:
         lines.append((what, *texts))
     day = _with_bounds((row["day_delta_pct"], row["day_lo95"], row["day_hi95"]), 1, 2)
     lines.append(("Sum of returns a day, pp", UNKNOWN, UNKNOWN, day))
-    names = ("measure (95 % bounds)", row["strategy"], row["other_strategy"], "difference")
+    names = ("measure (95 % bounds)", "first", "second", "difference")
     return pl.DataFrame(lines, schema=dict.fromkeys(names, pl.String), orient="row")
 
 

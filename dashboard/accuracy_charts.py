@@ -87,7 +87,8 @@ def confusion(row: Row) -> alt.LayerChart | alt.FacetChart:
     )
     frame_of_right = alt.condition("datum.is_right", alt.value(2.5), alt.value(0))
     cell = base.mark_rect(stroke="#E69F00", cornerRadius=3).encode(
-        color=shade, strokeWidth=frame_of_right
+        color=alt.condition("isValid(datum.share)", shade, alt.value("#eaf2fb")),
+        strokeWidth=frame_of_right,
     )
     ink = alt.condition("datum.share > 0.45", alt.value("white"), alt.value("#10202f"))
     count = base.mark_text(fontSize=16, fontWeight="bold", dy=-7).encode(text="label:N", color=ink)

@@ -39,6 +39,7 @@ LEVELS: Mapping[str, Level] = {
 }  # fmt: skip
 CLIP = 60  # characters of a name or reason in a label; tables show them whole
 PAGE_ROWS = 50
+_ADDRESS = re.compile(r"(?i)https?:(?=//)|www(?=\.)|[\w+](?=@)")
 ALERTS_A_PAGE = 5
 TILE_PX = 164  # two side by side on a phone
 GUARDS = ("evidence_cap", "incomplete", "clamp", "change")  # after the product, in this order
@@ -68,10 +69,12 @@ def clip(words: object, limit: int = CLIP) -> str:
 
 
 def md(words: object, limit: int = 400) -> str:
-    """Return foreign text that Streamlit's markdown shows as it is, such as in a metric's label."""
-    return re.sub(r"([\\`*_{}\[\]()#+\-.!|~$:<>&])", r"\\\1", clip(words, limit)).replace(
-        "\\<", "&lt;"
-    )
+    """Return foreign text that Streamlit's markdown shows as it is, such as in a metric's label.
+
+    An address would become a link however it is escaped: an invisible word joiner parts it.
+    """
+    parted = _ADDRESS.sub("\\g<0>\N{WORD JOINER}", clip(words, limit))
+    return re.sub(r"([\\`*_{}\[\]()#+\-.!|~$:<>&])", r"\\\1", parted).replace("\\<", "&lt;")
 
 
 def head(title: str, view: View) -> None:
@@ -178,6 +181,8 @@ def table(
         shown = frame.slice((page - 1) * page_rows, page_rows)
         st.caption(f"rows {(page - 1) * page_rows + 1} to "
                    f"{min(page * page_rows, frame.height)} of {frame.height}")  # fmt: skip
+    if not shown.is_empty():  # no character of a log may turn the text around it
+        shown = shown.with_columns(pl.col(pl.String).map_elements(plain, return_dtype=pl.String))
     return st.dataframe(
         shown, hide_index=True, column_config=columns, key=key, placeholder=UNKNOWN, **more
     )

@@ -92,7 +92,7 @@ def _overview(chosen: dict[str, Row], z: float) -> None:
 
 
 def _card(name: str, row: Row, z: float) -> None:
-    st.markdown(f"#### {panels.md(panels.clip(name))}")
+    st.markdown(f"**{panels.md(panels.clip(name))}**")
     pending = f", {row['pending_n']:,} still open" if row["pending_n"] else ""
     st.caption(
         f"n = {row['n']:,} closed predictions on {row['day_n']:,} days{pending}"
@@ -195,7 +195,7 @@ def _comparison(view: View, rows: pl.DataFrame, window: str, z: float) -> pl.Dat
     if pairs.is_empty():
         panels.empty("One strategy alone: there is nothing to compare it with.")
         return pairs
-    for row in pairs.iter_rows(named=True):
+    for place, row in enumerate(pairs.iter_rows(named=True)):
         sides = [
             accuracy.find(rows, row[name], ALL, window) for name in ("strategy", "other_strategy")
         ]
@@ -205,7 +205,12 @@ def _comparison(view: View, rows: pl.DataFrame, window: str, z: float) -> pl.Dat
         if first is not None and other is not None:
             panels.table(
                 accuracy.compared(row, first, other, z),
-                key=f"compared {row['strategy']} {row['other_strategy']}",
+                key=f"compared {place}",
+                columns={
+                    "first": panels.clip(row["strategy"]),
+                    "second": panels.clip(row["other_strategy"]),
+                    "difference": "first less second",
+                },
             )
     st.caption(
         f"Over all symbols, {WINDOWS[window]}. Welch's test on daily sums decides, because trades"
