@@ -64,8 +64,8 @@ def write_traces(into: Path, *, trades: int = 150, names: Mapping[str, str] | No
     for strategy, precision in _PRECISION.items():
         with (into / f"traces_{strategy}_0.csv").open("w", newline="") as file:
             rows = list(_traces(strategy, precision, trades))
-            for row in rows if names else ():
-                row["strategy"] = names[strategy]
+            for row in rows:
+                row["strategy"] = (names or {}).get(strategy, strategy)
             writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
