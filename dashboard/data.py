@@ -50,11 +50,11 @@ class Held:
 
         Raises SnapshotError or PublishedError where it is not there or damaged.
         """
-        self._folder = TemporaryDirectory(prefix="execintel-dashboard-")
-        root = store.reopen(snapshot_id, Path(self._folder.name))
-        self.manifest = Store(root).manifest(snapshot_id)
-        self.generation = load_published(root, snapshot_id, self.manifest["environment"])
-        database = Store(root).database(snapshot_id)
+        with TemporaryDirectory(prefix="execintel-dashboard-") as unpacked:
+            root = store.reopen(snapshot_id, Path(unpacked))
+            self.manifest = Store(root).manifest(snapshot_id)
+            self.generation = load_published(root, snapshot_id, self.manifest["environment"])
+        database = store.database(snapshot_id)
         self._database = database if database.exists() else None
         self._tables: dict[str, pl.DataFrame] = {}
         self._lock = threading.Lock()
