@@ -19,6 +19,7 @@ from typing import Any, Literal, Protocol
 import duckdb
 import polars as pl
 
+from dashboard.data_kept import Kept
 from dashboard.data_traces import TraceFolder, TraceTables
 from dashboard.settings import DashboardSettings
 from dashboard.states import Notice, notices_of
@@ -184,7 +185,7 @@ class Source(Protocol):
     """Where views come from; one for all sessions of a process."""
 
     @property
-    def store(self) -> Store | None: ...
+    def kept(self) -> Kept | None: ...
 
     def view(self, at: str | None = None) -> View: ...
 
@@ -206,8 +207,8 @@ class LocalSource:
         self._traces = None if folder is None else TraceFolder(folder, settings.base)
 
     @property
-    def store(self) -> Store:
-        return self._store
+    def kept(self) -> Kept:
+        return Kept(self._store)
 
     def view(self, at: str | None = None) -> View:
         """Return CURRENT now, or what was in force at a past moment or with a snapshot's id.
@@ -311,7 +312,7 @@ class MirrorSource:
         self._source.follow()
 
     @property
-    def store(self) -> None:
+    def kept(self) -> None:
         return None
 
     def view(self, at: str | None = None) -> View:

@@ -4,44 +4,70 @@ Put here: what is asked of the store as a whole. Keep out: one snapshot (data.py
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import islice
+from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 
 from features import snapshot
 from features.publications import Publication
-from features.snapshot import DATABASE, MANIFEST, SnapshotError, Store
+from features.snapshot import DATABASE, MANIFEST, Store
+from features.snapshot import SnapshotError as SnapshotError  # what pages catch
 
 EXAMPLES = 200  # changed values of a table that are shown of two snapshots
 
 
-def newest_first(store: Store) -> list[str]:
-    """Return the ids of the snapshots that are kept whole, the newest as-of first.
+@dataclass(frozen=True)
+class Kept:
+    """All snapshots below one root, for looking only."""
 
-    By their folders' names: hundreds of manifests are not opened for a list.
-    """
-    return sorted(
-        (path.parent.name for path in store.root.glob(f"[0-9]*/{DATABASE}")), reverse=True
-    )
+    store: Store
 
+    def newest_first(self) -> list[str]:
+        """Return the ids of the snapshots that are kept whole, the newest as-of first.
 
-def described(
-    store: Store, ids: Sequence[str], made: Sequence[Publication]
-) -> list[dict[str, Any]]:
-    """Return a line a snapshot: state, environment, origin, times, symbols and rows.
+        By their folders' names: hundreds of manifests are not opened for a list.
+        """
+        found = (path.parent.name for path in self.store.root.glob(f"[0-9]*/{DATABASE}"))
+        return sorted(found, reverse=True)
 
-    One whose manifest is damaged says so and nothing else.
-    """
-    published = {each.snapshot_id: each for each in made}
-    current = store.current()
-    lines = []
-    for snapshot_id in ids:
+    def described(self, ids: Sequence[str], made: Sequence[Publication]) -> list[dict[str, Any]]:
+        """Return a line a snapshot: state, environment, times, how much it holds.
+
+        One whose manifest is damaged says so and nothing else.
+        """
+        published = {each.snapshot_id: each for each in made}
+        current = self.store.current()
+        lines = []
+        for snapshot_id in ids:
+            try:
+                lines.append(_line(self.store.manifest(snapshot_id), published, current))
+            except SnapshotError:
+                lines.append({"snapshot": snapshot_id, "state": "damaged"})
+        return lines
+
+    def extent(self, snapshot_id: str) -> str:
+        """Say how much of a publication can be played back: all, lines for engines, nothing."""
+        if self.store.database(snapshot_id).exists():
+            return "whole"
+        if (self.store.root / "archive" / snapshot_id / f"{MANIFEST}.gz").exists():
+            return "decisions only"
+        return "no longer kept"
+
+    def refused(self) -> list[dict[str, Any]]:
+        """Return the manifests of the builds that a check refused, the newest first."""
+        return self.store.rejected()[::-1]
+
+    def differences(self, before: str, after: str) -> list[dict[str, Any]]:
+        """Return table by table what differs between two snapshots, up to EXAMPLES values each.
+
+        Raises SnapshotError where one of them is not kept whole.
+        """
         try:
-            lines.append(_line(store.manifest(snapshot_id), published, current))
-        except SnapshotError:
-            lines.append({"snapshot": snapshot_id, "state": "damaged"})
-    return lines
+            found = list(snapshot.diff(self.store, before, after))
+        except duckdb.Error as error:
+            raise SnapshotError(f"{before} and {after} cannot be compared: {error}") from error
+        return [each | {"examples": each["examples"][:EXAMPLES]} for each in found]
 
 
 def _line(
@@ -64,24 +90,3 @@ def _line(
         "row_n": sum(table["rows"] for table in tables.values()),
         "warning_n": sum(bool(check["rows"]) for check in manifest["checks"]),
     }
-
-
-def what_is_kept(store: Store, snapshot_id: str) -> str:
-    """Say how much of a publication can be played back: all of it, lines for engines, nothing."""
-    if store.database(snapshot_id).exists():
-        return "whole"
-    if (store.root / "archive" / snapshot_id / f"{MANIFEST}.gz").exists():
-        return "decisions only"
-    return "no longer kept"
-
-
-def differences(store: Store, before: str, after: str) -> list[dict[str, Any]]:
-    """Return table by table what differs between two snapshots, with up to EXAMPLES values each.
-
-    Raises SnapshotError where one of them is not kept whole.
-    """
-    try:
-        found = list(snapshot.diff(store, before, after))
-    except duckdb.Error as error:
-        raise SnapshotError(f"{before} and {after} cannot be compared: {error}") from error
-    return [each | {"examples": list(islice(each["examples"], EXAMPLES))} for each in found]

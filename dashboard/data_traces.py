@@ -11,8 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from features.settings import LogFolder, Settings
-from features.traces import RAW
+from features.settings import Settings
 
 _Files = tuple[tuple[Path, int, int], ...]  # path, bytes, time of change
 
@@ -52,10 +51,12 @@ class TraceFolder:
             return self._tables
 
     def _found(self) -> _Files:
-        from pipelines.intake import sources
+        from pipelines.accuracy import TraceError, trace_files
 
-        found = sources.discover([LogFolder(path=self._folder)]).files
-        stats = [(file.path, file.path.stat()) for file in found if file.kind.table == RAW]
+        try:
+            stats = [(file.path, file.path.stat()) for file in trace_files(self._folder)]
+        except TraceError:
+            return ()
         return tuple((path, stat.st_size, stat.st_mtime_ns) for path, stat in stats)
 
     def _compute(self) -> TraceTables:

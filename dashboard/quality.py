@@ -13,8 +13,8 @@ import polars as pl
 from dashboard.accuracy_charts import COLOURS
 from dashboard.data import View
 from dashboard.panels import SHAPES, mark
+from features.reasons import mending
 from features.words import UNKNOWN, interval, minute, number, span
-from pipelines.intake.reasons import mending
 
 
 def sources(freshness: pl.DataFrame) -> pl.DataFrame:

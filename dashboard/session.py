@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 import streamlit as st
 
 from dashboard.data import Source, View, open_source
+from dashboard.data_kept import Kept
 from dashboard.settings import DashboardSettings, load
-from features.snapshot import Store
 
 KEPT = ("symbol", "at")  # what goes along from page to page
 
@@ -28,9 +28,9 @@ def source() -> Source:
     return open_source(settings())
 
 
-def store() -> Store | None:
-    """Return the snapshots that are kept here; None where the mirror is read."""
-    return source().store
+def kept() -> Kept | None:
+    """Return what is kept of all snapshots here; None where the mirror is read."""
+    return source().kept
 
 
 def view() -> View:

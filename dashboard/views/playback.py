@@ -9,10 +9,10 @@ from bisect import bisect_right
 import polars as pl
 import streamlit as st
 
-from dashboard import data_kept, panels, session
+from dashboard import panels, session
 from dashboard.data import View
+from dashboard.data_kept import Kept
 from features.publications import Publication
-from features.snapshot import Store
 from features.words import when
 
 _PAGE = 20
@@ -21,12 +21,12 @@ _PAGE = 20
 def render(view: View) -> None:
     """Show the page."""
     panels.head("Playback", view)
-    store = session.store()
+    kept = session.kept()
     made = session.source().publications()
-    if store is None or not made:
+    if kept is None or not made:
         panels.empty(
             "Nothing to play back: the mirror holds the newest snapshot only."
-            if store is None
+            if kept is None
             else "Nothing was published yet: execintel refresh publishes the first snapshot."
         )
         return
@@ -37,7 +37,7 @@ def render(view: View) -> None:
     _moment(view, made)
     _steps(view, made)
     st.subheader("Publications", anchor=False)
-    shown = _publications(view, store, made)
+    shown = _publications(view, kept, made)
     panels.export("publications", view, {"publications": shown})
 
 
@@ -100,7 +100,7 @@ def _address(publication: Publication) -> str:
     return _utc(publication.published_ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _publications(view: View, store: Store, made: list[Publication]) -> pl.DataFrame:
+def _publications(view: View, kept: Kept, made: list[Publication]) -> pl.DataFrame:
     newest = made[::-1]
     pages = -(-len(newest) // _PAGE)
     page = st.pagination(pages, key="publications page") if pages > 1 else 1
@@ -110,7 +110,7 @@ def _publications(view: View, store: Store, made: list[Publication]) -> pl.DataF
             {
                 "published, UTC": when(each.published_ms).removesuffix(" UTC"),
                 "snapshot": each.snapshot_id,
-                "kept": data_kept.what_is_kept(store, each.snapshot_id),
+                "kept": kept.extent(each.snapshot_id),
                 "by": each.by,
                 "shown": "● shown" if each.snapshot_id == view.snapshot_id else "",
             }

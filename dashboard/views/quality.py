@@ -10,7 +10,7 @@ import streamlit as st
 
 from dashboard import data_kept, panels, quality, session
 from dashboard.data import View
-from features.snapshot import SnapshotError, Store
+from dashboard.data_kept import Kept, SnapshotError
 
 _PAGE = 20
 _LINES = 10  # rejected lines of a page; each is up to a screen
@@ -114,7 +114,7 @@ def _counts(_view: View, snapshot_id: str | None) -> pl.DataFrame:
 
 
 def _checks(view: View) -> _Tables:
-    store = session.store()
+    kept = session.kept()
     shown: _Tables = {}
     if view.manifest:
         frame = quality.checks(view.manifest)
@@ -127,15 +127,15 @@ def _checks(view: View) -> _Tables:
         with st.expander(f"All {frame.height} checks"):
             panels.table(frame, key="checks")
         shown["checks"] = frame
-    refused = [] if store is None or view.is_past else store.rejected()
+    refused = [] if kept is None or view.is_past else kept.refused()
     st.subheader("Refused builds", anchor=False)
     if view.is_past:
         st.caption("Builds that were refused are shown of the present only.")
     elif not refused:
         st.caption("None: no check has refused a build of those kept.")
-    for manifest in reversed(refused):
+    for manifest in refused:
         words = f"{manifest['snapshot_id']}, refused by {', '.join(manifest['failed_checks'])}"
-        with st.expander(panels.md(words), expanded=manifest is refused[-1]):
+        with st.expander(panels.md(words), expanded=manifest is refused[0]):
             _found(quality.checks(manifest))
     return shown
 
@@ -187,22 +187,22 @@ def _reconciliation(view: View) -> _Tables:
 
 
 def _snapshots(view: View) -> _Tables:
-    store = session.store()
-    ids = [] if store is None else data_kept.newest_first(store)
-    if store is None or not ids:
+    kept = session.kept()
+    ids = [] if kept is None else kept.newest_first()
+    if kept is None or not ids:
         panels.empty("No snapshot is kept here: execintel refresh makes the first.")
         return {}
     pages = -(-len(ids) // _PAGE)
     page = st.pagination(pages, key="snapshots page") if pages > 1 else 1
     made = session.source().publications()
-    lines = data_kept.described(store, ids[(page - 1) * _PAGE : page * _PAGE], made)
+    lines = kept.described(ids[(page - 1) * _PAGE : page * _PAGE], made)
     frame = quality.snapshots(lines)
     st.caption(f"n = {len(ids):,} kept whole, the newest as-of first.")
     panels.table(frame, key="snapshots", height="content")
-    return {"snapshots": frame} | _difference(view, store, ids)
+    return {"snapshots": frame} | _difference(view, kept, ids)
 
 
-def _difference(view: View, store: Store, ids: list[str]) -> _Tables:
+def _difference(view: View, kept: Kept, ids: list[str]) -> _Tables:
     st.subheader("What differs between two", anchor=False)
     if len(ids) < 2:
         panels.empty("One snapshot alone: there is nothing to compare it with.")
@@ -214,7 +214,7 @@ def _difference(view: View, store: Store, ids: list[str]) -> _Tables:
     if before == after or not st.toggle("Compare them", key="compare"):
         return {}
     try:
-        tables, values = _compared(store, before, after)
+        tables, values = _compared(kept, before, after)
     except SnapshotError as error:
         panels.empty(panels.md(error, limit=1000))
         return {}
@@ -228,8 +228,8 @@ def _difference(view: View, store: Store, ids: list[str]) -> _Tables:
 
 
 @st.cache_data(max_entries=4, show_spinner="Comparing every row …")
-def _compared(_store: Store, before: str, after: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    return quality.differences(data_kept.differences(_store, before, after))
+def _compared(_kept: Kept, before: str, after: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    return quality.differences(_kept.differences(before, after))
 
 
 _PARTS: dict[str, Callable[[View], _Tables]] = {
