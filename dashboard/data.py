@@ -19,6 +19,8 @@ from typing import Any, Literal, Protocol
 import duckdb
 import polars as pl
 
+from dashboard.data_kept import Kept
+from dashboard.data_traces import TraceFolder, TraceTables
 from dashboard.settings import DashboardSettings
 from dashboard.states import Notice, notices_of
 from features import publications
@@ -115,6 +117,7 @@ class View:
     window_days: int = 0
     symbols: tuple[str, ...] = ()
     held: Held | None = None  # None: nothing published, or the mirror, which has no tables
+    traces: TraceTables | None = None  # of trace files, where nothing is published
     read: Read = field(default=lambda symbol: _unknown(symbol))
 
     @property
@@ -132,8 +135,21 @@ class View:
         """Return the snapshot's manifest, empty where there is none."""
         return {} if self.held is None else self.held.manifest
 
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """Return the parameters of the tables, empty where there are none."""
+        if self.traces is not None:
+            return self.traces.params
+        found: Mapping[str, Any] = self.manifest.get("params", {})
+        return found
+
     def table(self, name: str) -> pl.DataFrame:
-        """Return a feature table of the snapshot; without columns where there is none."""
+        """Return a feature table of the snapshot; without columns where there is none.
+
+        Where nothing is published it is that of the trace files.
+        """
+        if self.traces is not None:
+            return self.traces.tables.get(name, pl.DataFrame())
         return pl.DataFrame() if self.held is None else self.held.table(name)
 
     def query(self, sql: str, **params: Any) -> pl.DataFrame:
@@ -168,6 +184,9 @@ class View:
 class Source(Protocol):
     """Where views come from; one for all sessions of a process."""
 
+    @property
+    def kept(self) -> Kept | None: ...
+
     def view(self, at: str | None = None) -> View: ...
 
     def publications(self) -> list[Publication]: ...
@@ -180,10 +199,16 @@ class LocalSource:
 
     def __init__(self, settings: DashboardSettings) -> None:
         self.settings = settings
-        self.store = Store(settings.base.snapshots_root)
+        self._store = Store(settings.base.snapshots_root)
         self._kept: OrderedDict[str, Held] = OrderedDict()
         self._lock = threading.Lock()
         self._last_good: str | None = None
+        folder = settings.telemetry_dir
+        self._traces = None if folder is None else TraceFolder(folder, settings.base)
+
+    @property
+    def kept(self) -> Kept:
+        return Kept(self._store)
 
     def view(self, at: str | None = None) -> View:
         """Return CURRENT now, or what was in force at a past moment or with a snapshot's id.
@@ -203,7 +228,7 @@ class LocalSource:
 
     def publications(self) -> list[Publication]:
         """Return what was CURRENT when, oldest first."""
-        return publications.in_force(self.store.root)
+        return publications.in_force(self._store.root)
 
     def held(self, snapshot_id: str) -> Held:
         """Return a snapshot from memory, else from disk.
@@ -212,7 +237,7 @@ class LocalSource:
         """
         with self._lock:
             if snapshot_id not in self._kept:
-                self._kept[snapshot_id] = Held(self.store, snapshot_id)
+                self._kept[snapshot_id] = Held(self._store, snapshot_id)
             self._kept.move_to_end(snapshot_id)
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
@@ -224,13 +249,13 @@ class LocalSource:
             made = [each.published_ms for each in self.publications() if each.snapshot_id == at]
             return at, made[0] if made else int(self.held(at).manifest["created_ms"])
         moment_ms = parse_time(at)
-        found = publications.at(self.store.root, moment_ms)
+        found = publications.at(self._store.root, moment_ms)
         if found is None:
             raise SnapshotError("nothing was published by then")
         return found.snapshot_id, moment_ms
 
     def _present(self, now_ms: int) -> View:
-        current = self.store.current()
+        current = self._store.current()
         problem: str | None = None
         for snapshot_id in dict.fromkeys([current, self._last_good]):
             if snapshot_id is None:
@@ -242,8 +267,12 @@ class LocalSource:
                 continue
             self._last_good = snapshot_id
             return self._view(held, now_ms, is_past=False, problem=problem)
-        notices = notices_of(self.settings, self.store, None, "none", problem=problem)
-        return View(self.settings, now_ms, False, "none", notices)
+        traces = self._traces.read() if self._traces is not None else None
+        notices = notices_of(
+            self.settings, self._store, None, "none", problem=problem, traces=traces
+        )
+        as_of_ms = None if traces is None else traces.as_of_ms
+        return View(self.settings, now_ms, False, "none", notices, as_of_ms=as_of_ms, traces=traces)
 
     def _view(self, held: Held, now_ms: int, *, is_past: bool, problem: str | None = None) -> View:
         generation, manifest = held.generation, held.manifest
@@ -253,7 +282,7 @@ class LocalSource:
         status: Status = "fresh" if 0 <= age_s <= max_age_s else "stale"
         if is_demo:  # generated data is old by nature: engines are shown as they read it then
             status, age_s = "demo", 0.0
-        store = None if is_past else self.store
+        store = None if is_past else self._store
         notices = notices_of(
             self.settings, store, held, status, problem=problem, past_ms=now_ms if is_past else None
         )
@@ -281,6 +310,10 @@ class MirrorSource:
             on_event=lambda event: None,  # what it would log stands on the page
         )
         self._source.follow()
+
+    @property
+    def kept(self) -> None:
+        return None
 
     def view(self, at: str | None = None) -> View:
         """Return what is mirrored now; the mirror has no past."""

@@ -8,7 +8,7 @@ import datetime as dt
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, cast
 
@@ -36,6 +36,7 @@ LEVELS: Mapping[str, Level] = {
 }  # fmt: skip
 CLIP = 60  # characters of a name or reason in a label; tables show them whole
 PAGE_ROWS = 50
+_ADDRESS = re.compile(r"(?i)https?:(?=//)|www(?=\.)|[\w+](?=@)")
 ALERTS_A_PAGE = 5
 TILE_PX = 164  # two side by side on a phone
 STATUS_WORDS = {
@@ -64,10 +65,12 @@ def clip(words: object, limit: int = CLIP) -> str:
 
 
 def md(words: object, limit: int = 400) -> str:
-    """Return foreign text that Streamlit's markdown shows as it is, such as in a metric's label."""
-    return re.sub(r"([\\`*_{}\[\]()#+\-.!|~$:<>&])", r"\\\1", clip(words, limit)).replace(
-        "\\<", "&lt;"
-    )
+    """Return foreign text that Streamlit's markdown shows as it is, such as in a metric's label.
+
+    An address would become a link however it is escaped: an invisible word joiner parts it.
+    """
+    parted = _ADDRESS.sub("\\g<0>\N{WORD JOINER}", clip(words, limit))
+    return re.sub(r"([\\`*_{}\[\]()#+\-.!|~$:<>&])", r"\\\1", parted).replace("\\<", "&lt;")
 
 
 def head(title: str, view: View) -> None:
@@ -91,7 +94,9 @@ def _freshness(view: View) -> None:
         st.rerun()
     with st.container(horizontal=True, vertical_alignment="center", key="freshness"):
         badge(now.status if now.status != "none" else "no snapshot")
-        if now.as_of_ms is not None:
+        if now.traces is not None:
+            st.caption(f"newest exit {when(now.as_of_ms)}, **{span(now.age_s)} old** · trace files")
+        elif now.as_of_ms is not None:
             st.caption(
                 f"as of {when(now.as_of_ms)}, **{span(now.age_s)} old** · window"
                 f" {now.window_days} d · {md(now.environment)} · {md(now.snapshot_id)}"
@@ -115,30 +120,45 @@ def without_tables(view: View, what: str) -> None:
     empty(f"{what} not shown: that needs the snapshot's database, and {why}.")
 
 
-def symbol_select(view: View, *, label: str = "Symbol") -> str | None:
+def symbol_select(
+    view: View,
+    *,
+    label: str = "Symbol",
+    none: str | None = None,
+    symbols: Sequence[str] | None = None,
+) -> str | None:
     """Let a symbol be chosen; the address names it, so that the page can be shared.
 
-    None before one is chosen. An address with an unknown symbol is told of.
+    None before one is chosen, and where ``none``, words for all of them, is. ``symbols`` are to
+    choose from, by default all of the snapshot; an address with another is told of.
     """
     from dashboard import session
 
     asked = session.symbol()
-    options = list(view.symbols)
+    known = view.symbols if symbols is None else symbols
+    options = [*([none] if none else []), *known]
     if asked is not None and asked not in options:
-        st.warning(md(f"▲ {clip(asked)} is not in this snapshot; choose one of {len(options)}."))
+        st.warning(md(f"▲ {clip(asked)} is not in this snapshot; choose one of {len(known)}."))
         asked = None
-    return cast(
+    key = f"choice of {asked}"
+
+    def choose() -> None:
+        chosen = st.session_state[key]
+        session.choose(None if chosen == none else chosen)
+
+    chosen = cast(
         str | None,
         st.selectbox(
             label,
             options,
-            index=None if asked is None else options.index(asked),
+            index=options.index(asked) if asked else 0 if none else None,
             format_func=clip,
             placeholder="Select a symbol" if options else "No symbol in this snapshot",
-            key=f"choice of {asked}",
-            on_change=lambda: session.choose(st.session_state[f"choice of {asked}"]),
+            key=key,
+            on_change=choose,
         ),
     )
+    return None if chosen == none else chosen
 
 
 def table(
@@ -157,6 +177,8 @@ def table(
         shown = frame.slice((page - 1) * page_rows, page_rows)
         st.caption(f"rows {(page - 1) * page_rows + 1} to "
                    f"{min(page * page_rows, frame.height)} of {frame.height}")  # fmt: skip
+    if not shown.is_empty():  # no character of a log may turn the text around it
+        shown = shown.with_columns(pl.col(pl.String).map_elements(plain, return_dtype=pl.String))
     return st.dataframe(
         shown, hide_index=True, column_config=columns, key=key, placeholder=UNKNOWN, **more
     )
@@ -203,7 +225,7 @@ def alerts(view: View, rows: pl.DataFrame) -> None:
     rank = {"critical": 0, "warning": 1}
     ordered = sorted(
         rows.to_dicts(),
-        key=lambda r: (r["status"] == "cleared", rank.get(r["severity"], 2), -r["since_ms"]),
+        key=lambda r: (r["status"] == "cleared", rank.get(r["severity"], 2), -(r["since_ms"] or 0)),
     )
     pages = -(-len(ordered) // ALERTS_A_PAGE)
     page = st.pagination(pages, key="alerts page") if pages > 1 else 1
@@ -213,9 +235,11 @@ def alerts(view: View, rows: pl.DataFrame) -> None:
                 badge("cleared" if row["status"] == "cleared" else row["severity"])
                 st.markdown(f"**{md(row['rule'])}** · {md(row['subject'])}")
             st.write(md(row["text"], 1000))
-            age = span((view.now_ms - row["since_ms"]) / 1000)
-            st.caption(f"{md(row['status'])} since {when(row['since_ms'])}, {age} ago · "
-                       f"n = {row['n'] or 0:,}")  # fmt: skip
+            since = ""
+            if row["since_ms"] is not None:  # of a threshold of the viewer's own nobody knows
+                age = span((view.now_ms - row["since_ms"]) / 1000)
+                since = f" since {when(row['since_ms'])}, {age} ago"
+            st.caption(f"{md(row['status'])}{since} · n = {row['n'] or 0:,}")
 
 
 def export(name: str, view: View, tables: Mapping[str, pl.DataFrame], **about: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import streamlit as st
 
 from dashboard.data import Source, View, open_source
+from dashboard.data_kept import Kept
 from dashboard.settings import DashboardSettings, load
 
 KEPT = ("symbol", "at")  # what goes along from page to page
@@ -25,6 +26,11 @@ def settings() -> DashboardSettings:
 def source() -> Source:
     """Return where all sessions of the process read; raises OffError."""
     return open_source(settings())
+
+
+def kept() -> Kept | None:
+    """Return what is kept of all snapshots here; None where the mirror is read."""
+    return source().kept
 
 
 def view() -> View:

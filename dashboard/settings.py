@@ -26,6 +26,7 @@ class DashboardSettings:
 
     base: Settings
     source: SourceName = "local"
+    telemetry_dir: Path | None = None  # trace files there are shown until there is a snapshot
 
     @property
     def refresh_interval_s(self) -> float:
@@ -50,7 +51,8 @@ def parser() -> argparse.ArgumentParser:
         "--telemetry-dir",
         type=Path,
         metavar="DIR",
-        help="a data root, or a folder inside one such as data/analytics: its snapshots are shown",
+        help="a data root, or a folder inside one such as data/analytics: its snapshots are shown;"
+        " before the first, what the trace files in it say",
     )
     words.add_argument(
         "--refresh-interval",
@@ -89,7 +91,7 @@ def load(argv: Sequence[str]) -> DashboardSettings:
         values["dashboard_refresh_interval"] = flags.refresh_interval
     if flags.alert_precision_threshold is not None:
         values["dashboard_alert_precision_threshold"] = flags.alert_precision_threshold
-    return DashboardSettings(setting_faults.load(**values), source)
+    return DashboardSettings(setting_faults.load(**values), source, flags.telemetry_dir)
 
 
 def data_root(folder: Path) -> Path:

@@ -13,6 +13,7 @@ from features.words import span, when
 
 if TYPE_CHECKING:
     from dashboard.data import Held, Status
+    from dashboard.data_traces import TraceTables
 
 Level = Literal["ok", "warn", "bad", "unknown"]
 
@@ -34,6 +35,7 @@ def notices_of(
     problem: str | None = None,
     past_ms: int | None = None,
     is_mirror: bool = False,
+    traces: "TraceTables | None" = None,
 ) -> tuple[Notice, ...]:
     """Return what stands before the numbers; ``store`` None leaves out what is true only now."""
     found: list[Notice] = []
@@ -44,7 +46,7 @@ def notices_of(
         shown = "nothing can be shown" if status == "none" else "shown is the last good one"
         found.append(Notice("bad", f"The {where} cannot be read, {shown}. {problem}"))
     elif status == "none":
-        found.append(_nothing(settings))
+        found.append(_nothing(settings) if traces is None else _trace_files(traces))
     if store is not None:
         found += _publication(store, held)
     if status == "stale":
@@ -67,6 +69,17 @@ def _nothing(settings: DashboardSettings) -> Notice:
         "unknown",
         f"No snapshot yet under {root}. Run execintel refresh, or execintel demo for a generated"
         " one; this page shows it by itself.",
+    )
+
+
+def _trace_files(traces: "TraceTables") -> Notice:
+    """Say what the page Strategies is computed from, and what of the files was left out."""
+    left_out = ", ".join(f"{n} of {reason}" for reason, n in sorted(traces.rejected.items()))
+    return Notice(
+        "warn",
+        f"No snapshot yet: Strategies shows the trace files in {traces.folder}, n = {traces.n}"
+        + (f"; lines left out: {left_out}" if left_out else "")
+        + ". The other pages need one: execintel refresh.",
     )
 
 

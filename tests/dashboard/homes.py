@@ -7,7 +7,7 @@ import csv
 import gzip
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -55,12 +55,17 @@ def recent_bars(folder: Path, into: Path) -> None:
                     target.write(f"{moved.isoformat(sep=' ')},{rest}")
 
 
-def write_traces(into: Path, *, trades: int = 150) -> None:
-    """Write the last 30 days of predictions of two strategies, the same at every call."""
+def write_traces(into: Path, *, trades: int = 150, names: Mapping[str, str] | None = None) -> None:
+    """Write the last 30 days of predictions of two strategies, the same at every call.
+
+    ``names`` are other names for them, in the lines.
+    """
     into.mkdir()
     for strategy, precision in _PRECISION.items():
         with (into / f"traces_{strategy}_0.csv").open("w", newline="") as file:
             rows = list(_traces(strategy, precision, trades))
+            for row in rows:
+                row["strategy"] = (names or {}).get(strategy, strategy)
             writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
@@ -89,3 +94,40 @@ def _traces(strategy: str, precision: float, trades: int) -> Iterator[dict[str, 
             "features_json": "{}",
             "metadata_json": json.dumps({"n": n}),
         }
+
+
+# What a log may hold: markup of three kinds, an address to be fetched, a steering character, a
+# text that is longer than any page.
+SCRIPT = '<img src="http://evil.example/i" onerror="window.hit=1"><script>window.hit=2</script>'
+MARKDOWN = (
+    "**loud** [here](http://evil.example/a) ![i](http://evil.example/b.png) :red[c] $x^2$ `y`"
+)
+EMOJI = "🚀\u202e\x1b[31m:material/home: 名前"
+LONG = "A" * 10_000
+_FOREIGN = {"WIFUSDT": SCRIPT, "SUIUSDT": MARKDOWN, "LTCUSDT": EMOJI, "LINKUSDT": LONG}
+_LAST_LINES = 400  # of each log: the last day
+
+
+def hostile(router_logs: Path, root: Path) -> Settings:
+    """Publish the last recorded day with such texts as symbols, reasons, strategies, account."""
+    logs = root / "logs"
+    logs.mkdir(parents=True)
+    for path in sorted(router_logs.glob("*.jsonl")):
+        lines = path.read_text().splitlines()[-_LAST_LINES:]
+        (logs / path.name).write_text("".join(f"{_foreign(line)}\n" for line in lines))
+    with (logs / "orders_executed.jsonl").open("a") as file:
+        file.write(f"{SCRIPT} {MARKDOWN}\n{LONG}\n")  # no JSON: both are quarantined
+    write_traces(logs / "traces", trades=80, names={"intraday": SCRIPT, "swing": MARKDOWN})
+    folder = {"path": logs, "environment": "testnet", "account": MARKDOWN}
+    settings = Settings.model_validate(
+        {"home": root / "home", "environment": "testnet", "logs": [folder]}
+    )
+    report = refresh(settings, as_of_ms=at(DAY_END))
+    assert report.outcome == "published", report
+    return settings
+
+
+def _foreign(line: str) -> str:
+    for symbol, text in _FOREIGN.items():
+        line = line.replace(f'"{symbol}"', json.dumps(text))
+    return line.replace('"leverage_exceeded"', json.dumps(SCRIPT))
