@@ -6,7 +6,7 @@ Put here: the table of all and the document of one. Keep out: the document (live
 import polars as pl
 import streamlit as st
 
-from dashboard import frames, live_helpers, panels, session
+from dashboard import frames, live_helpers, panels, parts, session
 from dashboard.data import View
 
 _COLUMNS = {
@@ -71,7 +71,7 @@ def render(view: View) -> None:
         return
     with view.answering():
         document = live_helpers.execution_health(symbol)
-    panels.health(document, view)
+    parts.health(document, view)
     panels.export("health document", view, {}, symbol=symbol, health=document)
 
 

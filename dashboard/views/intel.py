@@ -7,7 +7,7 @@ and drawings (charts.py).
 import polars as pl
 import streamlit as st
 
-from dashboard import charts, frames, live_helpers, panels, session
+from dashboard import charts, frames, live_helpers, panels, parts, session
 from dashboard.data import View
 from features.explain import MAKER_FIRST, Part
 from live.records import ALL
@@ -60,23 +60,23 @@ def render_execution_intel(symbol: str | None, view: View | None = None) -> None
     if not symbol:
         st.info("Select a symbol to view execution intelligence.")
         return
-    parts = _explained(view, symbol)
+    answers = _explained(view, symbol)
     _answers(view, symbol)
-    _score(view, symbol, parts.get("score"))
+    _score(view, symbol, answers.get("score"))
     _hours(view, symbol)
     left, right = st.columns(2, gap="medium")
     with left:
         _slippage(view, symbol)
     with right:
-        _offset(view, symbol, parts.get("offset"))
+        _offset(view, symbol, answers.get("offset"))
     left, right = st.columns(2, gap="medium")
     with left:
-        _policy(view, symbol, parts.get("policy"))
+        _policy(view, symbol, answers.get("policy"))
     with right:
         _regime(view, symbol)
-    _size(view, symbol, parts.get("size"))
+    _size(view, symbol, answers.get("size"))
     tables = {"hourly": frames.hours(view, symbol), "slippage": frames.slippage(view, symbol)}
-    tables |= {f"{name}_steps": frames.steps(part) for name, part in parts.items()}
+    tables |= {f"{name}_steps": frames.steps(part) for name, part in answers.items()}
     with view.answering():
         score = live_helpers.get_symbol_score(symbol)
     panels.export("intel", view, tables, symbol=symbol, score=score)
@@ -117,7 +117,7 @@ def _score(view: View, symbol: str, part: Part | None) -> None:
         f" state. Model {panels.md(score.model)}; an unknown input adds nothing."
     )
     if part is None:
-        panels.components(score)
+        parts.components(score)
         return
     left, right = st.columns(2, gap="medium")
     with left:
@@ -125,7 +125,7 @@ def _score(view: View, symbol: str, part: Part | None) -> None:
             charts.waterfall(frames.waterfall(part)), key="waterfall", alt="Parts of the score"
         )
     with right:
-        panels.steps(part, key="score steps")
+        parts.steps(part, key="score steps")
 
 
 def _hours(view: View, symbol: str) -> None:
@@ -173,7 +173,7 @@ def _offset(view: View, symbol: str, part: Part | None) -> None:
     )
     if part is not None:
         with st.expander("Steps of this hour"):
-            panels.steps(part, key="offset steps")
+            parts.steps(part, key="offset steps")
 
 
 def _policy(view: View, symbol: str, part: Part | None) -> None:
@@ -188,7 +188,7 @@ def _policy(view: View, symbol: str, part: Part | None) -> None:
         )
     st.caption(f"Reason: {panels.md(policy.reason)}")
     if part is not None:
-        panels.steps(part, key="policy steps")
+        parts.steps(part, key="policy steps")
 
 
 def _regime(view: View, symbol: str) -> None:
@@ -211,16 +211,16 @@ def _size(view: View, symbol: str, part: Part | None) -> None:
     st.markdown("### Size")
     reading = view.read(symbol)
     _, size, *_ = frames.parts_of(reading.record)
-    panels.chain(reading, size, part)
+    parts.chain(reading, size, part)
     if part is not None:
-        panels.steps(part, key="size steps")
+        parts.steps(part, key="size steps")
 
 
 def _overview(view: View, symbol: str | None) -> None:
     with view.answering():
         kpis = live_helpers.execution_kpis(symbol)
     st.subheader(panels.md(symbol or "All symbols"), anchor=False)
-    panels.kpis(kpis)
+    parts.kpis(kpis)
     st.markdown(f"### Expectancy by hour and symbol (last {view.window_days}d)")
     others = [name for name in view.symbols if name != symbol]
     pages = max(1, -(-len(others) // (_PER_PAGE - 1)))
@@ -242,4 +242,4 @@ def _health(view: View, symbol: str | None) -> None:
         st.info("Select a symbol to view execution health.")
         return
     with view.answering():
-        panels.health(live_helpers.execution_health(symbol), view)
+        parts.health(live_helpers.execution_health(symbol), view)

@@ -36,6 +36,7 @@ _FLAGS = (
 )
 _START_LIMIT_S = 60.0
 WIDE, NARROW = 1280, 400
+_HERE = (HOST, "localhost", "::1", "0.0.0.0", "")
 
 
 class NoChromiumError(Exception):
@@ -64,6 +65,12 @@ class Server:
     url: str
     process: subprocess.Popen[bytes]
     log: Path
+    audit: Path
+
+    def outside(self) -> list[str]:
+        """Return what the process connected to, or looked up, beyond this machine."""
+        lines = self.audit.read_text().splitlines() if self.audit.exists() else []
+        return [line for line in lines if not any(f"'{name}'" in line for name in _HERE)]
 
     def address(self, page: str = "", **params: str) -> str:
         """Return the address of a page."""
@@ -81,19 +88,24 @@ def serving(
         *(sys.executable, "-m", "streamlit", "run", str(app)),
         *("--server.port", str(port), "--", *flags),
     ]
-    log = Path(tempfile.mkstemp(prefix="dashboard-", suffix=".log")[1])
+    folder = Path(tempfile.mkdtemp(prefix="dashboard-"))
+    log, audit = folder / "log", folder / "audit"
+    audited = {
+        "PYTHONPATH": str(Path(__file__).with_name("audited")),
+        "EXECINTEL_TEST_AUDIT": str(audit),
+    }
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
             cwd=home.parent,  # it must not matter where it is started
-            env={**os.environ, "EXECINTEL_HOME": str(home), **(variables or {})},
+            env={**os.environ, **audited, "EXECINTEL_HOME": str(home), **(variables or {})},
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
     try:
         _wait(f"http://{HOST}:{port}/_stcore/health", process, log)
-        yield Server(f"http://{HOST}:{port}", process, log)
+        yield Server(f"http://{HOST}:{port}", process, log, audit)
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -101,6 +113,7 @@ def serving(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(10)
+        shutil.rmtree(folder)
 
 
 def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -179,6 +192,12 @@ class Tab:
         with self.page.expect_download() as saving:
             self.page.get_by_role("button", name=button).click()
         return Path(saving.value.path()).read_text("utf-8")
+
+    def choose_row(self, row: int, table: int = 0) -> None:
+        """Click the box in front of a row of a table, the first being 0."""
+        box = self.page.locator('[data-testid="stDataFrame"]').nth(table).bounding_box()
+        assert box is not None
+        self.page.mouse.click(box["x"] + 16, box["y"] + 35 * (row + 1) + 17)
 
     def is_wider_than_window(self) -> bool:
         """Tell whether the reader would have to scroll sideways."""

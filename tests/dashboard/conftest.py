@@ -12,7 +12,8 @@ from tests.dashboard import browser as chrome
 from tests.dashboard import homes
 
 # Recorded logs are old: on these pages they count as fresh. A test of stale pages sets it anew.
-FRESH = {"EXECINTEL_ENVIRONMENT": "testnet", "EXECINTEL_SNAPSHOT_MAX_AGE_S": str(100 * 366 * 86400)}
+TESTNET = {"EXECINTEL_ENVIRONMENT": "testnet"}
+FRESH = {**TESTNET, "EXECINTEL_SNAPSHOT_MAX_AGE_S": str(100 * 366 * 86_400)}
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +41,15 @@ def server(home: Path) -> Iterator[chrome.Server]:
     """Run the dashboard over the shared root, as fresh."""
     with chrome.serving(home, "--refresh-interval", "5", variables=FRESH) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, chrome.Server]]:
+    """Run a dashboard with the usual greatest age over a root that each test fills for itself."""
+    root = tmp_path_factory.mktemp("own") / "home"
+    root.mkdir()
+    with chrome.serving(root, "--refresh-interval", "5", variables=TESTNET) as running:
+        yield Store(root / "snapshots"), running
 
 
 @pytest.fixture(scope="session")
