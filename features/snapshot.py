@@ -592,20 +592,20 @@ def diff(store: Store, before: str, after: str) -> Iterator[dict[str, Any]]:
         path = engine.literal(str(store.database(snapshot_id)))
         con.execute(f"ATTACH {path} AS {alias}_snapshot (READ_ONLY)")
     for name in sorted(set(old["tables"]) | set(new["tables"])):
-        if name not in old["tables"] or name not in new["tables"]:
-            side = old if name in old["tables"] else new
-            rows = side["tables"][name]["rows"]
+        was, now = old["tables"].get(name), new["tables"].get(name)
+        # Of another release a table may have another grain: no row of it is the same row.
+        if was is None or now is None or was["grain"] != now["grain"]:
             yield {
                 "table": name,
-                "added": 0 if side is old else rows,
-                "removed": rows if side is old else 0,
+                "added": now["rows"] if now else 0,
+                "removed": was["rows"] if was else 0,
                 "changed": 0,
                 "examples": [],
             }
             continue
-        if old["tables"][name]["sha256"] == new["tables"][name]["sha256"]:
+        if was["sha256"] == now["sha256"]:
             continue
-        yield _table_diff(con, name, tuple(new["tables"][name]["grain"]))
+        yield _table_diff(con, name, tuple(now["grain"]))
     con.close()
 
 

@@ -221,7 +221,7 @@ def _difference(view: View, kept: Kept, ids: list[str]) -> _Tables:
     if tables.is_empty():
         panels.badge("equal rows in every table", level="ok")
         return {}
-    panels.table(tables, key="differing tables")
+    panels.table(tables, key="differing tables", height="content")
     st.caption(f"Changed values, at most {data_kept.EXAMPLES} of a table:")
     panels.table(values, key="differing values", page_rows=_PAGE, height="content")
     return {"differing tables": tables, "differing values": values}

@@ -184,6 +184,17 @@ class Tab:
         rows.first.wait_for(state="attached")
         return [row.locator("th, td").all_text_contents() for row in rows.all()]
 
+    def choose(self, label: str, option: str) -> None:
+        """Choose an option of a box by its label."""
+        self.page.get_by_role("combobox", name=label).click()
+        self.page.get_by_role("option", name=option, exact=True).click()
+
+    def download(self, button: str) -> str:
+        """Press a button that saves a file; returns what the file holds."""
+        with self.page.expect_download() as saving:
+            self.page.get_by_role("button", name=button).click()
+        return Path(saving.value.path()).read_text("utf-8")
+
     def choose_row(self, row: int, table: int = 0) -> None:
         """Click the box in front of a row of a table, the first being 0."""
         box = self.page.locator('[data-testid="stDataFrame"]').nth(table).bounding_box()
