@@ -79,15 +79,17 @@ class Server:
 
 @contextmanager
 def serving(
-    home: Path, *flags: str, variables: Mapping[str, str] | None = None, script: Path | None = None
+    home: Path, *flags: str, variables: Mapping[str, str] | None = None, is_ready: bool = False
 ) -> Iterator[Server]:
-    """Run the dashboard over a data root until the block ends; ``flags`` stand behind `--`."""
+    """Run the dashboard over a data root until the block ends; ``flags`` stand behind `--`.
+
+    With ``is_ready`` as `execintel dashboard` does, else as `streamlit run dashboard/app.py`.
+    """
     port = free_port()
-    app = script or REPOSITORY / "dashboard" / "app.py"
-    command = [
-        *(sys.executable, "-m", "streamlit", "run", str(app)),
-        *("--server.port", str(port), "--", *flags),
-    ]
+    app = REPOSITORY / "dashboard" / "app.py"
+    plain = [*("streamlit", "run", str(app), "--server.port", str(port), "--")]
+    own = ["dashboard", "--port", str(port)]
+    command = [sys.executable, "-m", *(own if is_ready else plain), *flags]
     folder = Path(tempfile.mkdtemp(prefix="dashboard-"))
     log, audit = folder / "log", folder / "audit"
     audited = {
@@ -230,9 +232,17 @@ def _is_probe(message: ConsoleMessage) -> bool:
 
 @contextmanager
 def tab(
-    browser: Browser, *, width: int = WIDE, height: int = 900, scheme: str = "light"
+    browser: Browser,
+    *,
+    width: int = WIDE,
+    height: int = 900,
+    scheme: str = "light",
+    is_guarded: bool = True,
 ) -> Iterator[Tab]:
-    """Open a tab in a context of its own: nothing but loopback answers it."""
+    """Open a tab in a context of its own: nothing but loopback answers it.
+
+    The guard switches the browser's cache off: what is timed does without.
+    """
     context = browser.new_context(
         viewport={"width": width, "height": height},
         color_scheme="dark" if scheme == "dark" else "light",
@@ -247,7 +257,8 @@ def tab(
             opened.outside.append(url)
             route.abort()
 
-    context.route("**/*", guard)
+    if is_guarded:
+        context.route("**/*", guard)
     opened.page.on(
         "console",
         lambda m: opened.errors.append(m.text) if m.type == "error" and not _is_probe(m) else None,
