@@ -315,14 +315,15 @@ def differences(items: Iterable[Mapping[str, Any]]) -> tuple[pl.DataFrame, pl.Da
     """Return what differs between two snapshots: counts by table, and the changed values."""
     tables, values = [], []
     for item in items:
-        tables.append({name: item[name] for name in ("table", "added", "removed", "changed")})
+        counts = {name: item[name] for name in ("added", "removed", "changed")}
+        tables.append({"of table": item["table"], **counts})
         for key, column, old, new in item["examples"]:
             named = ", ".join(str(part) for part in key)
             values.append(
-                {"table": item["table"], "row": named, "column": column,
+                {"of table": item["table"], "row": named, "column": column,
                  "before": _text(old), "after": _text(new)}
             )  # fmt: skip
-    texts = dict.fromkeys(("table", "row", "column", "before", "after"), pl.String)
+    texts = dict.fromkeys(("of table", "row", "column", "before", "after"), pl.String)
     return pl.DataFrame(tables, infer_schema_length=None), pl.DataFrame(values, schema=texts)
 
 
