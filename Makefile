@@ -46,7 +46,7 @@ format: $(READY) ## let ruff format the code and mend what it safely can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-up: $(READY) ## run schedule and Dagster's pages on this machine until Ctrl-C
+up: $(READY) ## run schedule, Dagster's pages and the dashboard on this machine until Ctrl-C
 	@exec $(BIN)/execintel up
 
 bench: $(READY) ## the measurements, as ratios within one run

@@ -244,6 +244,13 @@ class Settings(BaseSettings):
     heartbeat_url: SecretStr | None = Field(
         None, description="called after each refresh that leaves readers up to date"
     )
+    dashboard_refresh_interval: float = Field(
+        30,
+        ge=5,
+        le=300,
+        validation_alias="DASHBOARD_REFRESH_INTERVAL",
+        description="seconds between two looks of a dashboard page for a newer snapshot",
+    )
     dashboard_alert_precision_threshold: float = Field(
         0.55,
         ge=0,

@@ -13,14 +13,16 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from features.build import Built, Plan
 from features.digest import file_digest, table_digest
 from features.engines import duckdb as engine
 from features.memory import ALERTS_GRAIN, GRAIN, PREVIOUS, PREVIOUS_ALERTS
+
+if TYPE_CHECKING:
+    from features.build import Built, Plan  # readers of snapshots need none of its imports
 
 DATABASE = "features.duckdb"
 MANIFEST = "manifest.json"
@@ -494,8 +496,8 @@ def select_only(con: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRela
 
 
 def manifest_of(
-    plan: Plan,
-    built: Built,
+    plan: "Plan",
+    built: "Built",
     *,
     snapshot_id: str,
     sequence: int,
@@ -566,7 +568,7 @@ def manifest_of(
     }
 
 
-def snapshot_name(plan: Plan) -> str:
+def snapshot_name(plan: "Plan") -> str:
     """Return the id of a plan's snapshot: as-of and the digest of all that decides its rows."""
     moment = dt.datetime.fromtimestamp(plan.as_of_ms / 1000, tz=dt.UTC)
     return f"{moment:%Y%m%dT%H%M%SZ}-{plan.identity}"
@@ -590,20 +592,20 @@ def diff(store: Store, before: str, after: str) -> Iterator[dict[str, Any]]:
         path = engine.literal(str(store.database(snapshot_id)))
         con.execute(f"ATTACH {path} AS {alias}_snapshot (READ_ONLY)")
     for name in sorted(set(old["tables"]) | set(new["tables"])):
-        if name not in old["tables"] or name not in new["tables"]:
-            side = old if name in old["tables"] else new
-            rows = side["tables"][name]["rows"]
+        was, now = old["tables"].get(name), new["tables"].get(name)
+        # Of another release a table may have another grain: no row of it is the same row.
+        if was is None or now is None or was["grain"] != now["grain"]:
             yield {
                 "table": name,
-                "added": 0 if side is old else rows,
-                "removed": rows if side is old else 0,
+                "added": now["rows"] if now else 0,
+                "removed": was["rows"] if was else 0,
                 "changed": 0,
                 "examples": [],
             }
             continue
-        if old["tables"][name]["sha256"] == new["tables"][name]["sha256"]:
+        if was["sha256"] == now["sha256"]:
             continue
-        yield _table_diff(con, name, tuple(new["tables"][name]["grain"]))
+        yield _table_diff(con, name, tuple(now["grain"]))
     con.close()
 
 

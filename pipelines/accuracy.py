@@ -141,7 +141,7 @@ class AccuracyAnalyzer:
         pieces = [_SCHEMA.empty_table()]
         with decode.connect(SECRET_PATTERNS, self.memory_limit_mb) as con:
             for each in found:
-                for file in _files(Path(each)):
+                for file in trace_files(Path(each)):
                     pieces += _read(con, file, committed)
         traces_ = Traces(pa.concat_tables(pieces))
         return traces_ if strategy in (None, "both") else traces_.of_strategy(str(strategy))
@@ -230,8 +230,11 @@ def _one(rows: Iterable[Mapping[str, Any]], strategy: str) -> Mapping[str, Any]:
 # ---------------------------------------------------------------------------------------- loading
 
 
-def _files(path: Path) -> list[sources.LogFile]:
-    """List the trace files that a path names or holds, in the order that the intake takes."""
+def trace_files(path: Path) -> list[sources.LogFile]:
+    """List the trace files that a path names or holds, in the order that the intake takes.
+
+    Raises TraceError where there is none.
+    """
     folder = path if path.is_dir() else path.parent
     found = sources.discover([LogFolder(path=folder)]).files if path.exists() else []
     files = [f for f in found if f.kind.table == prediction_traces.RAW]

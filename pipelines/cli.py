@@ -7,6 +7,7 @@ import typer
 
 from pipelines.commands import alerts, common, controls, params, snapshots
 from pipelines.commands.asof import asof
+from pipelines.commands.dashboard import dashboard
 from pipelines.commands.demo import demo
 from pipelines.commands.doctor import doctor
 from pipelines.commands.explain import explain
@@ -37,6 +38,7 @@ app.command()(explain)
 app.command()(asof)
 app.command()(sql)
 app.command()(reconcile)
+app.command()(dashboard)
 app.command()(export_metrics)
 app.command()(doctor)
 app.command()(quarantine)

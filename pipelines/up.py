@@ -1,4 +1,4 @@
-"""`execintel up`: Dagster's pages and daemon on this machine until Ctrl-C, and nothing left after.
+"""`execintel up`: Dagster and the dashboard on this machine until Ctrl-C, and nothing left after.
 
 Put here: starting, watching and stopping those processes. Keep out: what they run
 (definitions.py), and their configuration (dagster_home.py).
@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from features.settings import Settings, config_path
 from features.snapshot import Store
+from pipelines.commands import dashboard
 from pipelines.dagster_home import end_abandoned, opened, prepare
 
 HOST = "127.0.0.1"
@@ -37,13 +38,16 @@ class UpError(RuntimeError):
 def main(
     *,
     port: int = PORT,
+    dashboard_port: int | None = None,
     settings: Settings | None = None,
     say: Callable[[str], None] = lambda text: print(text, flush=True),
 ) -> None:
     """Run webserver and daemon on loopback until Ctrl-C or TERM, then stop them and their children.
 
-    Raises UpError saying what to do when the port is taken, another `up` serves this data root, or
-    a process ends by itself.
+    With ``dashboard_port`` the dashboard too.
+
+    Raises UpError saying what to do when a port is taken, another `up` serves this data root, or a
+    process ends by itself.
     """
     settings = settings or Settings()
     settings.home.mkdir(parents=True, exist_ok=True)
@@ -61,6 +65,8 @@ def main(
     children: dict[str, subprocess.Popen[bytes]] = {}
     try:
         _require_free(port)
+        if dashboard_port is not None:
+            _require_free(dashboard_port, "--dashboard-port")
         say(f"starting Dagster for {settings.home}: 10 s to a minute …")
         folder = prepare(settings.home)
         with opened(folder) as instance:
@@ -70,10 +76,12 @@ def main(
         logs = folder / "logs"
         logs.mkdir(exist_ok=True)
         env = environment(settings, folder)
-        for name, command in commands(port).items():
+        for name, command in commands(port, dashboard_port).items():
             children[name] = _start(command, env, logs / f"{name}.log")
         if _wait_until_up(port, children, logs, stop):
             say(f"Dagster:  http://{HOST}:{port}")
+            if dashboard_port is not None:
+                say(f"pages:    http://{HOST}:{dashboard_port}")
             say(f"data:     {settings.home}")
             say(f"refresh:  by schedule, {settings.refresh_cron} (UTC)")
             say(f"logs of the processes: {logs}.  Stop with Ctrl-C.")
@@ -109,10 +117,12 @@ def _news(store: Store) -> Iterator[list[str]]:
         yield lines
 
 
-def commands(port: int) -> dict[str, list[str]]:
+def commands(port: int, dashboard_port: int | None = None) -> dict[str, list[str]]:
     """Return the command lines of the processes, by name."""
     where = location()
+    pages = {} if dashboard_port is None else {"dashboard": dashboard.command(dashboard_port)}
     return {
+        **pages,
         "webserver": [
             *(sys.executable, "-m", "dagster_webserver", "--host", HOST, "--port", str(port)),
             *where,
@@ -166,7 +176,7 @@ def _default_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def _require_free(port: int) -> None:
+def _require_free(port: int, option: str = "--port") -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -174,7 +184,7 @@ def _require_free(port: int) -> None:
         except OSError as error:
             raise UpError(
                 f"port {port} on {HOST} is taken ({error.strerror}): stop what listens there,"
-                " or choose another with --port"
+                f" or choose another with {option}"
             ) from None
 
 

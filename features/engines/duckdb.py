@@ -13,7 +13,6 @@ import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from features.engines import functions
 from features.lake import DataFile, data_files, overlapping
 
 _TYPES = {  # Delta's Arrow types as DuckDB writes them; views expose naive UTC time stamps
@@ -33,6 +32,8 @@ def connect(
     database: str = ":memory:", *, memory_limit_mb: int = 1024, spill: Path | None = None
 ) -> duckdb.DuckDBPyConnection:
     """Open a connection with the functions that the SQL files use beyond DuckDB's own."""
+    from features.engines import functions  # SciPy: readers of snapshots never wait for it
+
     con = duckdb.connect(database)
     con.execute(f"SET memory_limit = '{memory_limit_mb}MB'")
     con.execute("SET TimeZone = 'UTC'")

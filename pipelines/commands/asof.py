@@ -200,12 +200,12 @@ def _beginning(store: "Store") -> str:
 def _reading(settings: "Settings", store: "Store", seen: _Seen) -> "Reading | str":
     """Return what an engine that started at T read, or why that cannot be told any more."""
     from features.snapshot import SnapshotError, Store
-    from pipelines.commands import health
+    from live.published import PublishedError, reads_as_published
 
     with tempfile.TemporaryDirectory(prefix="execintel-asof-") as folder:
         try:
             root = store.reopen(seen.snapshot_id, Path(folder))
-            read = health.reads_as_published(
+            read = reads_as_published(
                 root,
                 seen.snapshot_id,
                 Store(root).manifest(seen.snapshot_id)["environment"],
@@ -213,7 +213,7 @@ def _reading(settings: "Settings", store: "Store", seen: _Seen) -> "Reading | st
                 max_age_s=settings.snapshot_max_age_s,
             )
             return read(seen.symbol)
-        except (SnapshotError, common.CommandError) as error:
+        except (SnapshotError, PublishedError) as error:
             return str(error)
 
 

@@ -3,7 +3,6 @@
 Put here: how the terminal speaks. Keep out: anything a single command does.
 """
 
-import datetime as dt
 import errno
 import itertools
 import os
@@ -20,6 +19,20 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 from rich.text import Text
 
+from features.words import (
+    UNKNOWN,
+    interval,
+    minute,
+    number,
+    plain,
+    size,
+    span,
+    text,
+    when,
+    with_n,
+)
+from features.words import parse_time as iso_ms
+
 if TYPE_CHECKING:
     import duckdb
 
@@ -27,7 +40,36 @@ if TYPE_CHECKING:
     from features.settings import Settings
     from features.snapshot import Store
 
-UNKNOWN = "–"
+__all__ = [
+    "UNKNOWN",
+    "CommandError",
+    "PlainGroup",
+    "complain",
+    "console",
+    "counting",
+    "each",
+    "interval",
+    "is_disk_trouble",
+    "is_expected",
+    "load_settings",
+    "minute",
+    "now_ms",
+    "number",
+    "open_store",
+    "parse_time",
+    "plain",
+    "progress",
+    "say",
+    "show_fields",
+    "show_table",
+    "size",
+    "span",
+    "symbol_count",
+    "text",
+    "when",
+    "with_n",
+]
+
 _PIPE_WIDTH = 2000  # columns where no terminal says its own: lines stay whole for grep
 
 
@@ -56,6 +98,7 @@ def is_expected(error: Exception) -> bool:
     from features.lock import WriterBusyError
     from features.params import ParameterError
     from features.snapshot import SnapshotError
+    from live.published import PublishedError
 
     mendable = (
         CommandError,
@@ -63,6 +106,7 @@ def is_expected(error: Exception) -> bool:
         LakeFormatError,
         WriterBusyError,
         ParameterError,
+        PublishedError,
         SnapshotError,
         PermissionError,
     )
@@ -130,44 +174,12 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def parse_time(text: str) -> int:
+def parse_time(words: str) -> int:
     """Return epoch ms of an ISO 8601 time; without zone it is UTC."""
     try:
-        moment = dt.datetime.fromisoformat(text.strip())
-    except ValueError:
-        raise CommandError(
-            f"{text!r} is no ISO 8601 time: write it as 2025-11-06T00:00:00Z"
-        ) from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=dt.UTC)
-    return round(moment.timestamp() * 1000)
-
-
-def when(epoch_ms: int | None) -> str:
-    if epoch_ms is None:
-        return UNKNOWN
-    moment = dt.datetime.fromtimestamp(epoch_ms / 1000, tz=dt.UTC)
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
-
-
-def minute(epoch_ms: int) -> str:
-    """Write a time for a column headed UTC."""
-    return when(epoch_ms)[:16]
-
-
-def span(seconds: float | None) -> str:
-    """Write a duration in its two largest units: 3 d 4 h, 5 min 2 s."""
-    if seconds is None:
-        return UNKNOWN
-    if seconds < 0:
-        return f"-{span(-seconds)}"
-    left = round(seconds)
-    parts = []
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
-        count, left = divmod(left, size)
-        if count:
-            parts.append(f"{count} {unit}")
-    return " ".join(parts[:2]) or "0 s"
+        return iso_ms(words)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
 
 
 # -- words and tables ---------------------------------------------------------------------------
@@ -236,44 +248,6 @@ def show_fields(fields: Iterable[tuple[str, str]]) -> None:
     for name, words in fields:
         table.add_row(Text(name), Text(text(words)))
     console().print(table)
-
-
-def text(value: object) -> str:
-    """Write a value as one line that a terminal shows and does not obey."""
-    return UNKNOWN if value is None else plain(str(value))
-
-
-def plain(words: str) -> str:
-    """Replace control characters, which a log line may hold to steer the reader's terminal."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in words)
-
-
-def number(value: float | None, digits: int = 2) -> str:
-    """Write a number with thousands separators; unknown is a dash, never 0."""
-    if value is None:
-        return UNKNOWN
-    written = f"{value:,.{digits}f}"
-    return written.removeprefix("-") if float(written.replace(",", "")) == 0 else written
-
-
-def with_n(value: float | None, n: int | None, digits: int = 2) -> str:
-    """Write an estimate with the number of samples behind it: 0.98 (397)."""
-    return f"{number(value, digits)} ({number(n, 0)})"
-
-
-def interval(low: float | None, high: float | None, digits: int = 2) -> str:
-    if low is None or high is None:
-        return UNKNOWN
-    return f"{number(low, digits)} to {number(high, digits)}"
-
-
-def size(count: float) -> str:
-    """Write a number of bytes."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
 
 
 # -- progress -----------------------------------------------------------------------------------

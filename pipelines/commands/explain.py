@@ -1,6 +1,6 @@
 """`execintel explain`: why a symbol's size, score, offset and policy are what they are.
 
-Put here: writing the steps for people. Keep out: the steps themselves (features/explain.py).
+Put here: writing the steps for people. Keep out: the steps themselves (features/explain).
 """
 
 import time
@@ -12,7 +12,7 @@ from pipelines.commands import common
 from pipelines.commands.chosen import SnapshotOption, head, known_symbol
 
 if TYPE_CHECKING:
-    from features.explain import Line, Part
+    from features.explain import Part
 
 _HEADINGS = {
     "size": "Size",
@@ -63,12 +63,14 @@ def explain(
 
 
 def _print(symbol: str, part: "Part") -> None:
+    from features.explain import words
+
     rows = [
         (
             (">" if line.is_fired else " ") + " " + line.what,
-            measured(line),
+            words.measured(line),
             common.number(line.n, 0) if line.n is not None else "",
-            effect(line.effect, part.effect),
+            words.effect(line.effect, part.effect),
             line.rule,
         )
         for line in part.lines
@@ -82,24 +84,3 @@ def _print(symbol: str, part: "Part") -> None:
     )
     for note in part.notes:
         common.say(f"  {note}")
-
-
-def measured(line: "Line") -> str:
-    """Write an input with its unit; nothing where the step has none."""
-    if line.measured is None:
-        return common.UNKNOWN if line.unit or line.n is not None else ""
-    if isinstance(line.measured, str):
-        return line.measured
-    unit = {"pct": " %", "bps": " bps"}.get(line.unit, "")
-    digits = 3 if line.unit == "share" else 2  # 0.504 is above one half
-    return common.number(line.measured, digits) + unit
-
-
-def effect(value: float | str | None, name: str) -> str:
-    """Write what a step made of its input: signed where it is added."""
-    if value is None:
-        return common.UNKNOWN
-    if isinstance(value, str):
-        return value
-    written = common.number(value)
-    return f"+{written}" if name == "adds" and value > 0 and written != "0.00" else written

@@ -3,9 +3,7 @@
 Put here: which reading a snapshot gives, and its lines. Keep out: the document (live/health.py).
 """
 
-import math
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.commands import common
@@ -15,7 +13,6 @@ if TYPE_CHECKING:
     from features.settings import Settings
     from features.snapshot import Store
     from live.answers import Read
-    from live.reading import Reading
 
 Document = dict[str, Any]
 
@@ -32,10 +29,12 @@ def reads(settings: "Settings", store: "Store", snapshot_id: str) -> "Read":
 
     Generated data is old by nature: of a demonstration, what it would have read then.
     """
+    from live.published import reads_as_published
+    from live.reader import SnapshotReader
+
     manifest = store.manifest(snapshot_id)
     if is_past(store, snapshot_id):
         return reads_as_published(store.root, snapshot_id, manifest["environment"])
-    from live.reader import SnapshotReader
 
     reader = SnapshotReader(
         store.root, environment=manifest["environment"], max_age_s=settings.snapshot_max_age_s
@@ -48,54 +47,6 @@ def reads(settings: "Settings", store: "Store", snapshot_id: str) -> "Read":
 def is_past(store: "Store", snapshot_id: str) -> bool:
     """Tell whether a snapshot is shown as it was when new: others than CURRENT, and generated."""
     return snapshot_id != store.current() or store.manifest(snapshot_id)["origin"] == "demo"
-
-
-def reads_as_published(
-    root: Path,
-    snapshot_id: str,
-    environment: str,
-    *,
-    age_s: float = 0.0,
-    max_age_s: float = math.inf,
-) -> "Read":
-    """Return what an engine that started with a snapshot of this age read from it.
-
-    Raises CommandError where the snapshot holds nothing for engines or is damaged.
-    """
-    from live.acting import SAFE, careful
-    from live.generation import DamagedError, load
-    from live.reader import is_reduce_only
-    from live.reading import Reading
-
-    try:
-        generation = load(root, snapshot_id, environment)
-    except FileNotFoundError:
-        raise common.CommandError(
-            f"snapshot {snapshot_id} holds no live.jsonl: it was built by an older version;"
-            " execintel refresh makes a new one"
-        ) from None
-    except DamagedError as error:
-        raise common.CommandError(
-            f"{error}; execintel snapshots verify names the damage"
-        ) from error
-
-    def read(symbol: str) -> "Reading":
-        try:
-            entry = generation.entry(symbol)
-        except DamagedError as error:
-            raise common.CommandError(
-                f"{error}; execintel snapshots verify names the damage"
-            ) from error
-        place = (is_reduce_only(age_s, max_age_s), snapshot_id, generation.as_of_ms, age_s)
-        if entry is None:
-            return Reading(symbol, "unknown", *place, SAFE, None)
-        if not 0.0 <= age_s <= max_age_s:
-            return Reading(symbol, "stale", *place, careful(entry.acting, None), entry.record)
-        if entry.is_enough:
-            return Reading(symbol, "ok", *place, entry.acting, entry.record)
-        return Reading(symbol, "insufficient", *place, careful(entry.acting, None), entry.record)
-
-    return read
 
 
 def document(read: "Read", symbol: str | None) -> Document:

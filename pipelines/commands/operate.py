@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands import common
+from pipelines.commands import common, dashboard
 
 
 def upkeep() -> None:
@@ -54,8 +54,16 @@ def up(
             help="Port of Dagster's pages on this machine, such as --port 3100.", min=1, max=65535
         ),
     ] = 3000,
+    dashboard_port: Annotated[
+        int,
+        typer.Option(
+            help="Port of the dashboard, such as --dashboard-port 8502; 0 starts none.",
+            min=0,
+            max=65535,
+        ),
+    ] = dashboard.PORT,
 ) -> None:
-    """Refresh by schedule under Dagster, with its pages on this machine, until Ctrl-C.
+    """Refresh by schedule under Dagster, with its pages and the dashboard here, until Ctrl-C.
 
     Example: EXECINTEL_LOG_DIR=/var/log/executor execintel up --port 3100
     """
@@ -63,6 +71,6 @@ def up(
 
     settings = common.load_settings()
     try:
-        main(port=port, settings=settings)
+        main(port=port, dashboard_port=dashboard_port or None, settings=settings)
     except UpError as error:
         raise common.CommandError(f"{error}") from error

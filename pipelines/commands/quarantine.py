@@ -1,6 +1,6 @@
 """`execintel quarantine`: the lines that were rejected, why, and how to mend them.
 
-Put here: counting and quoting. Keep out: the advice itself (pipelines/intake/reasons.py).
+Put here: counting and quoting. Keep out: the advice itself (features/reasons.py).
 """
 
 from typing import Annotated
@@ -29,8 +29,8 @@ def quarantine(
     """
     from features.engines import duckdb as engine
     from features.lake import Lake
+    from features.reasons import mending
     from pipelines.intake.kinds import RAW_TABLES
-    from pipelines.intake.reasons import mending
 
     if source is not None and source not in RAW_TABLES:
         raise common.CommandError(f"--source {source}: there are {', '.join(RAW_TABLES)}")

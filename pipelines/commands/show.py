@@ -163,11 +163,15 @@ def print_snapshot(
 
 
 def _health(settings: "Settings", store: "Store", snapshot_id: str, symbol: str) -> None:
+    from live.published import PublishedError
     from pipelines.commands import health
 
     try:
         read = health.reads(settings, store, snapshot_id)
-    except common.CommandError as error:  # the tables below are worth showing without it
+    except (
+        common.CommandError,
+        PublishedError,
+    ) as error:  # the tables below are worth showing without it
         common.say()
         common.say(f"no health: {error}", style="yellow")
         return

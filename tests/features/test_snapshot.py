@@ -516,6 +516,17 @@ def test_diff_counts_rows_added_removed_and_changed(home: Home, ids: list[str]) 
     assert now == old + 1
 
 
+def test_diff_of_a_table_whose_grain_changed_counts_whole_rows(home: Home, ids: list[str]) -> None:
+    name, manifest = "feat_router__effectiveness", home.store.manifest(ids[0])
+    manifest["tables"][name]["grain"] = ["symbol", "hour_utc"]  # as an older release had it
+    (home.store.path(ids[0]) / MANIFEST).write_text(json.dumps(manifest))
+    found = {item["table"]: item for item in diff(home.store, ids[0], ids[2])}[name]
+    rows_n = home.store.manifest(ids[2])["tables"][name]["rows"]
+    assert (found["added"], found["removed"], found["changed"]) == (
+        rows_n, manifest["tables"][name]["rows"], 0,
+    )  # fmt: skip
+
+
 # -- garbage ---------------------------------------------------------------------------------------
 
 

@@ -445,19 +445,23 @@ def test_rolling_sums_the_days_of_a_month(con: Con) -> None:
         trace("LONG", 1.0, T - 2 * D),
         trace("SHORT", 1.0, T - 2 * D + H),
         trace("LONG", 2.0, T, strategy="swing"),
+        trace("LONG", 0.5, T, strategy="swing", symbol="BTCUSDT"),
         trace("NOOP", 0.0, T),  # no position: no row
     ]
     literal.load_raw(con, lines)
     rows = literal.run_in_order(con, "feat_telemetry__rolling", literal.plan(AS_OF)).to_pylist()
-    found = [
-        (r["strategy"], str(r["day"]), r["n"], r["return_pct"], r["cumulative_return_pct"])
-        for r in rows
-    ]
-    assert found == [
-        ("*", "2025-11-03", 2, 0.0, 0.0),
-        ("*", "2025-11-05", 1, 2.0, 2.0),
-        ("intraday", "2025-11-03", 2, 0.0, 0.0),
-        ("swing", "2025-11-05", 1, 2.0, 2.0),
+    columns = ("strategy", "symbol", "day", "n", "return_pct", "cumulative_return_pct")
+    assert [tuple(row[name] for name in columns) for row in rows] == [
+        ("*", "*", "2025-11-03", 2, 0.0, 0.0),
+        ("*", "*", "2025-11-05", 2, 2.5, 2.5),
+        ("*", "BTCUSDT", "2025-11-05", 1, 0.5, 0.5),
+        ("*", "ETHUSDT", "2025-11-03", 2, 0.0, 0.0),
+        ("*", "ETHUSDT", "2025-11-05", 1, 2.0, 2.0),
+        ("intraday", "*", "2025-11-03", 2, 0.0, 0.0),
+        ("intraday", "ETHUSDT", "2025-11-03", 2, 0.0, 0.0),
+        ("swing", "*", "2025-11-05", 2, 2.5, 2.5),
+        ("swing", "BTCUSDT", "2025-11-05", 1, 0.5, 0.5),
+        ("swing", "ETHUSDT", "2025-11-05", 1, 2.0, 2.0),
     ]
 
 

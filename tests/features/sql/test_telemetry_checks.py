@@ -172,7 +172,7 @@ def test_days_that_do_not_sum_to_the_month_are_returned(con: Con) -> None:
     accuracy = {**_KEY, "window": "30d", "n": 2, "path_n": 2, "return_sum_pct": 3.0}
     dates = ("2025-11-04", "2025-11-05")
     days: list[Row] = [
-        {"strategy": "intraday", "n": 1, "return_pct": r, "day": day}
+        {"strategy": "intraday", "symbol": "*", "n": 1, "return_pct": r, "day": day}
         for r, day in zip((1.0, 2.0), dates, strict=True)
     ]
     tables: dict[str, Any] = {

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from features.reasons import MENDING, mending
 from pipelines.intake import decode, lines, query
 from pipelines.intake.kinds import KINDS, Kind
-from pipelines.intake.reasons import MENDING, mending
 from tests.pipelines.commands.desk import Desk
 
 Line = Callable[..., str]

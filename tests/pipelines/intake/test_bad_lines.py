@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.intake import reasons
+from features import reasons
 from tests.pipelines.intake.desk import NOW_MS, ROUTER, TS, Desk, Row, line
 
 

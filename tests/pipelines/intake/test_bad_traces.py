@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.intake.reasons import mending
+from features.reasons import mending
 from tests.pipelines.intake.desk import NOW_MS, TRACES, Desk, Row
 
 ENTRY_S = NOW_MS / 1000 - 7200

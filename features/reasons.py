@@ -1,6 +1,6 @@
 """How to mend a rejected line: one sentence a reason, for the person who writes the log.
 
-Put here: advice. Keep out: deciding what is rejected (decode.py, lines.py).
+Put here: advice. Keep out: deciding what is rejected (pipelines/intake).
 """
 
 _TIME = "epoch seconds, milliseconds or ISO 8601"

@@ -1,0 +1,262 @@
+"""From a view to the rows that pages show: plain functions, one row a symbol, hour or step.
+
+Put here: choosing, scaling to bps, words of a status. Keep out: reading (data.py), how rows look
+(panels.py, charts.py). Unknown stays None.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import polars as pl
+
+from dashboard import live_helpers
+from dashboard.data import View
+from features.explain import Part
+from features.explain.words import effect, measured
+from live.reading import Reading
+from live.records import ALL, HOURS, Hour, Policy, Record, Regime, Risk, Router, Score, Size
+
+# Dots of a Braille character from the bottom up: two hours a character, four heights each.
+_LEFT, _RIGHT = (0x40, 0x04, 0x02, 0x01), (0x80, 0x20, 0x10, 0x08)
+_ROUTES = {True: "maker first", False: "never maker", None: "maker if wanted"}
+
+SYMBOLS = {
+    "symbol": pl.String, "status": pl.String, "score": pl.Float64, "n": pl.Int64,
+    "size_factor": pl.Float64, "round_trip_n": pl.Int64, "quality": pl.String,
+    "policy": pl.String, "offset_now_bps": pl.Float64, "slip_q50_bps": pl.Float64,
+    "slip_n": pl.Int64, "exp_now_bps": pl.Float64, "close_n": pl.Int64, "exp_by_hour": pl.String,
+}  # fmt: skip
+HOURLY = {
+    "hour": pl.Int64, "trades": pl.Int64, "fills": pl.Int64, "exp_bps": pl.Float64,
+    "exp_lo95_bps": pl.Float64, "exp_hi95_bps": pl.Float64, "closes": pl.Int64,
+    "exp_shrunk_bps": pl.Float64, "slip_bps_avg": pl.Float64, "slip_n": pl.Int64,
+    "offset_bps": pl.Float64,
+}  # fmt: skip
+
+
+def symbols(view: View) -> pl.DataFrame:
+    """Return one row a symbol with what acts now; the hour is that of the moment shown."""
+    return pl.DataFrame(
+        [_symbol(view.read(name), view.hour_utc) for name in view.symbols], schema=SYMBOLS
+    )
+
+
+def _symbol(reading: Reading, hour: int) -> dict[str, Any]:
+    record = reading.record or Record(reading.symbol, 0, "", 0, "insufficient")
+    size, router = record.size or Size(), record.router or Router()
+    score = record.score or Score()
+    now = (record.hourly or {}).get(hour, Hour())
+    return {
+        "symbol": reading.symbol,
+        "status": reading.status,
+        "score": score.score,
+        "n": record.n,
+        "size_factor": reading.acting.size_factor,
+        "round_trip_n": size.n,
+        "quality": reading.acting.quality,
+        "policy": policy_words(reading),
+        "offset_now_bps": reading.acting.offsets_bps[hour],
+        "slip_q50_bps": router.slip_q50,
+        "slip_n": router.slip_n,
+        "exp_now_bps": _exp(now, now.exp_per_notional),
+        "close_n": now.close_n,
+        "exp_by_hour": sparkline(hourly_values(record)),
+    }
+
+
+def policy_words(reading: Reading) -> str:
+    """Return the route that acts: maker first or not, and which way it leans."""
+    acting = reading.acting
+    return f"{_ROUTES[acting.maker_first]}, {acting.taker_bias.replace('_', ' ')}"
+
+
+def hourly_values(record: Record) -> list[float | None]:
+    """Return expectancy by UTC hour in bps, None where no close tells."""
+    rows = record.hourly or {}
+    found = [rows.get(hour, Hour()) for hour in range(HOURS)]
+    return [_exp(row, row.exp_per_notional) for row in found]
+
+
+def sparkline(values: Sequence[float | None]) -> str:
+    """Return values as columns of dots, one to four high from the lowest; none is an unknown one.
+
+    A character holds two columns, so 24 hours are 12 characters.
+    """
+    known = [value for value in values if value is not None]
+    low = min(known, default=0.0)
+    width = max(known, default=0.0) - low or 1.0
+    heights = [0 if v is None else 1 + round((v - low) / width * 3) for v in values]
+    pairs = zip(heights[::2], heights[1::2], strict=True)
+    dots = (sum(_LEFT[:left]) + sum(_RIGHT[:right]) for left, right in pairs)
+    return "".join(chr(0x2800 + bits) for bits in dots)
+
+
+def hours(view: View, symbol: str) -> pl.DataFrame:
+    """Return 24 rows: what an hour of the day cost and earned, and its offset."""
+    with view.answering():
+        found = live_helpers.get_hourly_expectancy(None if symbol == ALL else symbol)
+    offsets = view.read(symbol).acting.offsets_bps
+    rows = []
+    for hour in range(HOURS):
+        row = Hour(**found[hour]) if hour in found else Hour()
+        rows.append(
+            {
+                "hour": hour,
+                "trades": row.count,
+                "fills": row.fill_n,
+                "exp_bps": _exp(row, row.exp_per_notional),
+                "exp_lo95_bps": _exp(row, row.exp_lo95),
+                "exp_hi95_bps": _exp(row, row.exp_hi95),
+                "closes": row.close_n,
+                "exp_shrunk_bps": _bps(row.exp_shrunk),
+                "slip_bps_avg": row.slip_bps_avg,
+                "slip_n": row.slip_n,
+                "offset_bps": None if symbol == ALL else offsets[hour],
+            }
+        )
+    return pl.DataFrame(rows, schema=HOURLY)
+
+
+def has_hours(view: View, symbol: str) -> bool:
+    """Tell whether any hour of a symbol has rows."""
+    record = view.record(symbol)
+    return bool(record and record.hourly)
+
+
+def heat(view: View, names: Iterable[str]) -> pl.DataFrame:
+    """Return a row for each symbol and hour: expectancy in bps with interval and n."""
+    frames = [
+        hours(view, name)
+        .select("hour", "exp_bps", "exp_lo95_bps", "exp_hi95_bps", "closes", "trades")
+        .with_columns(pl.lit("all" if name == ALL else name).alias("symbol"))
+        for name in names
+    ]
+    return pl.concat(frames) if frames else pl.DataFrame()
+
+
+def steps(part: Part) -> pl.DataFrame:
+    """Return the steps to an answer as rows of text, as `execintel explain` prints them."""
+    return pl.DataFrame(
+        [
+            {
+                "step": ("▸ " if line.is_fired else "") + line.what,
+                "input": measured(line),
+                "n": line.n,
+                part.effect: effect(line.effect, part.effect),
+                "rule": line.rule,
+            }
+            for line in part.lines
+        ],
+        schema={
+            "step": pl.String, "input": pl.String, "n": pl.Int64, part.effect: pl.String,
+            "rule": pl.String,
+        },
+    )  # fmt: skip
+
+
+def waterfall(part: Part) -> pl.DataFrame:
+    """Return the parts of a score from running sum to running sum; the last row is the score."""
+    rows, total = [], 0.0
+    for line in part.lines:
+        if not isinstance(line.effect, float | int):
+            continue
+        is_sum = line is part.lines[-1]
+        start = 0.0 if is_sum else total
+        end = line.effect if is_sum else total + line.effect
+        rows.append(
+            {
+                "part": line.what,
+                "from": start,
+                "to": end,
+                "adds": float(line.effect),
+                "written": effect(line.effect, part.effect),
+                "n": line.n,
+                "kind": "sum" if is_sum else "adds" if line.effect >= 0 else "takes",
+            }
+        )
+        total = end
+    return pl.DataFrame(rows)
+
+
+def slippage(view: View, symbol: str) -> pl.DataFrame:
+    """Return slippage quartiles by hour of a symbol; without columns where there is no table."""
+    found = view.table("feat_execution__slippage_quartiles")
+    if not found.width:
+        return found
+    return (
+        found.filter((pl.col("symbol") == symbol) & (pl.col("hour_utc") >= 0))
+        .select(
+            pl.col("hour_utc").cast(pl.Int64).alias("hour"), "n", "slip_bps_q25", "slip_bps_q50",
+            "slip_bps_q75", "slip_bps_mean", "fresh_n", "fresh_q50", "suspect_n",
+        )
+        .sort("hour")
+    )  # fmt: skip
+
+
+def offsets(view: View, symbol: str) -> pl.DataFrame:
+    """Return the offset that acts by hour, beside what the snapshot and v5.10 say."""
+    acting = pl.DataFrame(
+        {"hour": list(range(HOURS)), "acts_bps": list(view.read(symbol).acting.offsets_bps)}
+    )
+    found = view.table("feat_router__maker_offsets")
+    if not found.width:
+        return acting
+    mine = found.filter(pl.col("symbol") == symbol).select(
+        pl.col("hour_utc").cast(pl.Int64).alias("hour"), "offset_bps", "offset_v510_bps",
+        "hour_bps", "close_n",
+    )  # fmt: skip
+    return acting.join(mine, on="hour", how="left").sort("hour")
+
+
+def health(view: View) -> pl.DataFrame:
+    """Return one row a symbol of what its health document says."""
+    rows = []
+    with view.answering():
+        for name in view.symbols:
+            found = live_helpers.execution_health(name)
+            router, risk, sizing = found["router"], found["risk"], found["sizing"]
+            vol = found["vol"]
+            rows.append(
+                {
+                    "symbol": name,
+                    "status": found["status"],
+                    "warnings": ", ".join((*router["router_warnings"], *risk["risk_flags"])),
+                    "policy_quality": router["policy_quality"],
+                    "n": router["n"],
+                    "maker_fill_ratio": router["maker_fill_ratio"],
+                    "maker_known_n": router["maker_known_n"],
+                    "fallback_ratio": router["fallback_ratio"],
+                    "fallback_known_n": router["fallback_known_n"],
+                    "slip_q50": router["slip_q50"],
+                    "slip_n": router["slip_n"],
+                    "sharpe_7d": sizing["sharpe_7d"],
+                    "round_trip_n": sizing["round_trip_n"],
+                    "dd_today_pct": risk["dd_today_pct"],
+                    "atr_regime": vol["atr_regime"],
+                    "atr_ratio": vol["atr_ratio"],
+                    "bars_n": vol["n"],
+                    "final_size_factor": sizing["final_size_factor"],
+                    "applied_size_factor": sizing["applied_size_factor"],
+                    "capped_by": ", ".join(sizing["capped_by"]),
+                }
+            )
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def parts_of(record: Record | None) -> tuple[Score, Size, Regime, Router, Policy, Risk]:
+    """Return the parts of a record, empty ones where it has none."""
+    if record is None:
+        return Score(), Size(), Regime(), Router(), Policy(), Risk()
+    return (
+        record.score or Score(), record.size or Size(), record.regime or Regime(),
+        record.router or Router(), record.policy or Policy(), record.risk or Risk(),
+    )  # fmt: skip
+
+
+def _exp(row: Hour, fraction: float | None) -> float | None:
+    """Return an expectancy in bps; without a close the hour tells nothing."""
+    return _bps(fraction) if row.close_n else None
+
+
+def _bps(fraction: float | None) -> float | None:
+    return None if fraction is None else fraction * 1e4

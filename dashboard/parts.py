@@ -1,0 +1,140 @@
+"""Parts of one symbol that several pages show: steps to an answer, the size's chain, its health.
+
+Put here: which of a symbol's values stand together. Keep out: how a value looks (panels.py), rows
+(frames.py), pages (views/).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from dashboard import frames
+from dashboard.data import View
+from dashboard.panels import SHAPES, STATUS_WORDS, badge, md, tile, tiles
+from features.explain import MAKER_FIRST, Part
+from features.words import UNKNOWN, number
+from live.reading import Reading
+from live.records import Score, Size
+
+GUARDS = ("evidence_cap", "incomplete", "clamp", "change")  # after the product, in this order
+
+
+def steps(part: Part, *, key: str) -> None:
+    """Show the steps to an answer: input, n, result, rule; an arrow marks what changed it."""
+    st.dataframe(
+        frames.steps(part),
+        hide_index=True,
+        key=key,
+        placeholder="",
+        column_config={
+            "step": st.column_config.TextColumn(width=130, pinned=True),
+            "n": st.column_config.NumberColumn(width=55),
+            "rule": st.column_config.TextColumn(width=330),
+        },
+    )
+    st.caption(" · ".join(md(words) for words in (part.answer, *part.notes)))
+
+
+def components(score: Score) -> None:
+    """Show the parts of a score where the steps to them are not at hand."""
+    with tiles("components"):
+        tile("Sharpe adds", score.sharpe_score, signed=True, note=f"of {number(score.sharpe)}")
+        tile("ATR ratio adds", score.atr_score, signed=True, note=f"of {number(score.atr_ratio)}")
+        tile("Router adds", score.router_score, signed=True)
+        tile("Drawdown adds", score.dd_score, signed=True, note=f"of {number(score.dd_pct)} %")
+    if score.missing:
+        st.caption(f"Unknown: {md(', '.join(score.missing))}")
+
+
+def chain(reading: Reading, size: Size, part: Part | None) -> None:
+    """Show the size as a chain: four factors, their product, each guard, what engines apply."""
+    factors = (
+        ("inverse vol", size.inverse_vol), ("regime", size.regime_scale),
+        ("Sharpe", size.sharpe_mult), ("score", size.intel_size_factor),
+    )  # fmt: skip
+    links = [" × ".join(f":gray-badge[{name} {number(value)}]" for name, value in factors)]
+    links.append(f"= :blue-badge[product {number(size.product_v510)}]")
+    guards = [line for line in part.lines if line.what in GUARDS] if part else []
+    for line in guards:
+        colour = "orange" if line.is_fired else "gray"
+        name = md(line.what.replace("_", " "))
+        effect = number(line.effect) if isinstance(line.effect, float) else UNKNOWN
+        links.append(f"→ :{colour}-badge[{SHAPES['warn'] + ' ' if line.is_fired else ''}"
+                     f"{name} {effect}]")  # fmt: skip
+    if part is None and size.capped_by:
+        links.append(f"→ :orange-badge[▲ {md(', '.join(size.capped_by))}]")
+    links.append(f"= :blue-badge[snapshot {number(size.final_size_factor)}]")
+    acts = reading.acting.size_factor
+    why = "" if acts == size.final_size_factor else f", {md(reading.status)}"
+    links.append(f"→ :green-badge[engines apply {number(acts)}{why}]")
+    st.markdown(" ".join(links))
+    share = "unknown" if size.pnl_coverage is None else f"{100 * size.pnl_coverage:.1f} %"
+    st.caption(
+        f"n = {size.n:,} round trips · logs explain {share} of the account's PnL and positions"
+        f" ({md(size.coverage_status)}) · ▲ a guard that changed the factor"
+    )
+
+
+def kpis(found: Mapping[str, Any]) -> None:
+    """Show how the router did: each ratio with the attempts that know it."""
+    with tiles("kpis"):
+        tile("Attempts", found["n"], digits=0, note=f"{found['unknown_n']:,} of unknown end")
+        tile("Fill ratio", found["fill_ratio"], n=found["fill_known_n"], digits=3)
+        tile("Maker fills", found["maker_fill_ratio"], n=found["maker_known_n"], digits=3)
+        tile("Fallback", found["fallback_ratio"], n=found["fallback_known_n"], digits=3)
+        tile("Slippage q25", found["slip_q25"], n=found["slip_n"], unit=" bps")
+        tile("Slippage q50", found["slip_q50"], n=found["slip_n"], unit=" bps")
+        tile("Slippage q75", found["slip_q75"], n=found["slip_n"], unit=" bps")
+        tile("Ack p50", found["ack_ms_p50"], n=found["n"], unit=" ms", digits=0)
+        tile("Ack p95", found["ack_ms_p95"], n=found["n"], unit=" ms", digits=0)
+
+
+def health(found: Mapping[str, Any], view: View) -> None:
+    """Show a symbol's health document, warnings first."""
+    router, risk, vol, sizing = (found[name] for name in ("router", "risk", "vol", "sizing"))
+    st.subheader(md(found["symbol"]), anchor=False)
+    with st.container(horizontal=True):
+        badge(found["status"], tip=STATUS_WORDS[found["status"]])
+        for flag in (*router["router_warnings"], *risk["risk_flags"]):
+            badge(flag, level="bad" if "kill" in flag or "disabled" in flag else "warn")
+    st.markdown("#### Router")
+    with tiles("router"):
+        tile("Quality", router["policy_quality"], n=router["n"])
+        tile("Maker fills", router["maker_fill_ratio"], n=router["maker_known_n"], digits=3)
+        tile("Fallback", router["fallback_ratio"], n=router["fallback_known_n"], digits=3)
+        tile("Slippage q50", router["slip_q50"], n=router["slip_n"], unit=" bps")
+        offset_bps = view.read(found["symbol"]).acting.offsets_bps[view.hour_utc]
+        tile(f"Offset at {view.hour_utc:02d} UTC", offset_bps, n=router["n"], unit=" bps")
+    st.caption(
+        f"{MAKER_FIRST[router['policy_maker_first']]} · {md(router['policy_taker_bias'])}"
+        f" · {md(router['policy_reason'])}"
+    )
+    left, right = st.columns(2)
+    with left:
+        st.markdown("#### Risk")
+        with tiles("risk"):
+            trips = sizing.get("round_trip_n", 0)
+            tile("Sharpe", sizing["sharpe_7d"], n=trips)
+            *_, record = frames.parts_of(view.record(found["symbol"]))
+            tile("Drawdown today", risk["dd_today_pct"], n=record.n, unit=" %", digits=3)
+        off = {True: "switched off", False: "switched on", None: "no switch known"}
+        switch = "" if view.is_past else f" · {off[risk['toggle_active']]}"
+        st.caption(
+            f"Sharpe state: {md(risk['sharpe_state'])} · drawdown of equity, by n closes{switch}"
+        )
+    with right:
+        st.markdown("#### Volatility")
+        with tiles("vol"):
+            tile("ATR ratio", vol["atr_ratio"], n=vol["n"])
+            tile("ATR now", vol["atr_now"], n=min(vol["n"], 50), unit=" %", digits=3)
+        st.caption(f"Regime {md(vol['atr_regime'])}, from {md(vol['atr_source'])}")
+    st.markdown("#### Sizing")
+    with tiles("sizing"):
+        tile("By Sharpe", sizing["size_mult_sharpe"], n=trips, unit=" ×")
+        tile("By regime", sizing["size_mult_regime"], n=vol["n"], unit=" ×")
+        tile("By score", sizing["intel_size_factor"], n=router["n"], unit=" ×")
+        tile("Product", sizing["final_size_factor"], n=trips, unit=" ×")
+        tile("Applied", sizing["applied_size_factor"], n=trips, unit=" ×")
+    capped = ", ".join(sizing["capped_by"])
+    st.caption(f"Capped by {md(capped)}" if capped else "No guard changed the product")

@@ -1,0 +1,123 @@
+"""What is said first on every page: no snapshot, stale, held, refused, a dead source, the past.
+
+Put here: the words of each state, worst first. Keep out: how they look (panels.py).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from dashboard.settings import DashboardSettings
+from features.snapshot import Store
+from features.words import span, when
+
+if TYPE_CHECKING:
+    from dashboard.data import Held, Status
+    from dashboard.data_traces import TraceTables
+
+Level = Literal["ok", "warn", "bad", "unknown"]
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One thing to know before any number: ``bad`` needs a person, ``warn`` is worth knowing."""
+
+    level: Level
+    text: str
+
+
+def notices_of(
+    settings: DashboardSettings,
+    store: Store | None,
+    held: "Held | None",
+    status: "Status",
+    *,
+    problem: str | None = None,
+    past_ms: int | None = None,
+    is_mirror: bool = False,
+    traces: "TraceTables | None" = None,
+) -> tuple[Notice, ...]:
+    """Return what stands before the numbers; ``store`` None leaves out what is true only now."""
+    found: list[Notice] = []
+    if past_ms is not None:
+        found.append(Notice("warn", f"Playback: everything below is as it was at {when(past_ms)}."))
+    if problem is not None:
+        where = "mirror" if is_mirror else "newest snapshot"
+        shown = "nothing can be shown" if status == "none" else "shown is the last good one"
+        found.append(Notice("bad", f"The {where} cannot be read, {shown}. {problem}"))
+    elif status == "none":
+        found.append(_nothing(settings) if traces is None else _trace_files(traces))
+    if store is not None:
+        found += _publication(store, held)
+    if status == "stale":
+        limit = span(settings.base.snapshot_max_age_s)
+        found.append(
+            Notice(
+                "bad",
+                f"Stale: older than {limit}. Engines size at most 1.00 and quote at least 2.00 bps"
+                " until a newer snapshot comes. execintel doctor says what keeps it.",
+            )
+        )
+    if held is not None:
+        found += _sources(held)
+    return tuple(found)
+
+
+def _nothing(settings: DashboardSettings) -> Notice:
+    root = settings.base.snapshots_root
+    return Notice(
+        "unknown",
+        f"No snapshot yet under {root}. Run execintel refresh, or execintel demo for a generated"
+        " one; this page shows it by itself.",
+    )
+
+
+def _trace_files(traces: "TraceTables") -> Notice:
+    """Say what the page Strategies is computed from, and what of the files was left out."""
+    left_out = ", ".join(f"{n} of {reason}" for reason, n in sorted(traces.rejected.items()))
+    return Notice(
+        "warn",
+        f"No snapshot yet: Strategies shows the trace files in {traces.folder}, n = {traces.n}"
+        + (f"; lines left out: {left_out}" if left_out else "")
+        + ". The other pages need one: execintel refresh.",
+    )
+
+
+def _publication(store: Store, held: "Held | None") -> Iterator[Notice]:
+    hold = store.hold()
+    if hold is not None:
+        yield Notice(
+            "bad",
+            f"HOLD: nothing is published since {when(hold.since_ms)}, by {hold.by}:"
+            f" {hold.reason}. execintel snapshots resume ends it.",
+        )
+    shown = 0 if held is None else int(held.manifest["sequence"])
+    refused = [each for each in store.rejected() if each["sequence"] > shown]
+    if refused:
+        yield Notice("bad", _refusal(refused[-1]))
+
+
+def _refusal(build: dict[str, Any]) -> str:
+    causes = [
+        f"{check['name']}, {check['rows']} rows: {check['cause']}"
+        for check in build["checks"]
+        if check["name"] in build["failed_checks"]
+    ]
+    return (
+        f"The last build, of {when(build['created_ms'])}, was refused and the snapshot below stays."
+        f" {'; '.join(causes)}. Mend the cause, then execintel refresh."
+    )
+
+
+def _sources(held: "Held") -> Iterator[Notice]:
+    rows = held.table("feat_ops__source_freshness")
+    if rows.is_empty():
+        return
+    for row in rows.filter(symbol="*").sort("source").iter_rows(named=True):
+        if row["required"] and row["status"] != "ok":
+            lag = row["lag_s"]
+            words = "has no line" if lag is None else f"is silent since {span(lag)}"
+            yield Notice(
+                "bad",
+                f"Source {row['source']} {words} and is required: look at what writes it.",
+            )

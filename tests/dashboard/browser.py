@@ -1,0 +1,271 @@
+"""The real app in a process of its own, and a real Chromium looking at it.
+
+Put here: starting and stopping both, what a page says, what was wrong. Keep out: what it should
+say. Without a Chromium the tests skip and say so.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlencode
+
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, sync_playwright
+
+HOST = "127.0.0.1"
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+_NAMES = ("chromium", "chromium-browser", "google-chrome")
+_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+_START_LIMIT_S = 60.0
+WIDE, NARROW = 1280, 400
+_HERE = (HOST, "localhost", "::1", "0.0.0.0", "")
+
+
+class NoChromiumError(Exception):
+    """There is no Chromium on this machine; the text says where it was looked for."""
+
+
+def chromium() -> str:
+    """Return the path of the system's Chromium; raises NoChromiumError."""
+    for name in _NAMES:
+        path = shutil.which(name)
+        if path:
+            return path
+    raise NoChromiumError(f"no chromium: none of {', '.join(_NAMES)} is on the path")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Server:
+    """A running dashboard."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    audit: Path
+
+    def outside(self) -> list[str]:
+        """Return what the process connected to, or looked up, beyond this machine."""
+        lines = self.audit.read_text().splitlines() if self.audit.exists() else []
+        return [line for line in lines if not any(f"'{name}'" in line for name in _HERE)]
+
+    def address(self, page: str = "", **params: str) -> str:
+        """Return the address of a page."""
+        return f"{self.url}/{page}" + (f"?{urlencode(params)}" if params else "")
+
+
+@contextmanager
+def serving(
+    home: Path, *flags: str, variables: Mapping[str, str] | None = None, is_ready: bool = False
+) -> Iterator[Server]:
+    """Run the dashboard over a data root until the block ends; ``flags`` stand behind `--`.
+
+    With ``is_ready`` as `execintel dashboard` does, else as `streamlit run dashboard/app.py`.
+    """
+    port = free_port()
+    app = REPOSITORY / "dashboard" / "app.py"
+    plain = [*("streamlit", "run", str(app), "--server.port", str(port), "--")]
+    own = ["dashboard", "--port", str(port)]
+    command = [sys.executable, "-m", *(own if is_ready else plain), *flags]
+    folder = Path(tempfile.mkdtemp(prefix="dashboard-"))
+    log, audit = folder / "log", folder / "audit"
+    audited = {
+        "PYTHONPATH": str(Path(__file__).with_name("audited")),
+        "EXECINTEL_TEST_AUDIT": str(audit),
+    }
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=home.parent,  # it must not matter where it is started
+            env={**os.environ, **audited, "EXECINTEL_HOME": str(home), **(variables or {})},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        _wait(f"http://{HOST}:{port}/_stcore/health", process, log)
+        yield Server(f"http://{HOST}:{port}", process, log, audit)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)
+        shutil.rmtree(folder)
+
+
+def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _START_LIMIT_S
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            assert process.poll() is None, f"the dashboard ended:\n{log.read_text()}"
+            assert time.monotonic() < deadline, f"no dashboard in time:\n{log.read_text()}"
+            time.sleep(0.05)
+
+
+@contextmanager
+def browsing() -> Iterator[Browser]:
+    """Run a headless Chromium with a fresh profile; raises NoChromiumError."""
+    path = chromium()
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=path, args=list(_FLAGS))
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@dataclass
+class Tab:
+    """One page with what went wrong on it and what it asked for from outside."""
+
+    page: Page
+    errors: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+
+    def open(self, url: str) -> "Tab":
+        """Open an address and wait until the page is drawn."""
+        self.page.goto(url)
+        return self.settle()
+
+    def settle(self) -> "Tab":
+        """Wait until the server has drawn all of the page, its charts too."""
+        self.page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
+        self.page.wait_for_selector("h1, [data-testid='stAlert']")
+        self.page.wait_for_function(
+            "document.querySelectorAll('[data-testid=\"stVegaLiteChart\"]').length =="
+            " document.querySelectorAll('[data-testid=\"stVegaLiteChart\"] .marks').length"
+        )
+        return self
+
+    @property
+    def text(self) -> str:
+        """Return what is written on the page, tables left out: those are in ``cells``."""
+        return self.page.locator('[data-testid="stMain"]').inner_text()
+
+    def metric(self, label: str) -> str:
+        """Return the value of the metric of a label."""
+        found = self.page.locator('[data-testid="stMetric"]').filter(
+            has=self.page.locator('[data-testid="stMetricLabel"]', has_text=label)
+        )
+        return found.locator('[data-testid="stMetricValue"]').first.inner_text()
+
+    def cells(self, table: int = 0) -> list[list[str]]:
+        """Return the cells of a table as a screen reader gets them, header row first."""
+        grid = self.page.locator('[data-testid="stDataFrame"]').nth(table)
+        rows = grid.locator("table tr")
+        rows.first.wait_for(state="attached")
+        return [row.locator("th, td").all_text_contents() for row in rows.all()]
+
+    def choose(self, label: str, option: str) -> None:
+        """Choose an option of a box by its label."""
+        self.page.get_by_role("combobox", name=label).click()
+        self.page.get_by_role("option", name=option, exact=True).click()
+
+    def download(self, button: str) -> str:
+        """Press a button that saves a file; returns what the file holds."""
+        with self.page.expect_download() as saving:
+            self.page.get_by_role("button", name=button).click()
+        return Path(saving.value.path()).read_text("utf-8")
+
+    def choose_row(self, row: int, table: int = 0) -> None:
+        """Click the box in front of a row of a table, the first being 0."""
+        box = self.page.locator('[data-testid="stDataFrame"]').nth(table).bounding_box()
+        assert box is not None
+        self.page.mouse.click(box["x"] + 16, box["y"] + 35 * (row + 1) + 17)
+
+    def is_wider_than_window(self) -> bool:
+        """Tell whether the reader would have to scroll sideways."""
+        return bool(
+            self.page.evaluate(
+                "(() => { const m = document.querySelector('[data-testid=\"stMain\"]');"
+                " return m.scrollWidth > m.clientWidth + 1; })()"
+            )
+        )
+
+    def shot(self, path: Path) -> None:
+        """Take a picture of the whole page."""
+        height = self.page.evaluate(
+            "(() => { const m = document.querySelector('[data-testid=\"stMain\"]');"
+            " return Math.ceil(m.scrollHeight) + 8; })()"
+        )
+        size = self.page.viewport_size
+        assert size is not None
+        self.page.set_viewport_size({"width": size["width"], "height": min(int(height), 6000)})
+        self.settle()
+        self.page.wait_for_timeout(400)  # charts are drawn anew at the new size
+        self.page.screenshot(path=str(path))
+        self.page.set_viewport_size(size)
+
+
+def _is_probe(message: ConsoleMessage) -> bool:
+    """Tell Streamlit's search for its own base path, which is answered 404 below a page's name."""
+    return "/_stcore/" in message.location.get("url", "")
+
+
+@contextmanager
+def tab(
+    browser: Browser,
+    *,
+    width: int = WIDE,
+    height: int = 900,
+    scheme: str = "light",
+    is_guarded: bool = True,
+) -> Iterator[Tab]:
+    """Open a tab in a context of its own: nothing but loopback answers it.
+
+    The guard switches the browser's cache off: what is timed does without.
+    """
+    context = browser.new_context(
+        viewport={"width": width, "height": height},
+        color_scheme="dark" if scheme == "dark" else "light",
+    )
+    opened = Tab(context.new_page())
+
+    def guard(route: Route) -> None:
+        url = route.request.url
+        if url.startswith((f"http://{HOST}:", "data:", "blob:")):
+            route.continue_()
+        else:
+            opened.outside.append(url)
+            route.abort()
+
+    if is_guarded:
+        context.route("**/*", guard)
+    opened.page.on(
+        "console",
+        lambda m: opened.errors.append(m.text) if m.type == "error" and not _is_probe(m) else None,
+    )
+    opened.page.on("pageerror", lambda error: opened.errors.append(str(error)))
+    opened.page.set_default_timeout(30_000)
+    try:
+        yield opened
+    finally:
+        context.close()

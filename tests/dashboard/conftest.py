@@ -1,0 +1,62 @@
+"""One published root, one dashboard over it and one browser for all tests of the pages."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from playwright.sync_api import Browser
+
+from features.snapshot import Store
+from tests.dashboard import browser as chrome
+from tests.dashboard import homes
+
+# Recorded logs are old: on these pages they count as fresh. A test of stale pages sets it anew.
+TESTNET = {"EXECINTEL_ENVIRONMENT": "testnet"}
+FRESH = {**TESTNET, "EXECINTEL_SNAPSHOT_MAX_AGE_S": str(100 * 366 * 86_400)}
+
+
+@pytest.fixture(scope="session")
+def home(
+    router_logs: Path, bars_1m: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str
+) -> Path:
+    """Return a data root with two publications of the real logs; never written to by a test."""
+    shared = tmp_path_factory.getbasetemp()
+    root = (shared if worker_id == "master" else shared.parent) / "dashboard"
+    with FileLock(f"{root}.lock"):  # the other worker of this run wants the same
+        if not (root / "done").exists():
+            root.mkdir()
+            homes.real(router_logs, bars_1m, root)
+            (root / "done").touch()
+    return root / "home"
+
+
+@pytest.fixture(scope="session")
+def store(home: Path) -> Store:
+    return Store(home / "snapshots")
+
+
+@pytest.fixture(scope="session")
+def server(home: Path) -> Iterator[chrome.Server]:
+    """Run the dashboard over the shared root, as fresh."""
+    with chrome.serving(home, "--refresh-interval", "5", variables=FRESH) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, chrome.Server]]:
+    """Run a dashboard with the usual greatest age over a root that each test fills for itself."""
+    root = tmp_path_factory.mktemp("own") / "home"
+    root.mkdir()
+    with chrome.serving(root, "--refresh-interval", "5", variables=TESTNET) as running:
+        yield Store(root / "snapshots"), running
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """Run one browser for the session, or skip where there is none."""
+    try:
+        with chrome.browsing() as running:
+            yield running
+    except chrome.NoChromiumError as error:
+        pytest.skip(str(error))  # .ci/run allows this reason only where there is none

@@ -1,0 +1,123 @@
+"""Views: which snapshot, at which moment, in which state; and how few stay in memory."""
+
+import gc
+import json
+import shutil
+import weakref
+from pathlib import Path
+
+import pytest
+
+from dashboard.data import KEPT, LocalSource
+from dashboard.settings import load
+from features.publications import in_force
+from features.snapshot import SnapshotError, Store
+from features.words import when
+from tests.live import files
+
+
+@pytest.fixture
+def copy(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """Return the snapshots of a root of this test's own; its pages count them as fresh."""
+    shutil.copytree(home / "snapshots", tmp_path / "snapshots")
+    monkeypatch.setenv("EXECINTEL_HOME", str(tmp_path))
+    monkeypatch.setenv("EXECINTEL_SNAPSHOT_MAX_AGE_S", "3000000000")
+    return Store(tmp_path / "snapshots")
+
+
+def test_view_is_of_current_and_follows_it(copy: Store) -> None:
+    source = LocalSource(load([]))
+    first, second = copy.ids()
+    assert source.view().snapshot_id == second
+    copy.publish(first, now_ms=1, by="test")
+    assert source.view().snapshot_id == first
+
+
+def test_table_is_the_snapshots_and_is_read_once(copy: Store) -> None:
+    view = LocalSource(load([])).view()
+    table = view.table("feat_symbol__scores")
+    assert table.height == copy.manifest(copy.ids()[-1])["tables"]["feat_symbol__scores"]["rows"]
+    assert view.table("feat_symbol__scores") is table
+    assert view.table("feat_no__such").width == 0
+
+
+def test_past_moment_shows_what_was_in_force_and_counts_ages_up_to_it(copy: Store) -> None:
+    source = LocalSource(load([]))
+    made = in_force(copy.root)
+    between = when((made[0].published_ms + made[1].published_ms) // 2)
+    view = source.view(between.replace(" UTC", "+00:00"))
+    assert view.snapshot_id == copy.ids()[0]
+    assert view.is_past
+    assert view.age_s == pytest.approx((view.now_ms - (view.as_of_ms or 0)) / 1000)
+    assert "Playback" in view.notices[0].text
+
+
+@pytest.mark.parametrize(
+    ("at", "words"),
+    [
+        ("1999-01-01T00:00:00Z", "nothing was published by then"),
+        ("yesterday", "is no ISO 8601 time"),
+        ("20000101T000000Z-abc", "nothing of snapshot 20000101T000000Z-abc is kept"),
+    ],
+)
+def test_past_that_cannot_be_shown_shows_the_present_and_says_why(
+    copy: Store, at: str, words: str
+) -> None:
+    view = LocalSource(load([])).view(at)
+    assert view.snapshot_id == copy.ids()[-1]
+    assert words in view.notices[0].text
+
+
+def test_damaged_current_leaves_the_last_good_snapshot_and_says_so(copy: Store) -> None:
+    source = LocalSource(load([]))
+    first, second = copy.ids()
+    copy.publish(first, now_ms=1, by="test")
+    assert source.view().snapshot_id == first
+    (copy.path(second) / "live.jsonl").write_bytes(b"{")
+    copy.publish(second, now_ms=2, by="test")
+    view = source.view()
+    assert view.snapshot_id == first
+    assert "shown is the last good one" in view.notices[0].text
+
+
+def test_root_without_snapshots_says_how_to_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXECINTEL_HOME", str(tmp_path))
+    view = LocalSource(load([])).view()
+    assert view.status == "none"
+    assert view.symbols == ()
+    assert "execintel refresh" in view.notices[0].text
+    with pytest.raises(SnapshotError, match="no database"):
+        view.query("SELECT 1")
+
+
+def test_archived_snapshot_has_readings_and_no_tables(copy: Store) -> None:
+    first = copy.ids()[0]
+    copy._archive(first)
+    shutil.rmtree(copy.path(first))
+    view = LocalSource(load([])).view(first)
+    assert view.snapshot_id == first
+    assert view.read("LINKUSDT").record is not None
+    assert not view.has_tables
+    assert view.table("feat_symbol__scores").width == 0
+
+
+def test_only_a_few_snapshots_stay_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXECINTEL_HOME", str(tmp_path))
+    source = LocalSource(load([]))
+    manifest = {"environment": "paper", "origin": "logs", "tables": {}}
+    seen = []
+    for n in range(3 * KEPT):
+        name = f"20251105T0000{n:02d}Z-abc"
+        path = files.publish(tmp_path / "snapshots", name, [files.line()])
+        path.with_name("manifest.json").write_text(json.dumps({**manifest, "sequence": n}))
+        view = source.view()
+        assert view.snapshot_id == name
+        assert view.held is not None
+        seen.append(weakref.ref(view.held))
+        del view
+    gc.collect()
+    assert sum(held() is not None for held in seen) == KEPT

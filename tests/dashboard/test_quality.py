@@ -1,0 +1,93 @@
+"""What the page Data quality says of literal rows."""
+
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+
+from dashboard import quality
+
+
+def source(name: str, status: str, **values: Any) -> dict[str, Any]:
+    usual = {
+        "symbol": "*", "n": 5, "last_event_at_utc": datetime(2025, 11, 5, 12), "lag_s": 90.0,  # noqa: DTZ001
+        "rows_24h": 4, "rejected_24h": 1, "undated_n": 0, "required": False, "max_silence_s": 60,
+    }  # fmt: skip
+    return {"source": name, "status": status, **usual, **values}
+
+
+def test_sources_show_the_worst_first_and_unknown_as_a_dash() -> None:
+    rows = pl.DataFrame(
+        [
+            source("raw_a", "ok"),
+            source("raw_b", "silent"),
+            source("raw_c", "missing", required=True, lag_s=None, last_event_at_utc=None, n=0),
+        ]
+    )
+    shown = quality.sources(rows)
+    assert shown["source"].to_list() == ["raw_c", "raw_b", "raw_a"]
+    assert shown["status"].to_list() == ["■ missing, required", "▲ silent", "● ok"]
+    assert shown["age"].to_list() == ["–", "1 min 30 s", "1 min 30 s"]
+
+
+def test_lags_put_the_longest_silence_against_its_limit_first() -> None:
+    rows = pl.DataFrame(
+        [
+            source("raw_a", "silent", symbol="BTCUSDT", lag_s=90.0),  # 1.5 of 60
+            source("raw_b", "ok", symbol="ETHUSDT", lag_s=600.0, max_silence_s=6000),
+            source("raw_b", "missing", symbol="SOLUSDT", lag_s=None),  # nobody knows since when
+        ]
+    )
+    shown = quality.lags(rows)
+    assert shown["symbol"].to_list() == ["SOLUSDT", "BTCUSDT", "ETHUSDT"]
+    assert shown["of allowed"].to_list() == ["–", "150.0 %", "10.0 %"]
+
+
+def test_reasons_say_how_to_mend_them() -> None:
+    counts = pl.DataFrame(
+        {
+            "source": ["raw_orders__events", "raw_risk__vetoes"],
+            "reject_reason": ["not_a_number:prices.mark", "of_another_release"],
+            "n": [1, 2],
+        }
+    )
+    shown = quality.reasons(counts)
+    assert shown["lines (n)"].to_list() == [2, 1]
+    assert shown["mend"][0] == "no advice is known for this reason"
+    assert shown["mend"][1].startswith("The named field is present and no number")
+
+
+def test_checks_name_what_refused_held_and_warned_first() -> None:
+    found = [("a", 0), ("b", 1), ("c", 2), ("d", 3)]
+    manifest = {
+        "checks": [
+            {"name": name, "rows": rows, "cause": "why", "examples": ["x=1"]}
+            for name, rows in found
+        ],
+        "failed_checks": ["b"],
+        "held_checks": ["c"],
+    }
+    shown = quality.checks(manifest)
+    assert shown["check"].to_list() == ["b", "c", "d", "a"]
+    assert shown["result"].to_list() == [
+        "■ refused the build", "▲ held for a person", "▲ warns", "● ok",
+    ]  # fmt: skip
+
+
+def test_unexplained_amounts_that_nobody_knows_do_not_sum_to_nothing() -> None:
+    rows = pl.DataFrame(
+        {"cause": ["restart", "restart", None], "unexplained_usd": [1.254, 2.5, None]}
+    )
+    shown = quality.causes(rows)
+    assert shown.rows() == [("restart", 2, 3.75), ("explained by fills", 1, None)]
+
+
+def test_differences_count_rows_and_show_changed_values() -> None:
+    item = {
+        "table": "feat_a", "added": 1, "removed": 0, "changed": 1,
+        "examples": [(("BTCUSDT", 3), "n", 4, None)],
+    }  # fmt: skip
+    tables, values = quality.differences([item])
+    assert tables.rows() == [("feat_a", 1, 0, 1)]
+    assert values.rows() == [("feat_a", "BTCUSDT, 3", "n", "4", "–")]
+    assert quality.differences([])[0].is_empty()

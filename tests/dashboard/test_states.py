@@ -1,0 +1,184 @@
+"""States that a page must be made for: nothing yet, stale, held, refused, damaged, a dead source,
+the mirror out of reach, and text of logs that would be obeyed."""
+
+import json
+import shutil
+from pathlib import Path
+
+import duckdb
+import pytest
+from playwright.sync_api import Browser
+
+from features.snapshot import Store
+from live.firestore_mirror import publish_snapshot
+from live.published import load_published
+from pipelines.refresh import refresh
+from tests import loads
+from tests.dashboard import browser as chrome
+from tests.dashboard.conftest import FRESH
+from tests.live import files
+
+
+def test_states_in_the_order_of_a_bad_day(
+    own: tuple[Store, chrome.Server], chromium: Browser, home: Path
+) -> None:
+    store, server = own
+    shutil.rmtree(store.root, ignore_errors=True)
+    with chrome.tab(chromium) as tab:
+        tab.open(server.address())
+        assert "○ no snapshot" in tab.text
+        assert "No snapshot yet under" in tab.text
+        assert "execintel demo" in tab.text
+
+        shutil.copytree(home / "snapshots", store.root)  # the page shows it by itself
+        second = store.ids()[-1]
+        tab.page.get_by_text(second).wait_for()
+        tab.settle()
+        assert "■ stale" in tab.text
+        assert "Engines size at most 1.00 and quote at least 2.00 bps" in tab.text
+        shown = [row[tab.cells()[0].index("status")] for row in tab.cells()[1:]]
+        assert set(shown) == {"■ stale"}
+
+        store.set_hold(now_ms=1_762_300_800_000, by="ann", reason="venue is *down*")
+        manifest = store.manifest(second) | {"sequence": 99, "failed_checks": ["outcomes_unique"]}
+        failed = {"name": "outcomes_unique", "rows": 3, "cause": "one key twice", "examples": []}
+        manifest["checks"] = [failed]
+        refused = store.root / "rejected" / "20251107T000000Z-bad"
+        refused.mkdir(parents=True)
+        (refused / "manifest.json").write_text(json.dumps(manifest))
+        tab.open(server.address("health"))
+        assert "HOLD: nothing is published since 2025-11-05 00:00:00 UTC, by ann" in tab.text
+        assert "venue is *down*" in tab.text
+        assert "was refused and the snapshot below stays" in tab.text
+        assert "outcomes_unique, 3 rows: one key twice" in tab.text
+        assert tab.errors == []
+        assert tab.outside == []
+
+
+def test_damaged_snapshot_and_dead_source_are_said_first(
+    own: tuple[Store, chrome.Server], chromium: Browser, home: Path
+) -> None:
+    store, server = own
+    shutil.rmtree(store.root, ignore_errors=True)
+    shutil.copytree(home / "snapshots", store.root)
+    first, second = store.ids()
+    silent, damaged = f"{first[:-8]}51111111", f"{second[:-8]}dddddddd"
+    _rename(store, first, silent)
+    with duckdb.connect(str(store.database(silent))) as con:
+        con.execute(
+            "UPDATE feat_ops__source_freshness SET required = true, status = 'silent'"
+            " WHERE source = 'raw_router__events' AND symbol = '*'"
+        )
+    store.publish(silent, now_ms=1, by="test")
+    with chrome.tab(chromium) as tab:
+        tab.open(server.address())
+        assert "Source raw_router__events is silent since" in tab.text
+        assert "■ silent, required" in [row[1] for row in tab.cells(1)]
+
+        shutil.copytree(store.path(second), store.path(damaged))
+        (store.path(damaged) / "live.jsonl").write_bytes(b"{")
+        (store.root / "CURRENT").write_text(damaged)
+        tab.page.get_by_text("shown is the last good one").wait_for()
+        assert silent in tab.text
+        assert tab.errors == []
+
+
+def _rename(store: Store, old: str, new: str) -> None:
+    """Copy a snapshot under another id, its lines for engines with it."""
+    shutil.copytree(store.path(old), store.path(new))
+    texts = (store.path(old) / "live.jsonl").read_text("utf-8").splitlines()
+    header, *lines = [json.loads(text) for text in texts]
+    named = {name: header[name] for name in ("as_of_ms", "environment", "account", "window_days")}
+    data = files.snapshot_bytes(new, [{**line, "snapshot_id": new} for line in lines], **named)
+    (store.path(new) / "live.jsonl").write_bytes(data)
+    manifest = store.manifest(old) | {"snapshot_id": new}
+    (store.path(new) / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_mirror_out_of_reach_is_said(chromium: Browser, tmp_path: Path) -> None:
+    nobody = {"FIRESTORE_EMULATOR_HOST": "127.0.0.1:9", "GOOGLE_CLOUD_PROJECT": "none"}
+    with (
+        chrome.serving(tmp_path, "--source", "firestore", variables=nobody) as server,
+        chrome.tab(chromium) as tab,
+    ):
+        tab.open(server.address())
+        assert "The mirror cannot be read, nothing can be shown. emulator 127.0.0.1:9" in tab.text
+        assert "○ no snapshot" in tab.text
+        assert tab.errors == []
+
+
+def test_mirror_shows_what_its_documents_hold_and_names_what_they_lack(
+    firestore: str, chromium: Browser, store: Store, tmp_path: Path
+) -> None:
+    snapshot_id = store.current() or ""
+    generation = load_published(store.root, snapshot_id, "testnet")
+    assert publish_snapshot(generation).outcome == "published"
+    score = generation.entry("SUIUSDT").record.score.score  # type: ignore[union-attr]
+    with (
+        chrome.serving(tmp_path, "--source=firestore", variables=FRESH) as server,
+        chrome.tab(chromium) as tab,
+    ):
+        tab.open(server.address())
+        assert "● fresh\n\nas of 2025-11-06 00:00:00 UTC" in tab.text
+        assert [row[0] for row in tab.cells()[1:]] == sorted(generation.symbols)
+        assert "Sources are not shown: that needs the snapshot's database" in tab.text
+        tab.open(server.address("intel", symbol="SUIUSDT"))
+        assert tab.metric("Symbol score") == f"{score:+.2f}"
+        assert "Steps and slippage by hour are not shown" in tab.text
+        tab.open(server.address("health", symbol="SUIUSDT"))
+        assert tab.metric("Slippage q50")
+        assert tab.errors == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--refresh-interval", "2"), "allowed: 5 to 300"),
+        (("--alert-precision-threshold", "x"), "dashboard_alert_precision_threshold = 'x'"),
+    ],
+)
+def test_bad_flag_is_told_before_a_server_stands(
+    flags: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from dashboard.__main__ import main
+
+    assert main(flags) == 2
+    assert words in capsys.readouterr().err
+
+
+HOSTILE = (
+    "<IMG SRC=X ONERROR=window.owned=1>",
+    "**BOLD**[LINK](JAVASCRIPT:window.owned=1)$X^2$:red[R]",
+    "🚀🔥ROCKET",
+    "A" * 10_000,
+)
+
+
+def test_hostile_text_shows_as_text_and_runs_nothing(
+    own: tuple[Store, chrome.Server], chromium: Browser, tmp_path: Path
+) -> None:
+    store, server = own
+    for n, symbol in enumerate(HOSTILE):
+        for each in range(3):
+            at_ms = loads.START_MS + (3 * n + each) * loads.MINUTE_MS
+            loads.append(tmp_path / "logs", [loads.router_line(f"a{n}_{each}", symbol, at_ms)])
+    settings = loads.settings_over(tmp_path / "logs", tmp_path / "home")
+    refresh(settings, as_of_ms=loads.START_MS + loads.DAY_MS)
+    shutil.rmtree(store.root, ignore_errors=True)
+    shutil.copytree(tmp_path / "home" / "snapshots", store.root)
+    with chrome.tab(chromium) as tab:
+        for page in ("", "health", "intel"):
+            for symbol in HOSTILE[:2] if page == "intel" else HOSTILE[:1]:
+                tab.open(server.address(page, symbol=symbol))
+                assert tab.page.evaluate("window.owned") is None
+                assert tab.page.locator("[data-testid='stMain'] img").count() == 0
+                assert tab.page.locator("[data-testid='stMain'] .katex").count() == 0
+                if page:
+                    assert symbol in tab.text
+        tab.open(server.address("quality"))
+        tab.open(server.address("intel", tab="Overview", symbol=HOSTILE[0]))
+        assert "<IMG SRC=X" in tab.text
+        assert not tab.is_wider_than_window()
+        assert tab.page.evaluate("window.owned") is None
+        assert tab.errors == []
+        assert tab.outside == []

@@ -1,0 +1,120 @@
+"""The page Strategies in a browser: over a snapshot, and over trace files without a lake."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+from playwright.sync_api import Browser, expect
+
+from dashboard import accuracy
+from features.snapshot import Store, open_snapshot
+from pipelines.accuracy import AccuracyAnalyzer
+from tests.dashboard import browser as chrome
+from tests.dashboard import homes
+
+Z95 = 1.959963984540054
+TILES = (
+    "Precision LONG", "Recall LONG", "F1 LONG",
+    "Precision SHORT", "Recall SHORT", "F1 SHORT",
+    "Win rate", "Mean return", "Sharpe a year",
+)  # fmt: skip
+PANELS = ("Strategy overview", "Alerts", "Rolling performance, 30 days", "Confusion matrices",
+          "Calibration", "Comparison")  # fmt: skip
+
+# Runs before Streamlit in the process of the pages: writes down whom it calls.
+WATCH = """
+import os, sys
+def watch(event, values):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
+        place = values[0] if event == "socket.getaddrinfo" else values[1]
+        with open(os.environ["CALLS"], "a") as file:
+            file.write(f"{event} {place}\\n")
+sys.addaudithook(watch)
+open(os.environ["CALLS"], "a").write("watching\\n")
+"""
+
+
+def _expected(rows: pl.DataFrame, symbol: str, window: str) -> list[str]:
+    """Return the values of the tiles of both strategies, in the page's order."""
+    shown = []
+    for name in ("intraday", "swing"):
+        found = accuracy.find(rows, name, symbol, window)
+        assert found is not None
+        by_name = {each.name: each.value for each in accuracy.measures(found, Z95)}
+        shown += [by_name[tile] for tile in TILES]
+    return shown
+
+
+def _tiles(tab: chrome.Tab) -> list[str]:
+    return tab.page.locator('[data-testid="stMetricValue"]').all_inner_texts()
+
+
+def test_strategies_repeat_the_snapshot_by_window_and_symbol(
+    server: chrome.Server, chromium: Browser, store: Store
+) -> None:
+    current = store.current()
+    assert current is not None
+    with open_snapshot(store.database(current)) as con:
+        rows = con.sql("FROM feat_telemetry__accuracy").pl()
+        pair = con.sql("FROM feat_telemetry__comparison WHERE \"window\" = '30d'").pl()
+    with chrome.tab(chromium) as tab:
+        tab.open(server.address("strategies"))
+        assert _tiles(tab) == _expected(rows, "*", "30d")
+        n = rows.filter(strategy="swing", symbol="*", window="30d")["n"][0]
+        assert f"n = {n} closed predictions" in tab.text
+        assert tab.page.locator('[data-testid="stVegaLiteChart"]').count() == 4
+        assert accuracy.verdict(pair.row(0, named=True)) in tab.text
+        tab.choose("Symbol", "LINKUSDT")
+        tab.page.wait_for_url("**symbol=LINKUSDT*")
+        tab.page.get_by_role("radio", name="all time").click()
+        tab.page.wait_for_url("**window=all*")
+        tile = tab.page.locator('[data-testid="stMetricValue"]').first
+        expect(tile).to_have_text(_expected(rows, "LINKUSDT", "all")[0])
+        assert _tiles(tab.settle()) == _expected(rows, "LINKUSDT", "all")
+        saved = json.loads(tab.download("Export JSON"))
+        assert (saved["snapshot_id"], saved["symbol"], saved["window"]) == (
+            current, "LINKUSDT", "all",
+        )  # fmt: skip
+        assert {row["symbol"] for row in saved["tables"]["rolling"]} == {"LINKUSDT"}
+        assert "LINKUSDT" in tab.download("Export CSV")
+        shared = tab.page.url
+        assert tab.errors == []
+    with chrome.tab(chromium, width=chrome.NARROW) as other:  # the address can be shared
+        assert _tiles(other.open(shared)) == _expected(rows, "LINKUSDT", "all")
+        assert not other.is_wider_than_window()
+
+
+def test_dashboard_loads_cached_data(chromium: Browser, tmp_path: Path) -> None:
+    traces = tmp_path / "data" / "analytics"
+    traces.parent.mkdir()
+    homes.write_traces(traces, trades=80)
+    calls = tmp_path / "calls"
+    (tmp_path / "sitecustomize.py").write_text(WATCH)
+    watched = {"PYTHONPATH": str(tmp_path), "CALLS": str(calls)}
+    analyzer = AccuracyAnalyzer()
+    rows = pl.DataFrame(pl.from_arrow(analyzer.arrow_tables(traces)["feat_telemetry__accuracy"]))
+    flags = [
+        *("--telemetry-dir", str(traces), "--refresh-interval", "30"),
+        *("--alert-precision-threshold", "0.65"),
+    ]
+    with (
+        chrome.serving(tmp_path / "none", *flags, variables=watched) as server,
+        chrome.tab(chromium) as tab,
+    ):
+        tab.open(server.address("strategies"))
+        titles = tab.page.locator("h3").all_inner_texts()
+        assert [title for title in titles if title in PANELS] == list(PANELS)
+        assert _tiles(tab) == _expected(rows, "*", "30d")
+        assert tab.page.locator('[data-testid="stVegaLiteChart"]').count() == 4
+        assert "Strategies shows the trace files" in tab.text
+        assert "n = 160" in tab.text
+        below = accuracy.precision_alerts(rows, 0.65, 30)
+        assert below.height > accuracy.precision_alerts(rows, 0.55, 30).height
+        assert [text for text in below["text"] if text not in tab.text] == []
+        for page in ("", "intel", "health", "quality", "playback"):
+            tab.open(server.address(page))
+            assert "execintel refresh" in tab.text, page
+        assert (tab.errors, tab.outside) == ([], [])
+    seen = calls.read_text().splitlines()
+    assert seen[0] == "watching"
+    assert [each for each in seen[1:] if "127.0.0.1" not in each and "watching" not in each] == []

@@ -1,0 +1,102 @@
+"""What a person does: open a symbol, share its address, wait, export, go back in time."""
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+from playwright.sync_api import Browser
+
+from features.snapshot import Store
+from tests.dashboard import browser as chrome
+
+
+def test_row_leads_to_the_symbol_whose_address_can_be_shared(
+    server: chrome.Server, chromium: Browser
+) -> None:
+    with chrome.tab(chromium) as tab:
+        tab.open(server.address())
+        symbol = tab.cells()[2][tab.cells()[0].index("symbol")]
+        tab.choose_row(1)
+        tab.page.wait_for_url("**/intel?symbol=*")
+        assert tab.page.url.endswith(f"symbol={symbol}")
+        tab.page.get_by_text("Hourly expectancy (last 7d)").wait_for()
+        tab.page.get_by_role("link", name="Execution Health").click()
+        tab.page.get_by_role("heading", name=symbol).wait_for()
+        assert f"symbol={symbol}" in tab.page.url
+        with chrome.tab(chromium) as other:
+            other.open(tab.page.url)
+            assert other.page.get_by_role("heading", name=symbol).count() == 1
+        assert tab.errors == []
+
+
+def test_pages_without_a_symbol_say_what_to_do(server: chrome.Server, chromium: Browser) -> None:
+    with chrome.tab(chromium) as tab:
+        tab.open(server.address("intel", tab="Intel"))
+        assert "Select a symbol to view execution intelligence." in tab.text
+        tab.open(server.address("health", symbol="NOSUCHUSDT"))
+        assert "NOSUCHUSDT is not in this snapshot" in tab.text
+        assert "Select a symbol to view execution health." in tab.text
+
+
+def test_export_holds_what_is_shown(
+    server: chrome.Server, chromium: Browser, store: Store, tmp_path: Path
+) -> None:
+    with chrome.tab(chromium) as tab:
+        tab.open(server.address())
+        for kind in ("JSON", "CSV"):
+            with tab.page.expect_download() as waiting:
+                tab.page.get_by_role("button", name=f"Export {kind}").first.click()
+            waiting.value.save_as(tmp_path / kind)
+            assert (store.current() or "-") in waiting.value.suggested_filename
+    document = json.loads((tmp_path / "JSON").read_text("utf-8"))
+    assert document["snapshot_id"] == store.current()
+    rows = document["tables"]["symbols"]
+    assert {row["symbol"] for row in rows} >= {"LINKUSDT", "LTCUSDT", "SUIUSDT", "WIFUSDT"}
+    table = list(csv.DictReader(io.StringIO((tmp_path / "CSV").read_text("utf-8"))))
+    shown = [row for row in table if row["table"] == "symbols"]
+    assert [row["symbol"] for row in shown] == [row["symbol"] for row in rows]
+    for row, other in zip(rows, shown, strict=True):
+        assert float(other["score"]) == row["score"]
+        assert other["exp_now_bps"] == "" or float(other["exp_now_bps"]) == row["exp_now_bps"]
+
+
+def test_past_snapshot_is_shown_on_every_page_until_left(
+    server: chrome.Server, chromium: Browser, store: Store
+) -> None:
+    first, second = store.ids()
+    with chrome.tab(chromium) as tab:
+        tab.open(server.address(at=first))
+        assert first in tab.text
+        assert "Playback: everything below is as it was at" in tab.text
+        tab.page.get_by_role("link", name="Execution Health").click()
+        tab.page.get_by_role("heading", name="All symbols").wait_for()
+        assert first in tab.text
+        assert f"at={first}" in tab.page.url
+        tab.page.get_by_role("button", name="Back to now").click()
+        tab.page.get_by_text(second).wait_for()
+        assert "at=" not in tab.page.url
+
+
+def test_newer_snapshot_comes_by_itself_where_the_reader_stands(
+    own: tuple[Store, chrome.Server], chromium: Browser, home: Path
+) -> None:
+    store, server = own
+    shutil.rmtree(store.root, ignore_errors=True)
+    shutil.copytree(home / "snapshots", store.root)
+    first, second = store.ids()
+    store.publish(first, now_ms=1, by="test")
+    with chrome.tab(chromium, height=700) as tab:
+        tab.open(server.address("intel", symbol="LINKUSDT", tab="Overview"))
+        assert first in tab.text
+        main = "document.querySelector('[data-testid=\"stMain\"]')"
+        tab.page.evaluate(f"{main}.scrollTo(0, 200)")
+        assert tab.page.evaluate(f"{main}.scrollTop") == 200
+        store.publish(second, now_ms=2, by="test")
+        tab.page.get_by_text(second).wait_for()
+        tab.settle()
+        assert tab.page.evaluate(f"{main}.scrollTop") == 200
+        assert tab.page.get_by_role("tab", name="Overview").get_attribute("aria-selected") == "true"
+        assert "symbol=LINKUSDT" in tab.page.url
+        assert tab.errors == []
