@@ -657,7 +657,7 @@ def test_every_check_is_tried_here() -> None:
         "feat_router__policies_sound",
         "feat_symbol__memory_sound",
     }
-    traces = {name for name in catalog.checks() if "telemetry" in name or "_traces" in name}
+    traces = {name for name in catalog.checks() if "telemetry" in name or "_trace" in name}
     traces.add("feat_ops__alerts_sound")  # test_telemetry_checks.py
     assert {*SOUND, *core, *pairs, *deciding, *traces} == set(catalog.checks())
 
