@@ -175,7 +175,8 @@ def _rebuild_table(
         is_last = number == len(batches)
         marks = dict(raw.newest) if is_last else {}
         _views(lake, con, table, raw, batch.hours)
-        rows = engine.to_arrow(con, _with_part(table), _bound(table, params))
+        bound = _bound(table, params)
+        rows = engine.to_arrow(con, _with_part(table), bound, about_n=batch.rows)
         named = ", ".join(engine.literal(part) for part in sorted(batch.replaced)) or "''"
         if target is None or (is_new and number == 1):
             target = _ensure(lake, table, rows.schema)

@@ -210,18 +210,19 @@ class Refresh:
         """Release the connection; a build that was not finished is removed by the next run."""
         if self._con is not None:
             self._con.close()
-            self._con = None
+            self._con = self._folder = None
 
     def _finish(self, plan: Plan, name: str) -> None:
         if not self.report.built.checks:
             self.check()
+        folder = self._folder
         assert self._con is not None  # check() opened them
-        assert self._folder is not None
+        assert folder is not None
         with self._timed("publish"):
             self.listen(Event("publish.started", table=name))
             build.write_lake_views(self._con, self.lake, plan)
             lines = build.live_jsonl(self._con, plan, name, self.settings.account)
-            (self._folder / live_lines.FILE).write_bytes(lines)
+            (folder / live_lines.FILE).write_bytes(lines)
             self._con.execute(f"DETACH {build.SNAPSHOT}")
             self.close()
             manifest = snapshot.manifest_of(
@@ -240,7 +241,7 @@ class Refresh:
                 grains={t.name: t.grain for t in catalog.computed()},
             )
             self.listen(Event("publish.before_finish", table=name))
-            self.store.finish(self._folder, manifest)
+            self.store.finish(folder, manifest)
             self.listen(Event("publish.finished", table=name))
 
     def _is_kept(self, plan: Plan) -> bool:

@@ -24,8 +24,8 @@ _TYPES = {  # Delta's Arrow types as DuckDB writes them; views expose naive UTC 
     pa.date32(): "DATE",
 }
 PARTITIONS = ("part", "definition")
-# Rows of files that are held rather than read by each statement, which would open every file anew.
-HELD_ROWS = 10_000
+# So many rows cost less to copy than statements cost to read again: see to_arrow, create_view.
+FEW_ROWS = 10_000
 
 
 def connect(
@@ -130,7 +130,7 @@ def create_view(
         where = f" WHERE {within or 'FALSE'}"
     paths = [file.path for file in chosen]
     head = f"CREATE OR REPLACE TEMP VIEW {identifier(name)}"
-    if paths and sum(file.rows for file in chosen) <= HELD_ROWS:
+    if paths and sum(file.rows for file in chosen) <= FEW_ROWS:
         con.execute(f"{head} AS FROM {_held(con, schema, paths)}{where}")
     else:
         create_scan(con, head, schema, paths, where)
@@ -151,13 +151,19 @@ def _held(con: duckdb.DuckDBPyConnection, schema: pa.Schema, paths: Sequence[str
 
 
 def to_arrow(
-    con: duckdb.DuckDBPyConnection, sql: str, values: Mapping[str, Any] | None = None
+    con: duckdb.DuckDBPyConnection,
+    sql: str,
+    values: Mapping[str, Any] | None = None,
+    *,
+    about_n: float = 0,
 ) -> pa.Table:
-    """Run a query and return its rows, in its order.
+    """Run a query and return its rows, about ``about_n``, in its order.
 
-    By way of a table, because ``con.sql`` reads and binds a long text three times over, which takes
-    longer than most queries here run.
+    Few rows come by way of a table, because ``con.sql`` reads and binds a text three times over,
+    which takes longer than most queries here run.
     """
+    if about_n > FEW_ROWS:
+        return con.sql(sql, params=values).to_arrow_table()
     con.execute(f"CREATE OR REPLACE TEMP TABLE arrow_rows AS {sql}", values or {})
     con.execute("SET preserve_insertion_order = true")
     try:

@@ -168,10 +168,7 @@ def decode(
     sql = "\nUNION ALL\n".join(
         f"({query(kind, tuple(sorted(named)), present, schema)})" for present in shapes
     )
-    if chunk.lines < FEW_LINES:  # what takes long is reading the query, not the lines
-        rows = to_arrow(con, sql, values).cast(schema)
-    else:
-        rows = con.sql(sql, params=values).to_arrow_table().cast(schema)
+    rows = to_arrow(con, sql, values, about_n=chunk.lines).cast(schema)
     if known is not None:
         rows = rows.filter(pc.invert(pc.is_in(rows["line_hash"], value_set=known)))
     return rows
