@@ -9,7 +9,6 @@ benchmarks/peers/ replays by other backtesters in environments of their own.
 """
 
 import argparse
-import math
 import random
 import tempfile
 import threading
@@ -209,14 +208,18 @@ def _in_real_time(folder: Path, seconds: float) -> None:
     whole_s = time.process_time() - started_s
     stats = telemetry.stats
     caller_s, thread_s = telemetry.spent_s, stats.thread_cpu_s
-    trade_s = (caller_s + thread_s) / max(1, stats.closed)
-    hourly = LIVE_TARGET_PCT / 100 * whole_s / seconds * 3600 / trade_s if trade_s else math.inf
+    share_pct, caller_pct = (part / whole_s * 100 for part in (caller_s + thread_s, caller_s))
+    kept = "no trade closed"
+    if stats.closed:
+        trade_s = (caller_s + thread_s) / stats.closed
+        hourly = LIVE_TARGET_PCT / 100 * whole_s / seconds * 3600 / trade_s
+        kept = f"{trade_s * 1e6:.0f} µs a trade: kept up to {hourly:,.0f} captured trades an hour"
+    verdict = "met" if share_pct < LIVE_TARGET_PCT else "MISSED"
     print(
         f"telemetry of the live loop in real time: {stats.captured} of {stats.closed} trades "
         f"captured in {seconds:g} s and {turn_n} steps, {whole_s / seconds * 1e3:.1f} ms of "
-        f"processor a second; {(caller_s + thread_s) / whole_s * 100:.3f} % of it, "
-        f"{caller_s / whole_s * 100:.3f} % in the trading thread ({trade_s * 1e6:.0f} µs a trade): "
-        f"US-017's {LIVE_TARGET_PCT:g} % is kept up to {hourly:,.0f} captured trades an hour"
+        f"processor a second; {share_pct:.3f} % of it, {caller_pct:.3f} % in the trading thread; "
+        f"US-017's {LIVE_TARGET_PCT:g} %: {verdict} ({kept})"
     )
 
 
