@@ -1,13 +1,17 @@
 """Bars replayed a second by the backtester, and what telemetry takes of it and of the live loop.
 
 Without `--bars DIR` (with {SYMBOL}_1m.csv.gz) the bars are those of the demonstration's market.
-Telemetry captures every closed trade here; its share is the processor time of capturing and of the
-writing thread over that of the whole replay. `--emit FILE` writes the bars as one CSV, which
+Telemetry captures every closed trade of the backtest; its share is the processor time of capturing
+and of the writing thread over that of the whole process. The live loop is measured twice: replayed
+as fast as it goes, and at the machine's time for `--live-seconds`, on quotes that wander and a
+strategy that turns its position every few seconds. `--emit FILE` writes the bars as one CSV, which
 benchmarks/peers/ replays by other backtesters in environments of their own.
 """
 
 import argparse
+import random
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -17,15 +21,22 @@ from pathlib import Path
 from features.settings import Settings
 from live import backtest, bars
 from live.book import ClosedTrade
-from live.market import Bar
+from live.clock import RealClock
+from live.engine import Engine
+from live.feeds import QuoteFeed
+from live.market import Bar, Direction, Quote, Signal
+from live.reader import SnapshotReader
 from live.results import Result
 from live.run import paper_over_bars
 from live.strategies import make
 from live.telemetry import TelemetryWriter, TradeTelemetry
+from live.venues import Instrument
+from live.venues.paper import PaperVenue
 from pipelines.demo.market import DAY_US, Market
 
 BACKTEST_TARGET_PCT, LIVE_TARGET_PCT = 0.1, 0.05  # US-017
 LIVE_RATE, LIVE_THROTTLE_S = 0.1, 60.0
+TURN_BARS = 4  # of half a second
 _END_US = 1_767_830_400_000_000
 
 
@@ -49,6 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--bars", type=Path, help="folder of {SYMBOL}_1m.csv[.gz]")
     parser.add_argument("--symbols", nargs="+", default=["BTCUSDT", "ETHUSDT", "SOLUSDT"])
     parser.add_argument("--minutes", type=int, default=43_200, help="bars a symbol")
+    parser.add_argument("--live-seconds", type=float, default=60.0, help="of the loop in real time")
     parser.add_argument("--emit", type=Path, help="write the first symbol's bars there and end")
     args = parser.parse_args(argv)
     groups = _groups(args, 600 if args.quick else args.minutes)
@@ -61,8 +73,9 @@ def main(argv: list[str] | None = None) -> int:
         _report("backtest without telemetry", count, lambda: _backtest(groups, folder))
         _share("backtest", groups, Path(folder), BACKTEST_TARGET_PCT, 1.0, 0.0)
         _share(
-            "live loop on paper", groups, Path(folder), LIVE_TARGET_PCT, LIVE_RATE, LIVE_THROTTLE_S
+            "live loop, replayed", groups, Path(folder), LIVE_TARGET_PCT, LIVE_RATE, LIVE_THROTTLE_S
         )
+        _in_real_time(Path(folder), 2.0 if args.quick else args.live_seconds)
         _report(
             "  intraday alone, without telemetry",
             count,
@@ -138,6 +151,75 @@ def _share(
         f"{share_pct:.3f} % of its processor time, {caller_pct:.3f} % in the trading thread "
         f"({telemetry.spent_s / max(1, stats.closed) * 1e6:.0f} µs a closed trade); "
         f"US-017's {target_pct:g} %: {verdict}"
+    )
+
+
+class Turning:
+    """A strategy that turns its position every few bars, far more often than any that trades."""
+
+    name, threshold = "turning", 0.003
+    bar_n = 0
+
+    def on_bar(self, bar: Bar) -> Signal | None:
+        """Take the next closed bar; long, short, long."""
+        self.bar_n += 1
+        if self.bar_n % TURN_BARS:
+            return None
+        direction: Direction = "LONG" if self.bar_n // TURN_BARS % 2 else "SHORT"
+        return Signal(
+            self.name, bar.symbol, direction, bar.close_ms, bar.close, 0.6, wants_maker=False
+        )
+
+
+def _in_real_time(folder: Path, seconds: float) -> None:
+    """Let an engine live for a while on paper, and see what telemetry takes of its time."""
+    clock, rng, mid = RealClock(), random.Random(7), 100_000.0
+
+    def quote(symbol: str) -> Quote:
+        nonlocal mid
+        mid *= 1 + rng.gauss(0, 1e-5)
+        return Quote(symbol, clock.now_ms(), mid - 0.5, mid + 0.5)
+
+    settings = Settings(home=folder / "home", trading={"max_orders_hour": 100_000})
+    writer = TelemetryWriter(folder / "real-time")
+    telemetry = Timed(writer, {Turning.name: Turning.threshold})
+    engine = Engine(
+        PaperVenue(clock, instruments={"BTCUSDT": Instrument("BTCUSDT", 0.1, 0.001, 0.001, 5.0)}),
+        [Turning()],
+        SnapshotReader(folder / "snapshots", environment="paper").read,
+        settings=settings,
+        clock=clock,
+        log_dir=folder / "real-time-logs",
+        on_closed=telemetry.on_close,
+        feed=QuoteFeed(quote, ["BTCUSDT"], clock, interval_ms=500),
+    )
+    turn_n, step = 0, engine.step
+
+    def counted() -> None:
+        nonlocal turn_n
+        turn_n += 1
+        step()
+
+    engine.step = counted  # type: ignore[method-assign]
+    threading.Timer(seconds, engine.stop).start()
+    started_s = time.process_time()
+    engine.run()
+    telemetry.close()
+    whole_s = time.process_time() - started_s
+    stats = telemetry.stats
+    caller_s, thread_s = telemetry.spent_s, stats.thread_cpu_s
+    share_pct, caller_pct = (part / whole_s * 100 for part in (caller_s + thread_s, caller_s))
+    kept = "no trade closed"
+    if stats.closed:
+        trade_s = (caller_s + thread_s) / stats.closed
+        hourly = LIVE_TARGET_PCT / 100 * whole_s / seconds * 3600 / trade_s
+        kept = f"{trade_s * 1e6:.0f} µs a trade: kept up to {hourly:,.0f} captured trades an hour"
+    verdict = "met" if share_pct < LIVE_TARGET_PCT else "MISSED"
+    print(
+        f"telemetry of the live loop in real time: {stats.captured} of {stats.closed} trades "
+        f"captured in {seconds:g} s and {turn_n} steps, {whole_s / seconds * 1e3:.1f} ms of "
+        f"processor a second; {share_pct:.3f} % of it, {caller_pct:.3f} % in the trading thread; "
+        f"US-017's {LIVE_TARGET_PCT:g} %: {verdict} ({kept})"
     )
 
 

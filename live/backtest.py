@@ -310,9 +310,7 @@ def _parameters(
         "end_ms": args.end,
         "seed": args.seed,
         "resume_daily": args.resume_daily,
-        "bars" if args.quotes is None else "quotes": {
-            path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths
-        },
+        "bars" if args.quotes is None else "quotes": {path.name: _digest(path) for path in paths},
         "trading": settings.trading.model_dump(mode="json"),
         "apply": sorted(settings.applied("backtest")),
         "telemetry": {
@@ -321,6 +319,11 @@ def _parameters(
             if name.startswith("telemetry_") and name != "telemetry_dir"
         },
     }
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _fresh(root: Path, args: argparse.Namespace, said: dict[str, Any]) -> Path:

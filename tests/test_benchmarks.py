@@ -146,11 +146,12 @@ def test_telemetry_benchmark_runs_and_says_what_was_dropped(
 def test_replay_benchmark_runs_and_judges_telemetrys_share(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert replay.main(["--minutes", "300", "--symbols", "BTCUSDT"]) == 0
+    argv = ["--minutes", "300", "--symbols", "BTCUSDT", "--live-seconds", "2"]
+    assert replay.main(argv) == 0
     printed = capsys.readouterr().out
     assert "300 bars of 1 symbols" in printed
     assert "bars a second of processor" in printed
-    assert printed.count("US-017's ") == 2
+    assert printed.count("US-017's ") == 3
 
 
 def test_runner_lists_what_there_is_and_refuses_what_there_is_not(
