@@ -12,6 +12,7 @@ import threading
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pipelines.refresh import RefreshReport
 
 QUIET_MS = 3_600_000  # an alert that was over comes back within the hour: told again only if worse
+LATE = 10  # a service that answers within so many timeouts has taken the message all the same
 LISTED = 20  # alerts of one message; more are counted
 _RANK = {"warning": 1, "critical": 2}
 _ALIVE = ("published", "unchanged", "kept", "empty")
@@ -164,7 +166,8 @@ def after_refresh(
 def deliver(settings: Settings, alerts: Iterable[Alert], *, now_ms: int) -> Delivery:
     """Send to every address of alert_urls what it was not told yet: opened, worse, and over.
 
-    What an address did not take is tried again by the next refresh.
+    What an address did not take is tried again by the next refresh. One that takes it late, while
+    this process lives, is not told again; a message that does come twice names the same id.
     """
     found = Delivery()
     if not settings.alert_urls:
@@ -181,7 +184,8 @@ def deliver(settings: Settings, alerts: Iterable[Alert], *, now_ms: int) -> Deli
                 url = secret.get_secret_value()
                 name = hashlib.sha256(url.encode()).hexdigest()[:16]
                 news = _news(told.get(name, {}), wanted, seen, now_ms)
-                problem = _send_news(news, url, settings) if news.is_any else None
+                late = partial(_told_late, folder, name, told.get(name), news.state)
+                problem = _send_news(news, url, settings, late) if news.is_any else None
                 if problem is None:
                     told[name] = news.state
                     found.sent += news.is_any
@@ -232,6 +236,17 @@ def _news(
     return _News(opened, over, kept)
 
 
+def _told_late(
+    folder: Path, name: str, before: dict[str, Any] | None, state: dict[str, Any]
+) -> None:
+    """Note that an address took a message after nobody waited any more, unless told since."""
+    with FileLock(folder / "told.lock", timeout=60):
+        told = _read_told(folder / "told.json")
+        if told.get(name) == before:
+            told[name] = state
+            _replace(folder / "told.json", json.dumps(told, indent=1, sort_keys=True))
+
+
 def _read_told(path: Path) -> dict[str, Any]:
     try:
         told: dict[str, Any] = json.loads(path.read_text())
@@ -240,12 +255,16 @@ def _read_told(path: Path) -> dict[str, Any]:
         return {}  # never written, or torn: better told twice than never
 
 
-def _send_news(news: _News, url: str, settings: Settings) -> str | None:
+def _send_news(news: _News, url: str, settings: Settings, late: Callable[[], None]) -> str | None:
     """Send one message; returns why it did not arrive, or None."""
     lines = [f"{alert.severity.upper()} {alert.text}" for alert in news.opened[:LISTED]]
     if len(news.opened) > LISTED:
         lines.append(f"… and {len(news.opened) - LISTED} more: execintel alerts list")
     lines += [f"over: {key}" for key in news.over[:LISTED]]
+    about = [[a.key, a.severity, a.since_ms] for a in news.opened]
+    lines.append(
+        f"message {hashlib.sha256(json.dumps([about, news.over]).encode()).hexdigest()[:8]}"
+    )
     title = f"execintel {settings.environment} {settings.account}: " + ", ".join(
         f"{len(part)} {word}"
         for part, word in ((news.opened, "opened"), (news.over, "over"))
@@ -253,13 +272,18 @@ def _send_news(news: _News, url: str, settings: Settings) -> str | None:
     )
     is_bad = any(alert.severity == "critical" for alert in news.opened)
     kind = "failure" if is_bad else "warning" if news.opened else "success"
-    return send(url, title, "\n".join(lines), kind=kind, timeout_s=settings.alert_timeout_s)
+    body, timeout_s = "\n".join(lines), settings.alert_timeout_s
+    return send(url, title, body, kind=kind, timeout_s=timeout_s, late=late)
 
 
-def send(url: str, title: str, body: str, *, kind: str, timeout_s: float) -> str | None:
+def send(
+    url: str, title: str, body: str, *, kind: str, timeout_s: float,
+    late: Callable[[], None] = lambda: None,
+) -> str | None:  # fmt: skip
     """Send one message to an Apprise address; returns why it did not arrive, or None.
 
-    Returns after ``timeout_s`` seconds even where a name server or a service hangs.
+    Returns after ``timeout_s`` seconds even where a name server or a service hangs; should the
+    message arrive after that, ``late`` is called from another thread.
     """
 
     def run() -> str | None:
@@ -268,14 +292,15 @@ def send(url: str, title: str, body: str, *, kind: str, timeout_s: float) -> str
         service = apprise.Apprise.instantiate(url)
         if service is None:
             return f"{_shown(url)} is no address that Apprise knows"
-        service.socket_connect_timeout = service.socket_read_timeout = timeout_s
+        service.socket_connect_timeout = timeout_s
+        service.socket_read_timeout = LATE * timeout_s
         types = {"failure": apprise.NotifyType.FAILURE, "warning": apprise.NotifyType.WARNING}
         is_sent = service.notify(
             body=body, title=title, notify_type=types.get(kind, apprise.NotifyType.SUCCESS)
         )
         return None if is_sent else f"{_shown(url)} did not take the alert; tried again next time"
 
-    return _bounded(run, timeout_s, f"{_shown(url)} did not answer within {timeout_s:g} s")
+    return _bounded(run, timeout_s, f"{_shown(url)} did not answer within {timeout_s:g} s", late)
 
 
 def _shown(url: str) -> str:
@@ -283,20 +308,40 @@ def _shown(url: str) -> str:
     return f"{url.partition('://')[0]}://…"
 
 
-def _bounded(run: Callable[[], str | None], timeout_s: float, late: str) -> str | None:
-    """Return what a call returns, what it raised as text, or ``late`` when it takes too long."""
+def _bounded(
+    run: Callable[[], str | None],
+    timeout_s: float,
+    too_late: str,
+    late: Callable[[], None] = lambda: None,
+) -> str | None:
+    """Return what a call returns, what it raised as text, or ``too_late`` when it takes too long.
+
+    ``late`` is called when it ends well after that.
+    """
     answer: list[str | None] = []
+    turn = threading.Lock()
 
     def work() -> None:
         try:
-            answer.append(run())
+            found = run()
         except Exception as error:  # of any service's library: delivery never fails a refresh
-            answer.append(f"{type(error).__name__}: {error}")
+            found = f"{type(error).__name__}: {error}"
+        with turn:
+            is_late = bool(answer)
+            answer.append(found)
+        if is_late and found is None:
+            try:
+                late()
+            except (OSError, Timeout) as error:
+                _log.warning("a late answer could not be noted: %s", error)
 
     thread = threading.Thread(target=work, name="alerts", daemon=True)
     thread.start()
     thread.join(timeout_s)
-    return answer[0] if answer else late
+    with turn:
+        if not answer:
+            answer.append(too_late)
+        return answer[0]
 
 
 # ---------------------------------------------------------------------------------------- heartbeat

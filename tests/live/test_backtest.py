@@ -339,6 +339,35 @@ def test_intake_and_core_compute_from_the_logs_what_the_engine_knew(
     assert returns == pytest.approx(told["summaries"][-1]["return_avg_pct"], abs=1e-9)
 
 
+def test_sampled_telemetry_leaves_the_path_figures_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bars_1m: Path
+) -> None:
+    found = {}
+    for rate in ("1.0", "0.4"):
+        home = tmp_path / rate
+        folder = backtested(
+            home, monkeypatch, "--symbols", "BTCUSDT", "SOLUSDT", "--bars", str(bars_1m),
+            "--end", "2025-05-06", "--strategy", "intraday", "--seed", "7",
+            "--enable-telemetry", "--telemetry-sample-rate", rate,
+        )  # fmt: skip
+        end_ms = json.loads((folder / "backtest.json").read_text())["result"]["end_ms"] + MINUTE_MS
+        settings = Settings(home=home, environment="backtest")
+        report = refresh(settings, as_of_ms=end_ms, now_ms=end_ms)
+        assert report.snapshot_id is not None
+        database = settings.snapshots_root / report.snapshot_id / "features.duckdb"
+        with duckdb.connect(str(database), read_only=True) as con:
+            found[rate] = con.sql(
+                "SELECT path_n, return_sum_pct, max_drawdown_pct, profit_factor, n, path_source"
+                " FROM feat_telemetry__accuracy ORDER BY ALL"
+            ).fetchall()
+    full, some = found["1.0"], found["0.4"]
+    assert len(full) == len(some) == 18
+    assert ({row[5] for row in full}, {row[5] for row in some}) == ({"traces"}, {"closes"})
+    for whole, sampled in zip(full, some, strict=True):
+        assert sampled[:4] == pytest.approx(whole[:4], abs=1e-9)
+        assert sampled[4] < whole[4]
+
+
 # ------------------------------------------------------------------------------ when things break
 
 

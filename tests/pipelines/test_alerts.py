@@ -35,6 +35,7 @@ class Service:
     got: list[dict[str, Any]] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     hangs: threading.Event = field(default_factory=threading.Event)
+    freed: threading.Event = field(default_factory=threading.Event)
     status: int = 200
 
     @property
@@ -48,13 +49,11 @@ class Service:
 
 @pytest.fixture
 def service() -> Iterator[Service]:
-    freed = threading.Event()
-
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if found.hangs.is_set():
-                freed.wait(20)
+                found.freed.wait(20)
             if found.status == 200:
                 found.got.append(json.loads(body))
             self.send_response(found.status)
@@ -73,7 +72,7 @@ def service() -> Iterator[Service]:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield found
-    freed.set()
+    found.freed.set()
     server.shutdown()
     server.server_close()
     thread.join()
@@ -95,7 +94,7 @@ def test_an_alert_is_told_once_and_that_it_is_over(tmp_path: Path, service: Serv
     assert service.got[0]["type"] == "failure"  # one of them is critical
     deliver(settings, [STALE], now_ms=NOW_MS + 900_000)
     assert "1 over" in service.got[1]["title"]
-    assert service.got[1]["message"] == "over: router_broken BTCUSDT"
+    assert service.got[1]["message"].startswith("over: router_broken BTCUSDT\nmessage ")
     deliver(settings, [STALE], now_ms=NOW_MS + 1_200_000)
     assert len(service.got) == 2
 
@@ -174,6 +173,29 @@ def test_a_service_that_hangs_delays_by_the_timeout_alone(tmp_path: Path, servic
     assert time.monotonic() - started < 5
     assert found.sent == 0
     assert len(found.problems) == 1
+
+
+def test_a_service_that_answers_late_is_not_told_again(tmp_path: Path, service: Service) -> None:
+    settings = settings_of(tmp_path, service, alert_timeout_s=0.3)
+    service.hangs.set()
+    assert len(deliver(settings, [BROKEN], now_ms=NOW_MS).problems) == 1
+    before = (tmp_path / "alerts" / "told.json").read_text()
+    service.hangs.clear()
+    service.freed.set()  # now it takes the message
+    until = time.monotonic() + 10
+    while (tmp_path / "alerts" / "told.json").read_text() == before and time.monotonic() < until:
+        time.sleep(0.01)
+    again = deliver(settings, [BROKEN], now_ms=NOW_MS + 300_000)
+    assert (again.sent, again.problems, len(service.got)) == (0, [], 1)
+
+
+def test_a_message_told_twice_is_known_by_its_id(tmp_path: Path, service: Service) -> None:
+    settings = settings_of(tmp_path, service)
+    for alert in (BROKEN, BROKEN, STALE):  # as by processes that ended before the answer came
+        (tmp_path / "alerts" / "told.json").unlink(missing_ok=True)
+        deliver(settings, [alert], now_ms=NOW_MS)
+    first, second, other = (m["message"].rpartition("message ")[2] for m in service.got)
+    assert first == second != other
 
 
 def test_damage_of_the_memory_tells_twice_rather_than_never(
