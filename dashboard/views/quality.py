@@ -35,13 +35,21 @@ def render(view: View) -> None:
         panels.export(f"quality-{(part or 'Sources').lower()}", view, shown)
 
 
+def _without(view: View, what: str) -> None:
+    """Say why a part of the page is not there."""
+    if view.snapshot_id is None:
+        panels.empty(f"{what} shown once there is a snapshot.")
+    else:
+        panels.without_tables(view, what)
+
+
 # ---------------------------------------------------------------------------------------- sources
 
 
 def _sources(view: View) -> _Tables:
     rows = view.table("feat_ops__source_freshness")
     if rows.is_empty():
-        panels.without_tables(view, "Sources are")
+        _without(view, "Sources are")
         return {}
     bad = rows.filter((pl.col("symbol") == "*") & (pl.col("status") != "ok")).height
     total = rows.filter(symbol="*").height
@@ -73,7 +81,7 @@ def _sources(view: View) -> _Tables:
 
 def _quarantine(view: View) -> _Tables:
     if not view.has_tables:
-        panels.without_tables(view, "Rejected lines are")
+        _without(view, "Rejected lines are")
         return {}
     try:
         counts = _counts(view, view.snapshot_id)
@@ -162,7 +170,7 @@ def _reconciliation(view: View) -> _Tables:
         if view.has_tables:
             panels.empty("The window holds no line of an account: there is nothing to explain.")
         else:
-            panels.without_tables(view, "Reconciliation is")
+            _without(view, "Reconciliation is")
         return {}
     for row in coverage.filter(day="*").sort("account").iter_rows(named=True):
         with st.container(horizontal=True, vertical_alignment="center"):

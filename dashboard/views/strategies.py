@@ -31,10 +31,10 @@ def render(view: View) -> None:
     panels.head("Strategies", view)
     rows = view.table("feat_telemetry__accuracy")
     if rows.is_empty():
-        if view.snapshot_id is not None and not view.has_tables:
-            panels.without_tables(view, "Strategies are")
-        else:
+        if view.has_tables:
             panels.empty(_EMPTY)
+        elif view.snapshot_id is not None:
+            panels.without_tables(view, "Strategies are")
         return
     z = float(view.params["z95"])
     window, symbol = _choices(view, rows)
