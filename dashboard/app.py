@@ -21,8 +21,8 @@ PAGES = (
 )
 # The theme has no setting for the sides: tables want the width.
 STYLE = (
-    "<style>[data-testid='stMainBlockContainer'] {padding-left: clamp(1rem, 3vw, 2.5rem);"
-    " padding-right: clamp(1rem, 3vw, 2.5rem)}</style>"
+    "<style>[data-testid='stMainBlockContainer'] {padding-left: clamp(1rem, 1.5vw, 2.5rem);"
+    " padding-right: clamp(1rem, 1.5vw, 2.5rem)}</style>"
 )
 # Drawn here: an emoji or a material icon would be fetched from outside.
 ICON = (

@@ -30,7 +30,7 @@ def waterfall(rows: pl.DataFrame) -> Drawn:
         ],
     )
     bars = base.mark_bar(height={"band": 0.6}, minBandSize=3).encode(
-        x=alt.X("from:Q", title="score"),
+        x=alt.X("from:Q", title="score", axis=alt.Axis(tickCount=6)),
         x2="to:Q",
         color=alt.Color(
             "kind:N",
@@ -74,10 +74,12 @@ def expectancy(rows: pl.DataFrame) -> Drawn:
     return alt.layer(zero, whisker, points).properties(height=260)
 
 
-def heat(rows: pl.DataFrame, order: list[str]) -> Drawn:
-    """Draw expectancy by hour and symbol: value written in the cell, faded below 20 closes."""
-    known = rows["exp_bps"].drop_nulls()
-    top = max((abs(value) for value in known), default=1.0) or 1.0
+def heat(rows: pl.DataFrame, order: list[str], *, is_dark: bool) -> Drawn:
+    """Draw expectancy by hour and symbol, each written in its cell, bold from 20 closes on.
+
+    How strong a colour is says how far from 0, up to the 95th percentile; few closes fade it.
+    """
+    top = rows["exp_bps"].abs().quantile(0.95) or 1.0
     base = alt.Chart(rows).encode(
         x=alt.X(
             "symbol:N",
@@ -96,20 +98,25 @@ def heat(rows: pl.DataFrame, order: list[str]) -> Drawn:
             alt.Tooltip("trades:Q", title="n attempts"),
         ],
     )
-    cells = base.mark_rect(stroke="#88888855", strokeWidth=1).encode(
-        color=alt.Color(
-            "exp_bps:Q",
-            scale=alt.Scale(domain=[-top, 0, top], range=[LOSS, "#e8e8ea", GAIN]),
-            legend=None,
-        ),
-        opacity=alt.condition(f"datum.closes >= {_THIN}", alt.value(1.0), alt.value(0.45)),
+    known = base.transform_filter("isValid(datum.exp_bps)")
+    cells = known.mark_rect(stroke="#88888855", strokeWidth=1).encode(
+        color=alt.condition("datum.exp_bps >= 0", alt.value(GAIN), alt.value(LOSS)),
+        opacity=alt.Opacity("strength:Q", scale=None),
     )
-    cells = cells.transform_filter("isValid(datum.exp_bps)")
+    cells = cells.transform_calculate(
+        strength=f"(0.08 + 0.72 * min(1, abs(datum.exp_bps) / {top}))"
+        f" * (datum.closes >= {_THIN} ? 1 : 0.6)"
+    )
     dots = base.mark_text(color="#8b8f96", fontSize=10).encode(text=alt.value("·"))
     dots = dots.transform_filter("!isValid(datum.exp_bps)")
-    words = base.mark_text(fontSize=11).encode(text=alt.Text("exp_bps:Q", format="+.1f"))
-    words = words.transform_filter("isValid(datum.exp_bps)")
-    return alt.layer(cells, dots, words).properties(height=24 * 20 + 60)
+    words = known.mark_text(fontSize=11, color="#f2f2f2" if is_dark else "#1d1f23").encode(
+        text=alt.Text("exp_bps:Q", format="+.1f")
+    )
+    few = words.transform_filter(f"datum.closes < {_THIN}")
+    enough = words.mark_text(
+        fontSize=11, fontWeight="bold", color="#ffffff" if is_dark else "#000000"
+    ).transform_filter(f"datum.closes >= {_THIN}")
+    return alt.layer(cells, dots, few, enough).properties(height=24 * 20 + 60)
 
 
 def quartiles(rows: pl.DataFrame) -> Drawn:

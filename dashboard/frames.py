@@ -11,12 +11,14 @@ import polars as pl
 
 from dashboard import live_helpers
 from dashboard.data import View
-from features.explain import MAKER_FIRST, Part
+from features.explain import Part
 from features.explain.words import effect, measured
 from live.reading import Reading
 from live.records import ALL, HOURS, Hour, Policy, Record, Regime, Risk, Router, Score, Size
 
-_BLOCKS = "▁▂▃▄▅▆▇█"
+# Dots of a Braille character from the bottom up: two hours a character, four heights each.
+_LEFT, _RIGHT = (0x40, 0x04, 0x02, 0x01), (0x80, 0x20, 0x10, 0x08)
+_ROUTES = {True: "maker first", False: "never maker", None: "maker if wanted"}
 
 SYMBOLS = {
     "symbol": pl.String, "status": pl.String, "score": pl.Float64, "n": pl.Int64,
@@ -65,7 +67,7 @@ def _symbol(reading: Reading, hour: int) -> dict[str, Any]:
 def policy_words(reading: Reading) -> str:
     """Return the route that acts: maker first or not, and which way it leans."""
     acting = reading.acting
-    return f"{MAKER_FIRST[acting.maker_first]}, {acting.taker_bias.replace('_', ' ')}"
+    return f"{_ROUTES[acting.maker_first]}, {acting.taker_bias.replace('_', ' ')}"
 
 
 def hourly_values(record: Record) -> list[float | None]:
@@ -76,15 +78,17 @@ def hourly_values(record: Record) -> list[float | None]:
 
 
 def sparkline(values: Sequence[float | None]) -> str:
-    """Return values as a line of blocks, low to high; a dot is an unknown one."""
+    """Return values as columns of dots, one to four high from the lowest; none is an unknown one.
+
+    A character holds two columns, so 24 hours are 12 characters.
+    """
     known = [value for value in values if value is not None]
-    if not known:
-        return "·" * len(values)
-    low, width = min(known), (max(known) - min(known)) or 1.0
-    top = len(_BLOCKS) - 1
-    return "".join(
-        "·" if value is None else _BLOCKS[round((value - low) / width * top)] for value in values
-    )
+    low = min(known, default=0.0)
+    width = max(known, default=0.0) - low or 1.0
+    heights = [0 if v is None else 1 + round((v - low) / width * 3) for v in values]
+    pairs = zip(heights[::2], heights[1::2], strict=True)
+    dots = (sum(_LEFT[:left]) + sum(_RIGHT[:right]) for left, right in pairs)
+    return "".join(chr(0x2800 + bits) for bits in dots)
 
 
 def hours(view: View, symbol: str) -> pl.DataFrame:

@@ -116,10 +116,13 @@ def health(found: Mapping[str, Any], view: View) -> None:
         with tiles("risk"):
             trips = sizing.get("round_trip_n", 0)
             tile("Sharpe", sizing["sharpe_7d"], n=trips)
-            tile("Drawdown today", risk["dd_today_pct"], unit=" %", note="of equity, realised")
+            *_, record = frames.parts_of(view.record(found["symbol"]))
+            tile("Drawdown today", risk["dd_today_pct"], n=record.n, unit=" %", digits=3)
         off = {True: "switched off", False: "switched on", None: "no switch known"}
         switch = "" if view.is_past else f" · {off[risk['toggle_active']]}"
-        st.caption(f"Sharpe state: {md(risk['sharpe_state'])}{switch}")
+        st.caption(
+            f"Sharpe state: {md(risk['sharpe_state'])} · drawdown of equity, by n closes{switch}"
+        )
     with right:
         st.markdown("#### Volatility")
         with tiles("vol"):

@@ -22,7 +22,9 @@ _COLUMNS = {
     "slip_n": st.column_config.NumberColumn("n slippage"),
     "sharpe_7d": st.column_config.NumberColumn("Sharpe", format="%.2f"),
     "round_trip_n": st.column_config.NumberColumn("n trips"),
-    "dd_today_pct": st.column_config.NumberColumn("drawdown today", format="%.2f %%"),
+    "dd_today_pct": st.column_config.NumberColumn(
+        "drawdown", format="%.3f %%", help="today, of equity"
+    ),
     "atr_regime": st.column_config.TextColumn("regime"),
     "atr_ratio": st.column_config.NumberColumn("ATR ratio", format="%.2f"),
     "bars_n": st.column_config.NumberColumn("n bars"),

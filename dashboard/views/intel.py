@@ -229,10 +229,12 @@ def _overview(view: View, symbol: str | None) -> None:
     names = [*([symbol] if symbol else []), *shown, ALL]
     rows = frames.heat(view, names)
     order = ["all" if name == ALL else name for name in names]
-    st.altair_chart(charts.heat(rows, order), key="heat", alt="Expectancy by hour, symbol")
+    is_dark = st.context.theme.type == "dark"
+    drawn = charts.heat(rows, order, is_dark=is_dark)
+    st.altair_chart(drawn, key="heat", alt="Expectancy by hour and symbol")
     st.caption(
-        "bps of notional, written in the cell; orange loses, blue earns. Faded: fewer than 20"
-        " closes. A dot: no close. n and the 95 % interval stand under the pointer."
+        "bps of notional, written in the cell; orange loses, blue earns. Bold: 20 closes or more,"
+        " faded: fewer, a dot: none. n and the 95 % interval stand under the pointer."
     )
     panels.export("expectancy", view, {"expectancy": rows}, symbol=symbol)
 

@@ -14,29 +14,41 @@ from features.words import span
 from live.records import ALL
 
 _COLUMNS = {
-    "symbol": st.column_config.TextColumn("symbol", pinned=True, width=100),
+    "symbol": st.column_config.TextColumn("symbol", pinned=True, width=95),
     "status": st.column_config.TextColumn("status", help="ok: engines act on these values"),
-    "score": st.column_config.NumberColumn("score", format="%+.2f"),
-    "n": st.column_config.NumberColumn("n", help="attempts behind score, router and offset"),
-    "size_factor": st.column_config.NumberColumn(
-        "size ×", format="%.2f", help="what engines multiply targets by, after every guard"
+    "score": st.column_config.NumberColumn("score", width=55, format="%+.2f"),
+    "n": st.column_config.NumberColumn(
+        "n", width=48, help="attempts behind score, router and offset"
     ),
-    "round_trip_n": st.column_config.NumberColumn("n trips", help="round trips behind the size"),
-    "quality": st.column_config.TextColumn("router"),
-    "policy": st.column_config.TextColumn("route", width=190),
+    "size_factor": st.column_config.NumberColumn(
+        "size ×",
+        width=52,
+        format="%.2f",
+        help="what engines multiply targets by, after every guard",
+    ),
+    "round_trip_n": st.column_config.NumberColumn(
+        "n trips", width=60, help="round trips behind the size"
+    ),
+    "quality": st.column_config.TextColumn("router", width=80),
+    "policy": st.column_config.TextColumn("route", width=165),
     "offset_now_bps": st.column_config.NumberColumn(
-        "offset", format="%.2f", help="maker offset from mid in this UTC hour, bps"
+        "offset", width=55, format="%.2f", help="maker offset from mid in this UTC hour, bps"
     ),
     "slip_q50_bps": st.column_config.NumberColumn(
-        "slip q50", format="%.2f", help="median against the decision price, bps; up is a cost"
+        "slip q50",
+        width=68,
+        format="%.2f",
+        help="median against the decision price, bps; up is a cost",
     ),
-    "slip_n": st.column_config.NumberColumn("n fills", help="fills behind the median"),
+    "slip_n": st.column_config.NumberColumn("n fills", width=58, help="fills behind the median"),
     "exp_now_bps": st.column_config.NumberColumn(
-        "expect.", format="%+.2f", help="PnL per notional in this UTC hour, bps"
+        "expect.", width=66, format="%+.2f", help="PnL per notional in this UTC hour, bps"
     ),
-    "close_n": st.column_config.NumberColumn("n closes", help="closes of this hour behind it"),
+    "close_n": st.column_config.NumberColumn(
+        "n closes", width=70, help="closes of this hour behind it"
+    ),
     "exp_by_hour": st.column_config.TextColumn(
-        "expectancy by hour", width=190, help="0 to 23 UTC, low to high; a dot is unknown"
+        "expectancy by hour", width=150, help="0 to 23 UTC, low to high; a gap is unknown"
     ),
 }
 
