@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, Route, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sync_playwright
 
 HOST = "127.0.0.1"
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -36,6 +36,7 @@ _FLAGS = (
 )
 _START_LIMIT_S = 60.0
 WIDE, NARROW = 1280, 400
+expect.set_options(timeout=30_000)  # a busy machine is no fault of the page
 _HERE = (HOST, "localhost", "::1", "0.0.0.0", "")
 
 
