@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 from playwright.sync_api import Browser, expect
 
-from dashboard import accuracy
+from dashboard import accuracy, comparison
 from features.snapshot import Store, open_snapshot
 from pipelines.accuracy import AccuracyAnalyzer
 from tests.dashboard import browser as chrome
@@ -51,7 +51,7 @@ def test_strategies_repeat_the_snapshot_by_window_and_symbol(
         n = rows.filter(strategy="swing", symbol="*", window="30d")["n"][0]
         assert f"n = {n} closed predictions" in tab.text
         assert tab.page.locator('[data-testid="stVegaLiteChart"]').count() == 4
-        assert accuracy.verdict(pair.row(0, named=True)) in tab.text
+        assert comparison.verdict(pair.row(0, named=True)) in tab.text
         tab.choose("Symbol", "LINKUSDT")
         tab.page.wait_for_url("**symbol=LINKUSDT*")
         tab.page.get_by_role("radio", name="all time").click()
