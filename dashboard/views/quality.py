@@ -205,7 +205,8 @@ def _snapshots(view: View) -> _Tables:
     made = session.source().publications()
     lines = kept.described(ids[(page - 1) * _PAGE : page * _PAGE], made)
     frame = quality.snapshots(lines)
-    st.caption(f"n = {len(ids):,} kept whole, the newest as-of first.")
+    now = " The list is of the present." if view.is_past else ""
+    st.caption(f"n = {len(ids):,} kept whole, the newest as-of first.{now}")
     panels.table(frame, key="snapshots", height="content")
     return {"snapshots": frame} | _difference(view, kept, ids)
 
