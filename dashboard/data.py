@@ -205,6 +205,8 @@ class LocalSource:
         self._kept: OrderedDict[str, Held] = OrderedDict()
         self._lock = threading.Lock()
         self._last_good: str | None = None
+        self._made: list[Publication] = []
+        self._made_at: tuple[int, str | None] | None = None
         folder = settings.telemetry_dir
         self._traces = None if folder is None else TraceFolder(folder, settings.base)
 
@@ -229,8 +231,16 @@ class LocalSource:
             return _with(present, problem)
 
     def publications(self) -> list[Publication]:
-        """Return what was CURRENT when, oldest first."""
-        return publications.in_force(self._store.root)
+        """Return what was CURRENT when, oldest first.
+
+        Read anew when one was added: a year of them is a log of 30 MB.
+        """
+        log = self._store.root / "published.jsonl"
+        state = (log.stat().st_size if log.exists() else 0, self._store.current())
+        with self._lock:
+            if state != self._made_at:
+                self._made, self._made_at = publications.in_force(self._store.root), state
+            return self._made
 
     def held(self, snapshot_id: str) -> Held:
         """Return a snapshot from memory, else from disk.
@@ -251,10 +261,10 @@ class LocalSource:
             made = [each.published_ms for each in self.publications() if each.snapshot_id == at]
             return at, made[0] if made else int(self.held(at).manifest["created_ms"])
         moment_ms = parse_time(at)
-        found = publications.at(self._store.root, moment_ms)
-        if found is None:
+        by_then = [each for each in self.publications() if each.published_ms <= moment_ms]
+        if not by_then:
             raise SnapshotError("nothing was published by then")
-        return found.snapshot_id, moment_ms
+        return by_then[-1].snapshot_id, moment_ms
 
     def _present(self, now_ms: int) -> View:
         current = self._store.current()

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlencode
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 HOST = "127.0.0.1"
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -38,6 +38,7 @@ _FLAGS = (
 )
 _START_LIMIT_S = 60.0
 WIDE, NARROW = 1280, 400
+expect.set_options(timeout=30_000)  # a busy machine is no fault of the page
 # All of it at once: before the first run the app is not running either, and has no title yet.
 _SETTLED = """() => {
   const all = (css) => document.querySelectorAll(css).length;
