@@ -55,15 +55,14 @@ class Held:
             root = store.reopen(snapshot_id, Path(unpacked))
             self.manifest = Store(root).manifest(snapshot_id)
             self.generation = load_published(root, snapshot_id, self.manifest["environment"])
-        database = store.database(snapshot_id)
-        self._database = database if database.exists() else None
+        self._database = store.database(snapshot_id)
         self._tables: dict[str, pl.DataFrame] = {}
         self._lock = threading.Lock()
 
     @property
     def has_tables(self) -> bool:
-        """Tell whether its database is kept: of an archived snapshot only the lines are."""
-        return self._database is not None
+        """Tell whether its database is there: of an archived snapshot only the lines are kept."""
+        return self._database.exists()
 
     def table(self, name: str) -> pl.DataFrame:
         """Return a whole feature table; without columns where the snapshot has none of the name."""
@@ -73,7 +72,7 @@ class Held:
             return self._tables[name]
 
     def _read(self, name: str) -> pl.DataFrame:
-        if self._database is None or name not in self.manifest["tables"]:
+        if not self.has_tables or name not in self.manifest["tables"]:
             return pl.DataFrame()
         return self.query(f"FROM {name}", {})
 
@@ -83,7 +82,7 @@ class Held:
         Not kept: page what may be long. Raises SnapshotError where the database is not kept or a
         file of the lake is gone.
         """
-        if self._database is None:
+        if not self.has_tables:
             raise SnapshotError("only the lines for engines are kept of this snapshot")
         try:
             with open_snapshot(self._database) as con:
@@ -93,7 +92,7 @@ class Held:
 
     def explain(self, symbol: str, hour_utc: int) -> tuple[Part, ...]:
         """Return the steps to a symbol's values; see features.explain."""
-        if self._database is None:
+        if not self.has_tables:
             raise SnapshotError("only the lines for engines are kept of this snapshot")
         with open_snapshot(self._database) as con:
             return explain(con, symbol, hour_utc, self.manifest["params"])
@@ -166,11 +165,14 @@ class View:
     def explain(self, symbol: str) -> tuple[Part, ...]:
         """Return size, score, offset and policy of a symbol, step by step, for the hour shown.
 
-        Raises LookupError or SnapshotError where the snapshot does not hold what decided.
+        Raises LookupError where the snapshot does not hold what decided.
         """
         if self.held is None:
-            raise SnapshotError("the mirror does not hold what decided")
-        return self.held.explain(symbol, self.hour_utc)
+            raise LookupError("the mirror does not hold what decided")
+        try:
+            return self.held.explain(symbol, self.hour_utc)
+        except SnapshotError as error:
+            raise LookupError(str(error)) from error
 
     def answering(self) -> AbstractContextManager[None]:
         """Let the calls of live.intel, and so live_helpers.py, answer from this snapshot."""
@@ -268,7 +270,7 @@ class LocalSource:
         current = self._store.current()
         problem: str | None = None
         for snapshot_id in dict.fromkeys([current, self._last_good]):
-            if snapshot_id is None:
+            if snapshot_id is None or current is None:  # what nobody names is not shown
                 continue
             try:
                 held = self.held(snapshot_id)
