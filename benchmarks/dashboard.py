@@ -136,7 +136,7 @@ def _paint(browser: Browser, server: chrome.Server, visits: int = 1) -> list[flo
 
 
 def _tab(browser: Browser) -> AbstractContextManager[chrome.Tab]:
-    return chrome.tab(browser, is_guarded=False)
+    return chrome.tab(browser, is_new=True)
 
 
 def _timed(act: Callable[..., object], *words: object) -> float:

@@ -4,6 +4,7 @@ Put here: which pages there are. Keep out: everything on them (views/).
 """
 
 import importlib
+import logging
 
 import streamlit as st
 
@@ -11,6 +12,7 @@ from dashboard import session
 from features.setting_faults import BadSettingError
 from live.firestore_link import OffError
 
+_log = logging.getLogger(__name__)
 PAGES = (
     ("overview", "Overview"),
     ("intel", "Execution Intelligence"),
@@ -36,7 +38,11 @@ def page(name: str, title: str, *, is_first: bool) -> "st.Page":
     """Return a page that imports its file when it is first shown."""
 
     def run() -> None:
-        importlib.import_module(f"dashboard.views.{name}").render(session.view())
+        try:
+            importlib.import_module(f"dashboard.views.{name}").render(session.view())
+        except Exception:
+            _log.exception("the page %s failed", title)
+            st.error("■ This page met a fault; the server's log says which. Reload to try again.")
 
     return st.Page(run, title=title, url_path="" if is_first else name, default=is_first)
 

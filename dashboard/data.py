@@ -55,15 +55,14 @@ class Held:
             root = store.reopen(snapshot_id, Path(unpacked))
             self.manifest = Store(root).manifest(snapshot_id)
             self.generation = load_published(root, snapshot_id, self.manifest["environment"])
-        database = store.database(snapshot_id)
-        self._database = database if database.exists() else None
+        self._database = store.database(snapshot_id)
         self._tables: dict[str, pl.DataFrame] = {}
         self._lock = threading.Lock()
 
     @property
     def has_tables(self) -> bool:
-        """Tell whether its database is kept: of an archived snapshot only the lines are."""
-        return self._database is not None
+        """Tell whether its database is there: of an archived snapshot only the lines are kept."""
+        return self._database.exists()
 
     def table(self, name: str) -> pl.DataFrame:
         """Return a whole feature table; without columns where the snapshot has none of the name."""
@@ -73,7 +72,7 @@ class Held:
             return self._tables[name]
 
     def _read(self, name: str) -> pl.DataFrame:
-        if self._database is None or name not in self.manifest["tables"]:
+        if not self.has_tables or name not in self.manifest["tables"]:
             return pl.DataFrame()
         return self.query(f"FROM {name}", {})
 
@@ -83,7 +82,7 @@ class Held:
         Not kept: page what may be long. Raises SnapshotError where the database is not kept or a
         file of the lake is gone.
         """
-        if self._database is None:
+        if not self.has_tables:
             raise SnapshotError("only the lines for engines are kept of this snapshot")
         try:
             with open_snapshot(self._database) as con:
@@ -93,7 +92,7 @@ class Held:
 
     def explain(self, symbol: str, hour_utc: int) -> tuple[Part, ...]:
         """Return the steps to a symbol's values; see features.explain."""
-        if self._database is None:
+        if not self.has_tables:
             raise SnapshotError("only the lines for engines are kept of this snapshot")
         with open_snapshot(self._database) as con:
             return explain(con, symbol, hour_utc, self.manifest["params"])
@@ -166,11 +165,14 @@ class View:
     def explain(self, symbol: str) -> tuple[Part, ...]:
         """Return size, score, offset and policy of a symbol, step by step, for the hour shown.
 
-        Raises LookupError or SnapshotError where the snapshot does not hold what decided.
+        Raises LookupError where the snapshot does not hold what decided.
         """
         if self.held is None:
-            raise SnapshotError("the mirror does not hold what decided")
-        return self.held.explain(symbol, self.hour_utc)
+            raise LookupError("the mirror does not hold what decided")
+        try:
+            return self.held.explain(symbol, self.hour_utc)
+        except SnapshotError as error:
+            raise LookupError(str(error)) from error
 
     def answering(self) -> AbstractContextManager[None]:
         """Let the calls of live.intel, and so live_helpers.py, answer from this snapshot."""
@@ -203,6 +205,8 @@ class LocalSource:
         self._kept: OrderedDict[str, Held] = OrderedDict()
         self._lock = threading.Lock()
         self._last_good: str | None = None
+        self._made: list[Publication] = []
+        self._made_at: tuple[int, str | None] | None = None
         folder = settings.telemetry_dir
         self._traces = None if folder is None else TraceFolder(folder, settings.base)
 
@@ -227,8 +231,16 @@ class LocalSource:
             return _with(present, problem)
 
     def publications(self) -> list[Publication]:
-        """Return what was CURRENT when, oldest first."""
-        return publications.in_force(self._store.root)
+        """Return what was CURRENT when, oldest first.
+
+        Read anew when one was added: a year of them is a log of 30 MB.
+        """
+        log = self._store.root / "published.jsonl"
+        state = (log.stat().st_size if log.exists() else 0, self._store.current())
+        with self._lock:
+            if state != self._made_at:
+                self._made, self._made_at = publications.in_force(self._store.root), state
+            return self._made
 
     def held(self, snapshot_id: str) -> Held:
         """Return a snapshot from memory, else from disk.
@@ -249,16 +261,16 @@ class LocalSource:
             made = [each.published_ms for each in self.publications() if each.snapshot_id == at]
             return at, made[0] if made else int(self.held(at).manifest["created_ms"])
         moment_ms = parse_time(at)
-        found = publications.at(self._store.root, moment_ms)
-        if found is None:
+        by_then = [each for each in self.publications() if each.published_ms <= moment_ms]
+        if not by_then:
             raise SnapshotError("nothing was published by then")
-        return found.snapshot_id, moment_ms
+        return by_then[-1].snapshot_id, moment_ms
 
     def _present(self, now_ms: int) -> View:
         current = self._store.current()
         problem: str | None = None
         for snapshot_id in dict.fromkeys([current, self._last_good]):
-            if snapshot_id is None:
+            if snapshot_id is None or current is None:  # what nobody names is not shown
                 continue
             try:
                 held = self.held(snapshot_id)

@@ -233,26 +233,27 @@ def explained(row: Mapping[str, Any]) -> str:
 
 def unexplained(rows: pl.DataFrame) -> pl.DataFrame:
     """Return the position changes that fills do not explain, the newest first."""
+
+    def utc(name: str) -> pl.Expr:
+        moment = pl.from_epoch(name, time_unit="ms").dt.strftime("%Y-%m-%d %H:%M")
+        return moment.fill_null(UNKNOWN)
+
     found = rows.filter(pl.col("cause").is_not_null()).sort("from_ms", descending=True)
-    lines = [
-        {
-            "account": row["account"],
-            "symbol": row["symbol"],
-            "side": row["position_side"],
-            "seen, UTC": minute(row["from_ms"]),
-            "seen again": _minute(row["to_ms"]),
-            "before": row["qty_before"],
-            "after": row["qty_after"],
-            "fills": row["explained_qty"],
-            "fills (n)": row["fill_n"],
-            "unexplained": row["unexplained_qty"],
-            "unexplained, USD": row["unexplained_usd"],
-            "PnL missing, USD": row["pnl_missing_usd"],
-            "likely cause": row["cause"].replace("_", " "),
-        }
-        for row in found.iter_rows(named=True)
-    ]
-    return pl.DataFrame(lines, infer_schema_length=None)
+    return found.select(
+        "account",
+        "symbol",
+        pl.col("position_side").alias("side"),
+        utc("from_ms").alias("seen, UTC"),
+        utc("to_ms").alias("seen again"),
+        pl.col("qty_before").alias("before"),
+        pl.col("qty_after").alias("after"),
+        pl.col("explained_qty").alias("fills"),
+        pl.col("fill_n").alias("fills (n)"),
+        pl.col("unexplained_qty").alias("unexplained"),
+        pl.col("unexplained_usd").alias("unexplained, USD"),
+        pl.col("pnl_missing_usd").alias("PnL missing, USD"),
+        pl.col("cause").str.replace_all("_", " ").alias("likely cause"),
+    )
 
 
 def causes(rows: pl.DataFrame) -> pl.DataFrame:

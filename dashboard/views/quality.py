@@ -35,13 +35,21 @@ def render(view: View) -> None:
         panels.export(f"quality-{(part or 'Sources').lower()}", view, shown)
 
 
+def _without(view: View, what: str) -> None:
+    """Say why a part of the page is not there."""
+    if view.snapshot_id is None:
+        panels.empty(f"{what} shown once there is a snapshot.")
+    else:
+        panels.without_tables(view, what)
+
+
 # ---------------------------------------------------------------------------------------- sources
 
 
 def _sources(view: View) -> _Tables:
     rows = view.table("feat_ops__source_freshness")
     if rows.is_empty():
-        panels.without_tables(view, "Sources are")
+        _without(view, "Sources are")
         return {}
     bad = rows.filter((pl.col("symbol") == "*") & (pl.col("status") != "ok")).height
     total = rows.filter(symbol="*").height
@@ -73,13 +81,20 @@ def _sources(view: View) -> _Tables:
 
 def _quarantine(view: View) -> _Tables:
     if not view.has_tables:
-        panels.without_tables(view, "Rejected lines are")
+        _without(view, "Rejected lines are")
         return {}
     try:
-        counts = _counts(view, view.snapshot_id)
+        return _rejected(view)
     except SnapshotError as error:
-        panels.empty(f"Rejected lines cannot be read: {panels.md(error, limit=1000)}")
+        panels.empty(
+            f"Rejected lines cannot be read: {panels.md(error, limit=1000)}. Was the lake moved?"
+            " execintel snapshots relocate FOLDER"
+        )
         return {}
+
+
+def _rejected(view: View) -> _Tables:
+    counts = _counts(view, view.snapshot_id)
     if counts.is_empty():
         panels.badge("no rejected line", level="ok")
         return {}
@@ -162,7 +177,7 @@ def _reconciliation(view: View) -> _Tables:
         if view.has_tables:
             panels.empty("The window holds no line of an account: there is nothing to explain.")
         else:
-            panels.without_tables(view, "Reconciliation is")
+            _without(view, "Reconciliation is")
         return {}
     for row in coverage.filter(day="*").sort("account").iter_rows(named=True):
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -197,7 +212,8 @@ def _snapshots(view: View) -> _Tables:
     made = session.source().publications()
     lines = kept.described(ids[(page - 1) * _PAGE : page * _PAGE], made)
     frame = quality.snapshots(lines)
-    st.caption(f"n = {len(ids):,} kept whole, the newest as-of first.")
+    now = " The list is of the present." if view.is_past else ""
+    st.caption(f"n = {len(ids):,} kept whole, the newest as-of first.{now}")
     panels.table(frame, key="snapshots", height="content")
     return {"snapshots": frame} | _difference(view, kept, ids)
 

@@ -10,16 +10,16 @@ from itertools import islice
 import polars as pl
 import streamlit as st
 
-from dashboard import accuracy, accuracy_charts, panels
+from dashboard import accuracy, accuracy_charts, comparison, panels
 from dashboard.accuracy import ALL, WINDOWS, Row
 from dashboard.data import View
 from features.words import when
 
-_HEADLINES = (
-    ("Precision LONG", "Recall LONG", "F1 LONG"),
-    ("Precision SHORT", "Recall SHORT", "F1 SHORT"),
-    ("Win rate", "Mean return", "Sharpe a year"),
-)
+_HEADLINES = (  # three stand side by side, two on a telephone
+    "Precision LONG", "Recall LONG", "F1 LONG",
+    "Precision SHORT", "Recall SHORT", "F1 SHORT",
+    "Win rate", "Mean return", "Sharpe a year",
+)  # fmt: skip
 _EMPTY = (
     "No prediction traces in this snapshot. Trade or backtest with --enable-telemetry, name trace "
     "files with --telemetry-dir, or of old traces run execintel refresh --as-of T --publish."
@@ -31,10 +31,10 @@ def render(view: View) -> None:
     panels.head("Strategies", view)
     rows = view.table("feat_telemetry__accuracy")
     if rows.is_empty():
-        if view.snapshot_id is not None and not view.has_tables:
-            panels.without_tables(view, "Strategies are")
-        else:
+        if view.has_tables:
             panels.empty(_EMPTY)
+        elif view.snapshot_id is not None:
+            panels.without_tables(view, "Strategies are")
         return
     z = float(view.params["z95"])
     window, symbol = _choices(view, rows)
@@ -85,6 +85,10 @@ def _choices(view: View, rows: pl.DataFrame) -> tuple[str, str]:
 
 def _overview(chosen: dict[str, Row], z: float) -> None:
     st.subheader("Strategy overview", anchor=False)
+    st.caption(
+        "Under each value its n and 95 % bounds, which allow for trades of one day sharing its"
+        " market."
+    )
     for each in batched(chosen, 2):
         for column, name in zip(st.columns(2), each, strict=False):
             with column:
@@ -106,10 +110,9 @@ def _card(name: str, row: Row, z: float) -> None:
         panels.empty("Nothing has closed yet: there is nothing to be right about.")
         return
     measures = {each.name: each for each in accuracy.measures(row, z)}
-    for names in _HEADLINES:
-        with panels.tiles(f"{name} {names[0]}"):
-            for each in names:
-                panels.tile(each, measures[each].value, note=panels.md(measures[each].behind))
+    with panels.tiles(name):
+        for each in _HEADLINES:
+            panels.tile(each, measures[each].value, note=panels.md(measures[each].behind))
     with st.expander("All measures, with n and bounds"):
         panels.table(accuracy.as_frame(measures.values()), key=f"measures {name}", height="content")
 
@@ -199,12 +202,12 @@ def _comparison(view: View, rows: pl.DataFrame, window: str, z: float) -> pl.Dat
         sides = [
             accuracy.find(rows, row[name], ALL, window) for name in ("strategy", "other_strategy")
         ]
-        words = accuracy.verdict(row)
+        words = comparison.verdict(row)
         st.markdown(f"**{panels.md(words, limit=1000)}**")
         first, other = sides
         if first is not None and other is not None:
             panels.table(
-                accuracy.compared(row, first, other, z),
+                comparison.compared(row, first, other, z),
                 key=f"compared {place}",
                 columns={
                     "first": panels.clip(row["strategy"]),

@@ -18,9 +18,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlencode
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, Route, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 HOST = "127.0.0.1"
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -33,9 +34,19 @@ _FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    f"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE {HOST}",
 )
 _START_LIMIT_S = 60.0
 WIDE, NARROW = 1280, 400
+expect.set_options(timeout=30_000)  # a busy machine is no fault of the page
+# All of it at once: before the first run the app is not running either, and has no title yet.
+_SETTLED = """() => {
+  const all = (css) => document.querySelectorAll(css).length;
+  return all('[data-testid="stApp"][data-test-script-state="notRunning"]')
+    && all('[data-testid="stMain"] :is(h1, [data-testid="stAlert"])')
+    && !all('[data-testid="stSkeleton"]')
+    && all('[data-testid="stVegaLiteChart"]') === all('[data-testid="stVegaLiteChart"] .marks');
+}"""
 _HERE = (HOST, "localhost", "::1", "0.0.0.0", "")
 
 
@@ -157,12 +168,7 @@ class Tab:
 
     def settle(self) -> "Tab":
         """Wait until the server has drawn all of the page, its charts too."""
-        self.page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
-        self.page.wait_for_selector("h1, [data-testid='stAlert']")
-        self.page.wait_for_function(
-            "document.querySelectorAll('[data-testid=\"stVegaLiteChart\"]').length =="
-            " document.querySelectorAll('[data-testid=\"stVegaLiteChart\"] .marks').length"
-        )
+        self.page.wait_for_function(_SETTLED)
         return self
 
     @property
@@ -237,28 +243,27 @@ def tab(
     width: int = WIDE,
     height: int = 900,
     scheme: str = "light",
-    is_guarded: bool = True,
+    is_new: bool = False,
 ) -> Iterator[Tab]:
-    """Open a tab in a context of its own: nothing but loopback answers it.
+    """Open a tab; what it asks for beyond loopback is written down, and the browser finds nobody.
 
-    The guard switches the browser's cache off: what is timed does without.
+    Tabs of one scheme share cache and storage as those of a person do; ``is_new`` has its own.
     """
-    context = browser.new_context(
-        viewport={"width": width, "height": height},
-        color_scheme="dark" if scheme == "dark" else "light",
-    )
+    shared = [c for c in browser.contexts if getattr(c, "scheme", None) == scheme]
+    if shared and not is_new:
+        context = shared[0]
+    else:
+        dark: Literal["dark", "light"] = "dark" if scheme == "dark" else "light"
+        context = browser.new_context(color_scheme=dark)
+        setattr(context, "scheme", None if is_new else scheme)  # noqa: B010
     opened = Tab(context.new_page())
+    opened.page.set_viewport_size({"width": width, "height": height})
 
-    def guard(route: Route) -> None:
-        url = route.request.url
-        if url.startswith((f"http://{HOST}:", "data:", "blob:")):
-            route.continue_()
-        else:
-            opened.outside.append(url)
-            route.abort()
+    def note(request: Request) -> None:
+        if not request.url.startswith((f"http://{HOST}:", "data:", "blob:")):
+            opened.outside.append(request.url)
 
-    if is_guarded:
-        context.route("**/*", guard)
+    opened.page.on("request", note)
     opened.page.on(
         "console",
         lambda m: opened.errors.append(m.text) if m.type == "error" and not _is_probe(m) else None,
@@ -268,4 +273,6 @@ def tab(
     try:
         yield opened
     finally:
-        context.close()
+        opened.page.close()
+        if is_new:
+            context.close()

@@ -17,7 +17,7 @@ from tests.test_real_intel import BARS_END
 from tests.test_real_logs import DAY_END, at
 
 FIRST, SECOND = "2025-11-05T12:00:00Z", DAY_END
-_BAR_DAYS = 8  # 500 bars of 15 minutes and more
+_BAR_DAYS = 6  # 500 bars of 15 minutes and more
 _SYMBOLS = ("LINKUSDT", "LTCUSDT", "SUIUSDT", "WIFUSDT")
 _PRECISION = {"intraday": 0.45, "swing": 0.6}  # the first below the alert's threshold
 

@@ -54,9 +54,8 @@ def _docs(server: chrome.Server, browser: Browser, folder: Path, symbol: str) ->
             path = folder / f"dashboard-{name}.png"
             tab.page.screenshot(path=str(path))
         with Image.open(path) as whole:  # flat colours: a palette keeps them and is small
-            whole.convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE).save(
-                path, optimize=True
-            )
+            small = whole.convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE)
+        small.save(path, optimize=True)
         print(path, path.stat().st_size)
 
 

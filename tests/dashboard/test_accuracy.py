@@ -6,7 +6,7 @@ import duckdb
 import polars as pl
 import pytest
 
-from dashboard import accuracy
+from dashboard import accuracy, comparison
 from features.engines import functions
 from features.snapshot import Store, open_snapshot
 
@@ -48,9 +48,9 @@ def test_share_of_nothing_has_no_bounds() -> None:
 def test_bounds_of_a_difference_are_newcombes() -> None:
     # Newcombe 1998, table II (a): 56/70 less 48/80 by method 10 is 0.0524 to 0.3339
     sides = [(k / n, *accuracy.wilson(k / n, n, Z95)) for k, n in ((56, 70), (48, 80))]
-    found = accuracy.difference_bounds(sides[0], sides[1])
+    found = comparison.difference_bounds(sides[0], sides[1])
     assert found == pytest.approx((0.0524, 0.3339), abs=5e-5)
-    assert accuracy.difference_bounds((0.5, None, None), sides[0]) == (None, None)
+    assert comparison.difference_bounds((0.5, None, None), sides[0]) == (None, None)
 
 
 def test_bounds_of_f1_hold_it_and_follow_from_the_share_of_right_ones() -> None:
@@ -121,11 +121,11 @@ def test_alerts_follow_the_viewers_threshold(tables: dict[str, pl.DataFrame]) ->
 
 def test_verdict_names_the_better_or_says_inconclusive(tables: dict[str, pl.DataFrame]) -> None:
     pair = next(tables["feat_telemetry__comparison"].iter_rows(named=True))
-    assert accuracy.verdict({**pair, "better_strategy": "swing"}).startswith("swing is better:")
-    words = accuracy.verdict({**pair, "better_strategy": "inconclusive", "day_delta_pct": -1.5})
+    assert comparison.verdict({**pair, "better_strategy": "swing"}).startswith("swing is better:")
+    words = comparison.verdict({**pair, "better_strategy": "inconclusive", "day_delta_pct": -1.5})
     assert words.startswith("inconclusive: a day intraday earned 1.50 percent points less than")
     assert f"{pair['bet_day_n']} and {pair['other_bet_day_n']} days" in words
-    few = accuracy.verdict({**pair, "day_p": None, "better_strategy": "inconclusive"})
+    few = comparison.verdict({**pair, "day_p": None, "better_strategy": "inconclusive"})
     assert "too few, or too alike" in few
 
 

@@ -7,16 +7,19 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
+from features.settings import Freshness
 from features.snapshot import Store
 from live.firestore_mirror import publish_snapshot
 from live.published import load_published
 from pipelines.refresh import refresh
 from tests import loads
 from tests.dashboard import browser as chrome
+from tests.dashboard import homes
 from tests.dashboard.conftest import FRESH
 from tests.live import files
+from tests.test_real_logs import at
 
 
 def test_states_in_the_order_of_a_bad_day(
@@ -104,6 +107,10 @@ def test_mirror_out_of_reach_is_said(chromium: Browser, tmp_path: Path) -> None:
         tab.open(server.address())
         assert "The mirror cannot be read, nothing can be shown. emulator 127.0.0.1:9" in tab.text
         assert "○ no snapshot" in tab.text
+        for page in ("strategies", "quality", "playback"):
+            tab.open(server.address(page))
+            assert "The mirror cannot be read, nothing can be shown" in tab.text, page
+        assert "the mirror holds the newest snapshot only" in tab.text
         assert tab.errors == []
 
 
@@ -146,39 +153,47 @@ def test_bad_flag_is_told_before_a_server_stands(
     assert words in capsys.readouterr().err
 
 
-HOSTILE = (
-    "<IMG SRC=X ONERROR=window.owned=1>",
-    "**BOLD**[LINK](JAVASCRIPT:window.owned=1)$X^2$:red[R]",
-    "🚀🔥ROCKET",
-    "A" * 10_000,
-)
-
-
 def test_hostile_text_shows_as_text_and_runs_nothing(
-    own: tuple[Store, chrome.Server], chromium: Browser, tmp_path: Path
+    own: tuple[Store, chrome.Server], chromium: Browser, router_logs: Path, tmp_path: Path
 ) -> None:
     store, server = own
-    for n, symbol in enumerate(HOSTILE):
-        for each in range(3):
-            at_ms = loads.START_MS + (3 * n + each) * loads.MINUTE_MS
-            loads.append(tmp_path / "logs", [loads.router_line(f"a{n}_{each}", symbol, at_ms)])
-    settings = loads.settings_over(tmp_path / "logs", tmp_path / "home")
-    refresh(settings, as_of_ms=loads.START_MS + loads.DAY_MS)
+    settings = homes.hostile(router_logs, tmp_path)
+    required = {"raw_router__events": Freshness(required=True)}
+    dead = settings.model_copy(update={"freshness": required})
+    refused = refresh(dead, as_of_ms=at(homes.SECOND) + 3 * loads.DAY_MS)
+    assert refused.outcome == "rejected"
     shutil.rmtree(store.root, ignore_errors=True)
-    shutil.copytree(tmp_path / "home" / "snapshots", store.root)
+    shutil.copytree(settings.snapshots_root, store.root)
+    script, markdown = homes.SCRIPT.upper(), homes.MARKDOWN.upper()  # as the intake has symbols
+    pages = {
+        server.address(): homes.SCRIPT[:50],
+        server.address("intel", symbol=script, tab="Overview"): script[:50],
+        server.address("intel", symbol=markdown, tab="Intel"): markdown[:50],
+        server.address("health", symbol=script): script[:50],
+        server.address("health", symbol=homes.LONG): "A" * 50,
+        server.address("strategies"): homes.SCRIPT[:50],
+        server.address("quality", part="Quarantine"): "10,000 characters",
+        server.address("quality", part="Checks"): "feat_ops__source_freshness_required",
+        server.address("quality", part="Reconciliation"): homes.MARKDOWN[:40],
+        server.address("playback", at=homes.SCRIPT): homes.SCRIPT,
+    }
     with chrome.tab(chromium) as tab:
-        for page in ("", "health", "intel"):
-            for symbol in HOSTILE[:2] if page == "intel" else HOSTILE[:1]:
-                tab.open(server.address(page, symbol=symbol))
-                assert tab.page.evaluate("window.owned") is None
-                assert tab.page.locator("[data-testid='stMain'] img").count() == 0
-                assert tab.page.locator("[data-testid='stMain'] .katex").count() == 0
-                if page:
-                    assert symbol in tab.text
-        tab.open(server.address("quality"))
-        tab.open(server.address("intel", tab="Overview", symbol=HOSTILE[0]))
-        assert "<IMG SRC=X" in tab.text
-        assert not tab.is_wider_than_window()
-        assert tab.page.evaluate("window.owned") is None
-        assert tab.errors == []
-        assert tab.outside == []
+        for url, text in pages.items():
+            tab.open(url)
+            where = url[:80]
+            boxes = tab.page.locator("input").evaluate_all("all => all.map(each => each.value)")
+            assert text in "\n".join([tab.text.replace("\N{WORD JOINER}", ""), *boxes]), where
+            assert "was refused and the snapshot below stays" in tab.text, where
+            assert tab.page.evaluate("window.hit") is None, where
+            assert tab.page.locator(_INJECTED).count() == 0, where
+            assert not tab.is_wider_than_window(), where
+        tab.open(server.address("quality", part="Quarantine"))
+        expect(tab.page.locator('[data-testid="stCode"]').first).to_contain_text(homes.SCRIPT)
+        assert (tab.errors, tab.outside, server.outside()) == ([], [], [])
+
+
+# An image, a formula, a colour or a link that a text of a log made.
+_INJECTED = ", ".join(
+    f"[data-testid='stMain'] {each}"
+    for each in ("img", ".katex", ".stMarkdownColoredText", "a[href*='evil.example' i]")
+)
