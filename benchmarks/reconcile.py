@@ -1,7 +1,7 @@
 """Reconcile positions and NAV: 10 million outcomes with 1 million position states, in seconds.
 
 Beside it what a person would write for the first question alone, how much of each change of
-position the fills explain: pandas' merge_asof with two groupings, and a loop over rows with bisect
+position the fills explain: Polars' join_asof with two groupings, and a loop over rows with bisect
 on a twentieth of the outcomes. Put here: the load, made in DuckDB, and what is timed on it.
 Keep out: what the tables mean.
 """
@@ -17,7 +17,7 @@ from itertools import pairwise
 from typing import Any
 
 import duckdb
-import pandas as pd
+import polars as pl
 import pyarrow as pa
 
 from features import catalog, params
@@ -137,16 +137,16 @@ def main(argv: Sequence[str]) -> int:
 
 def _beside(con: duckdb.DuckDBPyConnection, ours: int, ours_cpu_s: float, symbols: int) -> None:
     """Time the two other ways over the same rows; reading them out of DuckDB is not counted."""
-    fills, states = (con.sql(sql).to_arrow_table().to_pandas() for sql in (_FILLS, _STATES))
-    found, _, cpu_s = _timed(lambda: _pandas(fills, states))
+    fills, states = (con.sql(sql).pl() for sql in (_FILLS, _STATES))
+    found, _, cpu_s = _timed(lambda: _polars(fills, states))
     print(
-        f"{'pandas merge_asof, positions':32} {cpu_s / ours_cpu_s:6.1f} times our positions'"
+        f"{'Polars join_asof, positions':32} {cpu_s / ours_cpu_s:6.1f} times our positions'"
         f" ({cpu_s:.2f} s of processor), {found:,} changes unexplained; ours {ours:,}"
     )
-    few = {f"S{n}" for n in range(max(1, symbols // LOOP_PART))}
-    part = [frame[frame.symbol.isin(few)] for frame in (fills, states)]
+    few = [f"S{n}" for n in range(max(1, symbols // LOOP_PART))]
+    part = [frame.filter(pl.col("symbol").is_in(few)) for frame in (fills, states)]
     share = len(part[0]) / len(fills)
-    lists = [list(frame.itertuples(index=False, name=None)) for frame in part]
+    lists = [frame.rows() for frame in part]
     found, _, cpu_s = _timed(lambda: _loop(*lists))
     print(
         f"{'loop over rows with bisect':32} {cpu_s / share / ours_cpu_s:6.1f} times our positions'"
@@ -163,14 +163,19 @@ SELECT symbol, event_ms AS at_ms, position_qty AS qty FROM raw_positions__states
 """
 
 
-def _pandas(fills: pd.DataFrame, states: pd.DataFrame) -> int:
+def _polars(fills: pl.DataFrame, states: pl.DataFrame) -> int:
     """Return how many changes of position the fills do not explain."""
-    seen = states.rename(columns={"qty": "held"}).assign(state_n=range(len(states)))
-    seen["change"] = seen.groupby("symbol").held.diff()
-    near = pd.merge_asof(fills, seen, on="at_ms", by="symbol", direction="forward")
-    explained = near.groupby("state_n").qty.sum().reindex(seen.state_n, fill_value=0.0)
-    rest = seen.change.to_numpy() - explained.to_numpy()
-    return int((abs(rest) > 1e-6).sum())  # NaN, before the first state, is not
+    seen = states.with_row_index("state_n").with_columns(
+        pl.col("qty").diff().over("symbol").alias("change")
+    )
+    near = fills.join_asof(
+        seen.drop("qty"), on="at_ms", by="symbol", strategy="forward", check_sortedness=False
+    )
+    explained = near.group_by("state_n").agg(pl.col("qty").sum().alias("explained"))
+    rest = seen.join(explained, on="state_n", how="left").select(
+        (pl.col("change") - pl.col("explained").fill_null(0.0)).abs() > 1e-6
+    )
+    return int(rest.to_series().sum())  # null, before the first state, is not
 
 
 def _loop(fills: list[tuple[str, int, float]], states: list[tuple[str, int, float]]) -> int:
