@@ -1,4 +1,4 @@
-"""Every page renders from files at both widths, clean, and nothing calls the outside."""
+"""US-017 FR-7: every page renders from files, at both widths, and nothing calls the outside."""
 
 from playwright.sync_api import Browser
 
@@ -14,7 +14,7 @@ PAGES = {
 }
 
 
-def test_every_page_is_whole_at_both_widths_and_calls_nobody(
+def test_dashboard_loads_cached_data(
     server: chrome.Server, chromium: Browser
 ) -> None:
     with chrome.tab(chromium) as tab:

@@ -22,7 +22,10 @@ from features.snapshot import Store
 from pipelines import dagster_home, up
 from tests import loads
 
-PROGRAM = "import sys; from pipelines.up import main; main(port=int(sys.argv[1]))"
+PROGRAM = (
+    "import sys; from pipelines.up import main;"
+    " main(port=int(sys.argv[1]), dashboard_port=int(sys.argv[2]))"
+)
 # One refresh, saying when its writing began and ended (epoch s).
 REFRESH = """
 import time
@@ -49,6 +52,14 @@ def wait_for(what: str, is_there: Callable[[], bool], limit_s: float, log: Path)
     while not is_there():
         assert time.monotonic() < deadline, f"no {what} in {limit_s} s:\n{log.read_text()}"
         time.sleep(0.2)
+
+
+def answers(url: str) -> bool:
+    try:
+        with urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
@@ -84,14 +95,14 @@ def test_up_publishes_by_schedule_and_stops_without_a_trace(
     tmp_path: Path,
     started: list[subprocess.Popen[bytes]],
 ) -> None:
-    port, log, spans = free_port(), tmp_path / "up.log", tmp_path / "spans"
+    port, pages, log, spans = free_port(), free_port(), tmp_path / "up.log", tmp_path / "spans"
     ignored = (
         # As a shell that is not interactive starts what runs in its background.
         "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN);"
         " os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
     )
     with log.open("wb") as output:
-        command = [sys.executable, "-c", ignored, "-c", PROGRAM, str(port)]
+        command = [sys.executable, "-c", ignored, "-c", PROGRAM, str(port), str(pages)]
         program = subprocess.Popen(
             command, env=environment, cwd=tmp_path, stdout=output, stderr=subprocess.STDOUT
         )
@@ -99,6 +110,7 @@ def test_up_publishes_by_schedule_and_stops_without_a_trace(
     wait_for("address", lambda: f"http://{up.HOST}:{port}" in log.read_text(), 90, log)
     with urlopen(f"http://{up.HOST}:{port}/server_info", timeout=5) as answer:
         assert json.load(answer)["dagster_webserver_version"]
+    wait_for("dashboard", lambda: answers(f"http://{up.HOST}:{pages}/_stcore/health"), 60, log)
     listening = {
         connection.laddr.ip
         for process in [psutil.Process(program.pid).children(recursive=True)]
@@ -126,7 +138,7 @@ def test_up_publishes_by_schedule_and_stops_without_a_trace(
     beside.wait()
 
     family = psutil.Process(program.pid).children(recursive=True)
-    assert len(family) >= 4, "webserver, daemon and a code server each"
+    assert len(family) >= 5, "the dashboard, webserver, daemon and a code server each"
     os.kill(program.pid, signal.SIGINT)
     assert program.wait(60) == 0, log.read_text()
     assert alive(family) == []
