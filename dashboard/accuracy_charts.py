@@ -5,6 +5,7 @@ alone: strategies differ by dash and shape too, cells and ends carry their numbe
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import altair as alt
 import polars as pl
@@ -19,11 +20,15 @@ SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down"
 
 def _scales(names: Sequence[str]) -> tuple[alt.Scale, alt.Scale, alt.Scale]:
     """Return one colour, dash and shape a strategy, the same in every chart."""
-    n, domain = len(names), list(names)
-    return tuple(  # type: ignore[return-value]
-        alt.Scale(domain=domain, range=[each[i % len(each)] for i in range(n)])
-        for each in (COLOURS, [list(d) for d in DASHES], SHAPES)
-    )
+    domain = list(names)
+    looks: list[alt.Scale] = []
+    ranges: tuple[Sequence[Any], ...] = (COLOURS, [list(dash) for dash in DASHES], SHAPES)
+    for turn, each in enumerate(ranges):
+        # Beyond six the three turn against each other: 36 strategies differ in one at least.
+        places = (place + turn * (place // len(each)) for place in range(len(domain)))
+        looks.append(alt.Scale(domain=domain, range=[each[k % len(each)] for k in places]))
+    colour, dash, shape = looks
+    return colour, dash, shape
 
 
 def rolling(rows: pl.DataFrame, names: Sequence[str]) -> alt.LayerChart | alt.FacetChart:

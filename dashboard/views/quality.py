@@ -84,10 +84,17 @@ def _quarantine(view: View) -> _Tables:
         _without(view, "Rejected lines are")
         return {}
     try:
-        counts = _counts(view, view.snapshot_id)
+        return _rejected(view)
     except SnapshotError as error:
-        panels.empty(f"Rejected lines cannot be read: {panels.md(error, limit=1000)}")
+        panels.empty(
+            f"Rejected lines cannot be read: {panels.md(error, limit=1000)}. Was the lake moved?"
+            " execintel snapshots relocate FOLDER"
+        )
         return {}
+
+
+def _rejected(view: View) -> _Tables:
+    counts = _counts(view, view.snapshot_id)
     if counts.is_empty():
         panels.badge("no rejected line", level="ok")
         return {}

@@ -208,13 +208,16 @@ class Tab:
         self.page.mouse.click(box["x"] + 16, box["y"] + 35 * (row + 1) + 17)
 
     def is_wider_than_window(self) -> bool:
-        """Tell whether the reader would have to scroll sideways."""
-        return bool(
-            self.page.evaluate(
+        """Tell whether the reader would have to scroll sideways, once tables found their width."""
+        try:
+            self.page.wait_for_function(
                 "(() => { const m = document.querySelector('[data-testid=\"stMain\"]');"
-                " return m.scrollWidth > m.clientWidth + 1; })()"
+                " return m.scrollWidth <= m.clientWidth + 1; })()",
+                timeout=5_000,
             )
-        )
+        except TimeoutError:
+            return True
+        return False
 
     def shot(self, path: Path) -> None:
         """Take a picture of the whole page."""

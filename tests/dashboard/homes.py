@@ -105,11 +105,11 @@ MARKDOWN = (
 EMOJI = "🚀\u202e\x1b[31m:material/home: 名前"
 LONG = "A" * 10_000
 _FOREIGN = {"WIFUSDT": SCRIPT, "SUIUSDT": MARKDOWN, "LTCUSDT": EMOJI, "LINKUSDT": LONG}
-_LAST_LINES = 400  # of each log: the last day
+_LAST_LINES = 120  # of each log: the last hours
 
 
 def hostile(router_logs: Path, root: Path) -> Settings:
-    """Publish the last recorded day with such texts as symbols, reasons, strategies, account."""
+    """Publish the last recorded hours with such texts as symbols, reasons, strategies, account."""
     logs = root / "logs"
     logs.mkdir(parents=True)
     for path in sorted(router_logs.glob("*.jsonl")):

@@ -1,11 +1,18 @@
 """What the page Data quality says of literal rows."""
 
+import shutil
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pytest
 
-from dashboard import quality
+from dashboard import accuracy_charts, quality
+from dashboard.data import LocalSource
+from dashboard.data_kept import SnapshotError
+from dashboard.settings import load
+from features.snapshot import Store
 
 
 def source(name: str, status: str, **values: Any) -> dict[str, Any]:
@@ -91,3 +98,24 @@ def test_differences_count_rows_and_show_changed_values() -> None:
     assert tables.rows() == [("feat_a", 1, 0, 1)]
     assert values.rows() == [("feat_a", "BTCUSDT, 3", "n", "4", "–")]
     assert quality.differences([])[0].is_empty()
+
+
+def test_rejected_lines_of_a_lake_that_is_gone_are_no_empty_list(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXECINTEL_HOME", str(tmp_path))
+    for name in ("lake", "snapshots"):
+        shutil.copytree(home / name, tmp_path / name)
+    store = Store(tmp_path / "snapshots")
+    store.relocate(store.resolve(None), tmp_path / "lake")
+    view = LocalSource(load([])).view()
+    assert quality.rejected(view)["n"].sum() > 0
+    shutil.rmtree(tmp_path / "lake")
+    with pytest.raises(SnapshotError, match=str(view.snapshot_id)):
+        quality.rejected(view)
+
+
+def test_each_of_many_strategies_looks_unlike_the_others() -> None:
+    scales = accuracy_charts._scales([f"s{n}" for n in range(36)])
+    looks = zip(*(scale.to_dict()["range"] for scale in scales), strict=True)
+    assert len({str(look) for look in looks}) == 36
