@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from features import catalog, params, rebuild, traces
 from features.engines import duckdb as engine
 from features.lake import Lake
-from pipelines.accuracy import _NO_ORDERS
+from pipelines.accuracy import NO_ORDERS
 from pipelines.intake import decode
 from pipelines.intake.kinds import TRACES_CSV
 
@@ -182,7 +182,7 @@ def _ours(lake: Lake) -> dict[str, float]:
         traces.rebuild(lake, con, values, names)
         for name in (traces.RAW, *traces.STORED):
             engine.create_view(con, name, lake.open(name))
-        con.execute(_NO_ORDERS)
+        con.execute(NO_ORDERS)
         traces.set_up(con, values)
         for name in ("accuracy", "rolling", "comparison"):
             table = catalog.tables()[f"feat_telemetry__{name}"]

@@ -33,7 +33,7 @@ _SCHEMA = pa.schema(
 _FAR_MS = 1 << 52  # frames say nothing of when they were read: no trade of theirs ends too late
 _ENVIRONMENT = "files"  # what a person loads together is counted together
 # What calibration reads of the execution tables: nothing is known here of what trading costs.
-_NO_ORDERS = (
+NO_ORDERS = (
     "CREATE TEMP TABLE core_execution__outcomes (environment VARCHAR, account VARCHAR,"
     " strategy VARCHAR, symbol VARCHAR, side VARCHAR, position_side VARCHAR, attempt_id VARCHAR,"
     " event_ms BIGINT, close_ms BIGINT, close_n BIGINT, realized_pnl_usd DOUBLE,"
@@ -198,7 +198,7 @@ class AccuracyAnalyzer:
             )
             as_of_ms = prediction_traces.build_in_memory(con, self.params)
             values = {**self.params, "as_of_ms": as_of_ms, "environment": _ENVIRONMENT}
-            con.execute(_NO_ORDERS)
+            con.execute(NO_ORDERS)
             prediction_traces.set_up(con, values)
             for statement in _NO_COSTS:
                 con.execute(statement)
