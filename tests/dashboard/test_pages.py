@@ -14,9 +14,7 @@ PAGES = {
 }
 
 
-def test_dashboard_loads_cached_data(
-    server: chrome.Server, chromium: Browser
-) -> None:
+def test_dashboard_loads_cached_data(server: chrome.Server, chromium: Browser) -> None:
     with chrome.tab(chromium) as tab:
         for path, title in PAGES.items():
             tab.open(server.address(path, symbol="LINKUSDT"))
