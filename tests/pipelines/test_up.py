@@ -194,7 +194,8 @@ def test_up_says_which_process_ended_by_itself_and_stops_the_others(
     settings = loads.settings_over(tmp_path / "logs", tmp_path / "home")
     sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
     broken = [sys.executable, "-c", "raise SystemExit('no luck today')"]
-    monkeypatch.setattr(up, "commands", lambda port: {"webserver": sleeper, "daemon": broken})
+    commands = {"webserver": sleeper, "daemon": broken}
+    monkeypatch.setattr(up, "commands", lambda port, dashboard_port: commands)
     before = psutil.Process().children()
     with pytest.raises(up.UpError, match=r"daemon ended with code 1(?s:.*)no luck today"):
         up.main(port=free_port(), settings=settings, say=lambda text: None)
