@@ -157,6 +157,10 @@ class View:
             raise SnapshotError("there is no database to ask: the mirror holds documents only")
         return self.held.query(sql, params)
 
+    def bare(self) -> "View":
+        """Return it without what it reads from: what a session keeps must not keep a snapshot."""
+        return replace(self, held=None, traces=None, read=_unknown)
+
     @property
     def hour_utc(self) -> int:
         """Return the UTC hour of day of the moment shown."""

@@ -80,7 +80,7 @@ def head(title: str, view: View) -> None:
     where the reader stands.
     """
     st.title(title, anchor=False)
-    st.fragment(_freshness, run_every=view.settings.refresh_interval_s)(view)
+    st.fragment(_freshness, run_every=view.settings.refresh_interval_s)(view.bare())
     for notice in view.notices:
         box = {"bad": st.error, "warn": st.warning}.get(notice.level, st.info)
         box(md(f"{SHAPES[notice.level]} {notice.text}", limit=2000))
@@ -244,11 +244,12 @@ def alerts(view: View, rows: pl.DataFrame) -> None:
 
 def export(name: str, view: View, tables: Mapping[str, pl.DataFrame], **about: Any) -> None:
     """Offer what is shown as JSON and as CSV, with the snapshot it is of."""
+    bare = view.bare()  # the buttons outlive the page
     stem = f"{name}-{view.snapshot_id or 'none'}"
     with st.container(horizontal=True, key=f"export {name}"):
         st.download_button(
             "Export JSON",
-            lambda: as_json(view, tables, about),
+            lambda: as_json(bare, tables, about),
             f"{stem}.json",
             "application/json",
             key=f"{name} json",
@@ -256,7 +257,7 @@ def export(name: str, view: View, tables: Mapping[str, pl.DataFrame], **about: A
         )
         st.download_button(
             "Export CSV",
-            lambda: as_csv(view, tables),
+            lambda: as_csv(bare, tables),
             f"{stem}.csv",
             "text/csv",
             key=f"{name} csv",

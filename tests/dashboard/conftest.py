@@ -47,8 +47,11 @@ def server(home: Path) -> Iterator[chrome.Server]:
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, chrome.Server]]:
     """Run a dashboard with the usual greatest age over a root that each test fills for itself."""
     root = tmp_path_factory.mktemp("own") / "home"
-    root.mkdir()
-    with chrome.serving(root, "--refresh-interval", "5", variables=TESTNET) as running:
+    traces = root / "analytics"  # without a snapshot its trace files are shown
+    traces.mkdir(parents=True)
+    flags = ["--refresh-interval=5", "--alert-precision-threshold=0.65"]
+    flags += ["--telemetry-dir", str(traces)]
+    with chrome.serving(root, *flags, variables=TESTNET) as running:
         yield Store(root / "snapshots"), running
 
 

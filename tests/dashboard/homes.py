@@ -60,7 +60,7 @@ def write_traces(into: Path, *, trades: int = 150, names: Mapping[str, str] | No
 
     ``names`` are other names for them, in the lines.
     """
-    into.mkdir()
+    into.mkdir(exist_ok=True)
     for strategy, precision in _PRECISION.items():
         with (into / f"traces_{strategy}_0.csv").open("w", newline="") as file:
             rows = list(_traces(strategy, precision, trades))

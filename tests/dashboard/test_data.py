@@ -109,7 +109,7 @@ def test_only_a_few_snapshots_stay_in_memory(
     monkeypatch.setenv("EXECINTEL_HOME", str(tmp_path))
     source = LocalSource(load([]))
     manifest = {"environment": "paper", "origin": "logs", "tables": {}}
-    seen = []
+    seen, sessions = [], []
     for n in range(3 * KEPT):
         name = f"20251105T0000{n:02d}Z-abc"
         path = files.publish(tmp_path / "snapshots", name, [files.line()])
@@ -118,6 +118,7 @@ def test_only_a_few_snapshots_stay_in_memory(
         assert view.snapshot_id == name
         assert view.held is not None
         seen.append(weakref.ref(view.held))
+        sessions.append(view.bare())  # what a tab that is left open keeps
         del view
     gc.collect()
     assert sum(held() is not None for held in seen) == KEPT

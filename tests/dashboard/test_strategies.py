@@ -1,7 +1,7 @@
 """The page Strategies in a browser: over a snapshot, and over trace files without a lake."""
 
 import json
-from pathlib import Path
+import shutil
 
 import polars as pl
 from playwright.sync_api import Browser, expect
@@ -75,21 +75,15 @@ def test_strategies_repeat_the_snapshot_by_window_and_symbol(
 
 
 def test_trace_files_are_enough_for_strategies_until_there_is_a_snapshot(
-    chromium: Browser, tmp_path: Path
+    own: tuple[Store, chrome.Server], chromium: Browser
 ) -> None:
-    traces = tmp_path / "data" / "analytics"
-    traces.parent.mkdir()
+    store, server = own
+    traces = store.root.parent / "analytics"
+    shutil.rmtree(store.root, ignore_errors=True)
     homes.write_traces(traces, trades=80)
     tables = AccuracyAnalyzer().arrow_tables(traces)
     rows = pl.DataFrame(pl.from_arrow(tables["feat_telemetry__accuracy"]))
-    flags = [
-        *("--telemetry-dir", str(traces), "--refresh-interval", "5"),
-        *("--alert-precision-threshold", "0.65"),
-    ]
-    with (
-        chrome.serving(tmp_path / "none", *flags) as server,
-        chrome.tab(chromium) as tab,
-    ):
+    with chrome.tab(chromium) as tab:
         tab.open(server.address("strategies"))
         titles = tab.page.locator("h3").all_inner_texts()
         assert [title for title in titles if title in PANELS] == list(PANELS)
@@ -103,8 +97,8 @@ def test_trace_files_are_enough_for_strategies_until_there_is_a_snapshot(
         line = (traces / "traces_swing_0.csv").read_text().splitlines()[-1]
         with (traces / "traces_swing_0.csv").open("a") as file:
             file.write(f"{line.replace('SUIUSDT', 'BTCUSDT')}\nnot a trace\n")
-        grown = (
-            "n = 161; lines left out: 1 of not_csv."  # a trace is added: the page tells by itself
-        )
-        expect(tab.page.get_by_text(grown)).to_be_visible()
+        grown = "n = 161; lines left out: 1 of not_csv."
+        expect(tab.page.get_by_text(grown)).to_be_visible()  # the page tells by itself
         assert (tab.errors, tab.outside, server.outside()) == ([], [], [])
+    for path in traces.iterdir():
+        path.unlink()
