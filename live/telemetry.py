@@ -179,13 +179,14 @@ class TelemetryWriter:
         """Queue the making of a trace, which the writing thread does; else as write_trace."""
         self.stats.captured += 1
         queue = self._queue
-        waiting = len(queue)
-        if waiting >= self._queue_size and not self._wait_for_room():
+        if len(queue) >= self._queue_size and not self._wait_for_room():
             self.stats.dropped += 1
             return False
         queue.append((make, args))
         # Waking costs 30 µs: only the first to wait does it, and who sees the queue half full.
-        if not waiting or waiting == self._wake_at:
+        # Counted behind the append, for the writer may empty the queue in between.
+        waiting = len(queue)
+        if waiting == 1 or waiting == self._wake_at:
             self._wake.set()
         return True
 

@@ -55,9 +55,13 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, chrom
         yield Store(root / "snapshots"), running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """Run one browser for the session, or skip where there is none."""
+    """Run one browser for a file, or skip where there is none.
+
+    Not for the session: while it is there its event loop runs in this thread, where no other test
+    could run one of its own.
+    """
     try:
         with chrome.browsing() as running:
             yield running

@@ -40,13 +40,13 @@ def test_header_says_what_the_snapshot_is_and_how_old(published: Desk) -> None:
 
 def test_estimates_stand_with_their_n(published: Desk) -> None:
     cells = row(published.run("show").stdout, "BTCUSDT")
-    assert cells[1:9] == ["3", "3", "0", "1.00 (3)", "1.50", "2.00", "2.50", "3"]
+    assert cells[1:10] == ["3", "3", "0", "0", "1.00 (3)", "1.50", "2.00", "2.50", "3"]
 
 
 def test_unknown_is_a_dash_never_zero(published: Desk) -> None:
     cells = row(published.run("show").stdout, "ETHUSDT")
-    # one attempt of unknown end: no ratio, no slippage
-    assert cells[1:9] == ["1", "0", "1", "– (0)", "–", "–", "–", "0"]
+    # one attempt of unknown end, which no position confirms: no ratio, no slippage
+    assert cells[1:10] == ["1", "0", "1", "0", "– (0)", "–", "–", "–", "0"]
 
 
 def test_a_symbol_shows_its_24_hours(published: Desk) -> None:
