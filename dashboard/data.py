@@ -32,11 +32,13 @@ from live.acting import SAFE
 from live.answers import Read, answering_from
 from live.generation import Generation
 from live.published import PublishedError, load_published, reads_of
+from live.reader import is_reduce_only
 from live.reading import Reading
 from live.records import ALL, Record
 
 Status = Literal["fresh", "stale", "demo", "none"]
 KEPT = 4  # snapshots in memory: now, the one before it for those who look at it, two of playback
+_NEVER_PUBLISHED = Notice("warn", "This build was never published: no engine read it.")
 _ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]+")
 
 
@@ -55,6 +57,9 @@ class Held:
             root = store.reopen(snapshot_id, Path(unpacked))
             self.manifest = Store(root).manifest(snapshot_id)
             self.generation = load_published(root, snapshot_id, self.manifest["environment"])
+            read = reads_of(self.generation, age_s=0.0, max_age_s=0.0)
+            for symbol in self.generation.symbols:  # a damaged line must not fail a page later
+                read(symbol)
         self._database = store.database(snapshot_id)
         self._tables: dict[str, pl.DataFrame] = {}
         self._lock = threading.Lock()
@@ -227,8 +232,9 @@ class LocalSource:
         if at is None:
             return self._present(now_ms)
         try:
-            snapshot_id, moment_ms = self._resolve(at)
-            return self._view(self.held(snapshot_id), moment_ms, is_past=True)
+            snapshot_id, moment_ms, was_read = self._resolve(at, now_ms)
+            view = self._view(self.held(snapshot_id), moment_ms, is_past=True)
+            return view if was_read else _with(view, _NEVER_PUBLISHED)
         except (SnapshotError, PublishedError, ValueError) as error:
             present = self._present(now_ms)
             problem = Notice("bad", f"{at} cannot be played back: {error}. Below is the present.")
@@ -259,16 +265,19 @@ class LocalSource:
                 self._kept.popitem(last=False)
             return self._kept[snapshot_id]
 
-    def _resolve(self, at: str) -> tuple[str, int]:
-        """Return the snapshot that ``at`` means and the moment it is looked at."""
+    def _resolve(self, at: str, now_ms: int) -> tuple[str, int, bool]:
+        """Return the snapshot that ``at`` means, the moment looked at, and whether it was read."""
         if _ID.fullmatch(at):
             made = [each.published_ms for each in self.publications() if each.snapshot_id == at]
-            return at, made[0] if made else int(self.held(at).manifest["created_ms"])
+            moment_ms = made[0] if made else int(self.held(at).manifest["created_ms"])
+            return at, moment_ms, bool(made)
         moment_ms = parse_time(at)
+        if moment_ms > now_ms:
+            raise SnapshotError("it is in the future")
         by_then = [each for each in self.publications() if each.published_ms <= moment_ms]
         if not by_then:
             raise SnapshotError("nothing was published by then")
-        return by_then[-1].snapshot_id, moment_ms
+        return by_then[-1].snapshot_id, moment_ms, True
 
     def _present(self, now_ms: int) -> View:
         current = self._store.current()
@@ -284,6 +293,8 @@ class LocalSource:
             self._last_good = snapshot_id
             return self._view(held, now_ms, is_past=False, problem=problem)
         traces = self._traces.read() if self._traces is not None else None
+        if self._traces is not None:
+            problem = problem or self._traces.problem
         notices = notices_of(
             self.settings, self._store, None, "none", problem=problem, traces=traces
         )
@@ -300,8 +311,9 @@ class LocalSource:
             status, age_s = "demo", 0.0
         store = None if is_past else self._store
         notices = notices_of(
-            self.settings, store, held, status, problem=problem, past_ms=now_ms if is_past else None
-        )
+            self.settings, store, held, status, problem=problem,
+            past_ms=now_ms if is_past else None, reduces_only=is_reduce_only(age_s, max_age_s),
+        )  # fmt: skip
         read = reads_of(generation, age_s=age_s, max_age_s=max_age_s)
         return View(
             self.settings, now_ms, is_past, status, notices, held=held, read=read,
@@ -341,7 +353,11 @@ class MirrorSource:
         age_s = (now_ms - header.as_of_ms) / 1000
         is_fresh = 0 <= age_s <= self.settings.base.snapshot_max_age_s
         status: Status = "fresh" if is_fresh else "stale"
-        notices = notices_of(self.settings, None, None, status, problem=problem, is_mirror=True)
+        reduces_only = is_reduce_only(age_s, float(self.settings.base.snapshot_max_age_s))
+        notices = notices_of(
+            self.settings, None, None, status, problem=problem, is_mirror=True,
+            reduces_only=reduces_only,
+        )  # fmt: skip
         # Read once: the mirror may be replaced while the page is drawn.
         readings = {symbol: source.read(symbol) for symbol in (*source.symbols, ALL)}
         view = View(

@@ -39,15 +39,23 @@ class TraceFolder:
         self._settings = settings
         self._files: _Files = ()
         self._tables: TraceTables | None = None
+        self.problem: str | None = None  # of the files as they are now; the tables are older ones
         self._lock = threading.Lock()
 
     def read(self) -> TraceTables | None:
         """Return the tables over the files as they are now; None where there is no trace file."""
+        from pipelines.accuracy import TraceError
+        from pipelines.intake.lines import UnreadableFile
+
         with self._lock:
-            files = self._found()
-            if files != self._files:
-                self._tables = self._compute() if files else None
-                self._files = files
+            try:
+                files = self._found()
+                if files != self._files:
+                    self._files = files
+                    self.problem = None
+                    self._tables = self._compute() if files else None
+            except (TraceError, UnreadableFile, OSError) as error:  # one may still be written
+                self.problem = f"Trace files in {self._folder}: {error}"
             return self._tables
 
     def _found(self) -> _Files:

@@ -260,3 +260,12 @@ def _exp(row: Hour, fraction: float | None) -> float | None:
 
 def _bps(fraction: float | None) -> float | None:
     return None if fraction is None else fraction * 1e4
+
+
+def ack_n(view: View, symbol: str | None) -> int | None:
+    """Return how many attempts of a symbol, of all for None, have a time of acknowledgement."""
+    rows = view.table("feat_router__effectiveness")
+    if "ack_n" not in rows.columns:
+        return None
+    found = rows.filter(pl.col("symbol") == (symbol or ALL))["ack_n"]
+    return int(found[0]) if found.len() else None

@@ -37,13 +37,16 @@ LEVELS: Mapping[str, Level] = {
 CLIP = 60  # characters of a name or reason in a label; tables show them whole
 PAGE_ROWS = 50
 _ADDRESS = re.compile(r"(?i)https?:(?=//)|www(?=\.)|[\w+](?=@)")
+_FORMULA = r"^[=+\-@\t\r]"  # of a text, a spreadsheet would run it
 ALERTS_A_PAGE = 5
 TILE_PX = 164  # two side by side on a phone
 STATUS_WORDS = {
     "ok": "engines act on these values",
-    "stale": "too old: engines size at most 1.00 and quote at least 2.00 bps",
+    "stale": "too old: engines size at most 1.00 and quote at least 2.00 bps; beyond four times the"
+    " greatest age they only reduce",
     "insufficient": "few samples: engines size at most 1.00 and quote at least 2.00 bps",
-    "unknown": "not there: engines size at most 0.50 and quote at least 2.00 bps",
+    "unknown": "not there: engines size at most 0.50 and quote at least 2.00 bps; without any"
+    " snapshot they only reduce",
 }
 
 
@@ -292,9 +295,11 @@ def as_csv(view: View, tables: Mapping[str, pl.DataFrame]) -> str:
     whole = pl.concat(stamped, how="diagonal_relaxed")
     lists = [name for name, kind in whole.schema.items() if kind.is_nested()]
     flat = whole.with_columns(
-        pl.col(name).map_elements(lambda v: json.dumps(list(v)), return_dtype=pl.String)
+        pl.col(name).map_elements(
+            lambda v: json.dumps(v if isinstance(v, dict) else list(v)), return_dtype=pl.String
+        )
         for name in lists
-    )
+    ).with_columns(pl.col(pl.String).str.replace(_FORMULA, "'$0"))
     target = io.StringIO()
     flat.write_csv(target)
     return target.getvalue()

@@ -76,8 +76,11 @@ def chain(reading: Reading, size: Size, part: Part | None) -> None:
     )
 
 
-def kpis(found: Mapping[str, Any]) -> None:
-    """Show how the router did: each ratio with the attempts that know it."""
+def kpis(found: Mapping[str, Any], ack_n: int | None) -> None:
+    """Show how the router did: each ratio with the attempts that know it.
+
+    ``ack_n`` is None where it is not known, as in the mirror: then no time of an ack is shown.
+    """
     with tiles("kpis"):
         tile("Attempts", found["n"], digits=0, note=f"{found['unknown_n']:,} of unknown end")
         tile("Fill ratio", found["fill_ratio"], n=found["fill_known_n"], digits=3)
@@ -86,8 +89,9 @@ def kpis(found: Mapping[str, Any]) -> None:
         tile("Slippage q25", found["slip_q25"], n=found["slip_n"], unit=" bps")
         tile("Slippage q50", found["slip_q50"], n=found["slip_n"], unit=" bps")
         tile("Slippage q75", found["slip_q75"], n=found["slip_n"], unit=" bps")
-        tile("Ack p50", found["ack_ms_p50"], n=found["n"], unit=" ms", digits=0)
-        tile("Ack p95", found["ack_ms_p95"], n=found["n"], unit=" ms", digits=0)
+        if ack_n is not None:
+            tile("Ack p50", found["ack_ms_p50"], n=ack_n, unit=" ms", digits=0)
+            tile("Ack p95", found["ack_ms_p95"], n=ack_n, unit=" ms", digits=0)
 
 
 def health(found: Mapping[str, Any], view: View) -> None:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from dashboard.settings import DashboardSettings
 from features.snapshot import Store
 from features.words import span, when
+from live.controls import Controls
 
 if TYPE_CHECKING:
     from dashboard.data import Held, Status
     from dashboard.data_traces import TraceTables
 
+_CAREFULLY = "size at most 1.00 and quote at least 2.00 bps"
 Level = Literal["ok", "warn", "bad", "unknown"]
 
 
@@ -35,6 +37,7 @@ def notices_of(
     problem: str | None = None,
     past_ms: int | None = None,
     is_mirror: bool = False,
+    reduces_only: bool = False,
     traces: "TraceTables | None" = None,
 ) -> tuple[Notice, ...]:
     """Return what stands before the numbers; ``store`` None leaves out what is true only now."""
@@ -48,19 +51,46 @@ def notices_of(
     elif status == "none":
         found.append(_nothing(settings) if traces is None else _trace_files(traces))
     if store is not None:
+        found += _switches(settings)
         found += _publication(store, held)
     if status == "stale":
         limit = span(settings.base.snapshot_max_age_s)
+        does = "open nothing and only reduce" if reduces_only else _CAREFULLY
         found.append(
             Notice(
                 "bad",
-                f"Stale: older than {limit}. Engines size at most 1.00 and quote at least 2.00 bps"
-                " until a newer snapshot comes. execintel doctor says what keeps it.",
+                f"Stale: older than {limit}. Engines {does} until a newer snapshot comes."
+                " execintel doctor says why there is none.",
             )
         )
     if held is not None:
+        found += _environment(settings, held)
         found += _sources(held)
     return tuple(found)
+
+
+def _switches(settings: DashboardSettings) -> Iterator[Notice]:
+    """Say what a person or the engine itself switched off."""
+    state = Controls(settings.base.controls_root).state()
+    if state.mode != "run":
+        does = {"kill": "cancel every order and open nothing", "halt": "open nothing"}
+        since = f"{state.mode.upper().replace('_', '-')} since {when(state.at_ms)}"
+        why = f"by {state.by or 'nobody named'}: {state.reason or 'no reason given'}"
+        acts = does.get(state.mode, "only reduce")
+        yield Notice("bad", f"{since}, {why}. Engines {acts}. execintel resume ends it.")
+    for symbol, off in sorted(state.disabled.items()):
+        until = "until execintel enable" if off.until_ms is None else f"until {when(off.until_ms)}"
+        yield Notice("warn", f"{symbol} is switched off {until}: {off.reason}")
+
+
+def _environment(settings: DashboardSettings, held: "Held") -> Iterator[Notice]:
+    there, asked = held.manifest["environment"], settings.base.environment
+    if there != asked:
+        yield Notice(
+            "bad",
+            f"This snapshot is of environment {there}, configured is {asked}: engines of {asked}"
+            " refuse it, open nothing and only reduce. Set EXECINTEL_ENVIRONMENT, or refresh.",
+        )
 
 
 def _nothing(settings: DashboardSettings) -> Notice:
@@ -94,17 +124,18 @@ def _publication(store: Store, held: "Held | None") -> Iterator[Notice]:
     shown = 0 if held is None else int(held.manifest["sequence"])
     refused = [each for each in store.rejected() if each["sequence"] > shown]
     if refused:
-        yield Notice("bad", _refusal(refused[-1]))
+        stays = "nothing is published yet" if held is None else "the snapshot below stays"
+        yield Notice("bad", _refusal(refused[-1], stays))
 
 
-def _refusal(build: dict[str, Any]) -> str:
+def _refusal(build: dict[str, Any], stays: str) -> str:
     causes = [
         f"{check['name']}, {check['rows']} rows: {check['cause']}"
         for check in build["checks"]
         if check["name"] in build["failed_checks"]
     ]
     return (
-        f"The last build, of {when(build['created_ms'])}, was refused and the snapshot below stays."
+        f"The last build, of {when(build['created_ms'])}, was refused and {stays}."
         f" {'; '.join(causes)}. Mend the cause, then execintel refresh."
     )
 
@@ -116,7 +147,9 @@ def _sources(held: "Held") -> Iterator[Notice]:
     for row in rows.filter(symbol="*").sort("source").iter_rows(named=True):
         if row["required"] and row["status"] != "ok":
             lag = row["lag_s"]
-            words = "has no line" if lag is None else f"is silent since {span(lag)}"
+            words = "has no line"
+            if lag is not None:
+                words = f"was silent for {span(lag)} when the snapshot was made"
             yield Notice(
                 "bad",
                 f"Source {row['source']} {words} and is required: look at what writes it.",

@@ -220,7 +220,7 @@ def _overview(view: View, symbol: str | None) -> None:
     with view.answering():
         kpis = live_helpers.execution_kpis(symbol)
     st.subheader(panels.md(symbol or "All symbols"), anchor=False)
-    parts.kpis(kpis)
+    parts.kpis(kpis, frames.ack_n(view, symbol))
     st.markdown(f"### Expectancy by hour and symbol (last {view.window_days}d)")
     others = [name for name in view.symbols if name != symbol]
     pages = max(1, -(-len(others) // (_PER_PAGE - 1)))

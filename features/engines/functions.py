@@ -108,7 +108,7 @@ def day_paths(days: pa.Array) -> pa.Array:
         for every_strategy, every_symbol in product((False, True), repeat=2):
             groups = [("*" if every_strategy else a, "*" if every_symbol else b) for a, b in own]
             places = {key: n for n, key in enumerate(sorted(set(groups)))}
-            group = np.array([places[key] for key in groups], np.int16)[of_cell]
+            group = np.array([places[key] for key in groups], np.int32)[of_cell]
             by_group = np.argsort(group, kind="stable")
             edges = np.searchsorted(group[by_group], np.arange(len(places) + 1))
             steps = [column[by_group] for column in in_order]

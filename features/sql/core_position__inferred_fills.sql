@@ -14,6 +14,7 @@ WITH orders AS (
         -- Where long and short are held apart, an order that names neither counts as its side says.
         CASE
             WHEN position_side IN ('LONG', 'SHORT') THEN position_side
+            WHEN side NOT IN ('BUY', 'SELL') THEN 'SHORT'
             WHEN (side = 'BUY') <> (COALESCE(is_reduce_only, FALSE) OR close_n > 0) THEN 'LONG'
             ELSE 'SHORT'
         END AS held_side,

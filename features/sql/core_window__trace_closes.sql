@@ -3,13 +3,15 @@
 -- Units: _ms epoch milliseconds, _pct percent of what the entry cost
 -- Source: core_execution__outcomes, core_window__traces
 -- Params: as_of_ms, environment; a table of the build over all history; strategy or symbol * = all
--- Only where every trade that has a trace is among them: where one is missing, others will be too.
+-- Only where every trade that has a trace is among them, and not fewer trades than traces stand for: where one is
+-- missing, others will be too. A few that lost both trace and close are not seen.
 WITH traced AS (
     SELECT
         strategy,
         symbol,
         close_ms,
         is_trade,
+        represented_n,
         represented_n > 1 AS is_sampled,
     FROM core_window__traces
     WHERE environment = $environment
@@ -103,14 +105,23 @@ incomplete AS (
     UNION
     SELECT strategy, symbol FROM trips WHERE return_pct IS NULL
     UNION
+    -- Fewer trades than the traces stand for, less two standard errors of that estimate.
     SELECT strategy, symbol
     FROM (
-        SELECT strategy, symbol, 1 AS trace_n, 0 AS trip_n FROM traced WHERE is_trade
+        SELECT
+            strategy,
+            symbol,
+            CAST(represented_n AS DECIMAL(38, 9)) AS trace_n,
+            CAST(represented_n * (represented_n - 1e0) AS DECIMAL(38, 9)) AS trace_var,
+            0 AS trip_n,
+        FROM traced
+        WHERE is_trade
         UNION ALL
-        SELECT strategy, symbol, 0, 1 FROM trips
+        SELECT strategy, symbol, 0, 0, 1 FROM trips
     )
     GROUP BY strategy, symbol
-    HAVING SUM(trace_n) > SUM(trip_n)
+    HAVING CAST(SUM(trace_n) AS DOUBLE) - 2e0 * sqrt(greatest(CAST(SUM(trace_var) AS DOUBLE), 0e0))
+        > SUM(trip_n) + 1e-6
 ),
 
 cells AS (

@@ -156,7 +156,7 @@ price_hours AS (
 ),
 
 marks AS (
-    SELECT account, at_ms, symbol, arg_max(px, priced_ms) AS mark_px
+    SELECT account, at_ms, symbol, arg_max(px, (priced_ms, px)) AS mark_px -- of two prices at once, the higher
     FROM (
         SELECT h.account, h.at_ms, p.symbol, p.at_ms AS priced_ms, p.px
         FROM price_hours AS h

@@ -7,12 +7,15 @@ import csv
 import gzip
 import json
 import random
+import shutil
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from features.settings import Settings
+from features.snapshot import Store
 from pipelines.refresh import refresh
+from tests.live import files
 from tests.test_real_intel import BARS_END
 from tests.test_real_logs import DAY_END, at
 
@@ -131,3 +134,15 @@ def _foreign(line: str) -> str:
     for symbol, text in _FOREIGN.items():
         line = line.replace(f'"{symbol}"', json.dumps(text))
     return line.replace('"leverage_exceeded"', json.dumps(SCRIPT))
+
+
+def rename(store: Store, old: str, new: str) -> None:
+    """Copy a snapshot under another id, its lines for engines with it."""
+    shutil.copytree(store.path(old), store.path(new))
+    texts = (store.path(old) / "live.jsonl").read_text("utf-8").splitlines()
+    header, *lines = [json.loads(text) for text in texts]
+    named = {name: header[name] for name in ("as_of_ms", "environment", "account", "window_days")}
+    data = files.snapshot_bytes(new, [{**line, "snapshot_id": new} for line in lines], **named)
+    (store.path(new) / "live.jsonl").write_bytes(data)
+    manifest = store.manifest(old) | {"snapshot_id": new}
+    (store.path(new) / "manifest.json").write_text(json.dumps(manifest))

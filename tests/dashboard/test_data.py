@@ -13,6 +13,8 @@ from dashboard.settings import load
 from features.publications import in_force
 from features.snapshot import SnapshotError, Store
 from features.words import when
+from live.controls import Controls
+from tests.dashboard import homes
 from tests.live import files
 
 
@@ -122,3 +124,56 @@ def test_only_a_few_snapshots_stay_in_memory(
         del view
     gc.collect()
     assert sum(held() is not None for held in seen) == KEPT
+
+
+def test_moment_in_the_future_is_refused_and_a_build_nobody_read_is_called_that(
+    copy: Store,
+) -> None:
+    source = LocalSource(load([]))
+    assert "it is in the future" in source.view("2999-01-01T00:00:00Z").notices[0].text
+    second = copy.ids()[-1]
+    never = f"{second[:-8]}abababab"
+    homes.rename(copy, second, never)
+    texts = [notice.text for notice in source.view(never).notices]
+    assert "never published: no engine read it" in texts[0]
+
+
+def test_damaged_line_of_one_symbol_leaves_the_last_good_snapshot(copy: Store) -> None:
+    source = LocalSource(load([]))
+    first, second = copy.ids()
+    path = copy.path(second) / "live.jsonl"
+    data = path.read_bytes()
+    path.write_bytes(data[:-40] + bytes([data[-40] ^ 1]) + data[-39:])
+    copy.publish(first, now_ms=1, by="test")
+    assert source.view().snapshot_id == first
+    copy.publish(second, now_ms=2, by="test")
+    view = source.view()
+    assert view.snapshot_id == first
+    assert "shown is the last good one" in view.notices[0].text
+
+
+def test_switches_are_said_first_and_not_of_the_past(copy: Store, tmp_path: Path) -> None:
+    controls = Controls(tmp_path / "control")
+    controls.set("kill", "flood", by="ann", now_ms=1_762_300_800_000)
+    controls.disable("LINKUSDT", "delisted", None)
+    source = LocalSource(load([]))
+    texts = [notice.text for notice in source.view().notices]
+    assert texts[0].startswith("KILL since 2025-11-05 00:00:00 UTC, by ann: flood.")
+    assert texts[1] == "LINKUSDT is switched off until execintel enable: delisted"
+    assert not any("KILL" in each.text for each in source.view(copy.ids()[0]).notices)
+
+
+@pytest.mark.parametrize(
+    ("environment", "max_age_s", "said"),
+    [
+        ("live", "3000000000", "is of environment testnet, configured is live"),
+        ("testnet", "20000000", "Engines size at most 1.00"),  # 388 days old or more: stale
+        ("testnet", "900", "Engines open nothing and only reduce"),  # beyond four times that
+    ],
+)
+def test_what_engines_do_with_it_is_said(
+    copy: Store, monkeypatch: pytest.MonkeyPatch, environment: str, max_age_s: str, said: str
+) -> None:
+    monkeypatch.setenv("EXECINTEL_ENVIRONMENT", environment)
+    monkeypatch.setenv("EXECINTEL_SNAPSHOT_MAX_AGE_S", max_age_s)
+    assert any(said in notice.text for notice in LocalSource(load([])).view().notices)
