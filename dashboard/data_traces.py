@@ -45,7 +45,6 @@ class TraceFolder:
     def read(self) -> TraceTables | None:
         """Return the tables over the files as they are now; None where there is no trace file."""
         from pipelines.accuracy import TraceError
-        from pipelines.intake.lines import UnreadableFile
 
         with self._lock:
             try:
@@ -54,7 +53,7 @@ class TraceFolder:
                     self._files = files
                     self.problem = None
                     self._tables = self._compute() if files else None
-            except (TraceError, UnreadableFile, OSError) as error:  # one may still be written
+            except (TraceError, OSError) as error:  # one may still be written
                 self.problem = f"Trace files in {self._folder}: {error}"
             return self._tables
 

@@ -134,7 +134,7 @@ class AccuracyAnalyzer:
             path: one or several files (traces_{strategy}_{n}.csv or .jsonl, also .gz) or folders.
             strategy: keep this strategy alone; None or "both" keeps all.
 
-        Raises TraceError where a path holds no trace file.
+        Raises TraceError where a path holds no trace file or one cannot be read.
         """
         found = [path] if isinstance(path, str | Path) else list(path)
         committed: dict[str, int] = {}
@@ -142,7 +142,10 @@ class AccuracyAnalyzer:
         with decode.connect(SECRET_PATTERNS, self.memory_limit_mb) as con:
             for each in found:
                 for file in trace_files(Path(each)):
-                    pieces += _read(con, file, committed)
+                    try:
+                        pieces += _read(con, file, committed)
+                    except lines.UnreadableFile as error:
+                        raise TraceError(str(error)) from error
         traces_ = Traces(pa.concat_tables(pieces))
         return traces_ if strategy in (None, "both") else traces_.of_strategy(str(strategy))
 
