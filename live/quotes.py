@@ -151,14 +151,14 @@ def _rows(batch: pa.RecordBatch, names: Sequence[str]) -> Iterator[tuple[Any, ..
 
 def _quote(symbol: str, row: tuple[Any, ...]) -> Quote:
     at_ms, bid, ask, bid_size, ask_size = row
-    if not 0 < bid < ask:
-        raise ValueError("bid and ask do not fit a quote")
+    if at_ms is None or not 0 < bid < ask:
+        raise ValueError("time, bid and ask do not fit a quote; take the row out")
     return Quote(symbol, at_ms, bid, ask, bid_size, ask_size)
 
 
 def _print(symbol: str, row: tuple[Any, ...]) -> Print:
     at_ms, price, size, buyer_is_maker = row
-    if not (price > 0 and size > 0):
-        raise ValueError("price and quantity do not fit a trade")
+    if at_ms is None or not (price > 0 and size > 0):
+        raise ValueError("time, price and quantity do not fit a trade; take the row out")
     side: Side | None = None if buyer_is_maker is None else "SELL" if buyer_is_maker else "BUY"
     return Print(symbol, at_ms, price, size, side)

@@ -58,8 +58,9 @@ SESSIONS: dict[str, Session | None] = {"24/7": None, "us-equity": US_EQUITY}
 class FlatAtClose:
     """A strategy that closes what it holds five minutes before the session ends.
 
-    From then on nothing of the strategy gets through; where the last bars of a day are missing, the
-    first one after it closes the position. The strategy sees no bar outside of the session.
+    Where bars are longer than that, it closes with the last one that ends as early. From then on
+    nothing of the strategy gets through; where the last bars of a day are missing, the first one
+    after it closes the position. The strategy sees no bar outside of the session.
     """
 
     def __init__(self, strategy: Strategy, session: Session) -> None:
@@ -79,7 +80,8 @@ class FlatAtClose:
         is_within = bar.interval_ms >= DAY_MS or opens_ms <= bar.open_ms < bar.close_ms <= closes_ms
         signal = self._strategy.on_bar(bar) if is_within else None
         day_ends_ms, call = self._calls.get(bar.symbol, (closes_ms, None))
-        if not is_within or bar.close_ms >= day_ends_ms - FLAT_BEFORE_MS:
+        is_last = bar.close_ms + bar.interval_ms > day_ends_ms - FLAT_BEFORE_MS
+        if not is_within or is_last:
             self._calls.pop(bar.symbol, None)
             return call and msgspec.structs.replace(
                 call,

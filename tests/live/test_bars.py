@@ -137,16 +137,16 @@ def test_a_strategy_is_flat_before_the_close_and_silent_until_the_next_day(
     assert late == [None] * len(late)
 
 
-def bars_of(day: str, first: str, last: str) -> list[Bar]:
-    """Return one-minute bars of SPY that open within these New York times of a day."""
+def bars_of(day: str, first: str, last: str, minutes: int = 1) -> list[Bar]:
+    """Return bars of SPY that open within these New York times of a day."""
     zone = ZoneInfo("America/New_York")
     first_ms, last_ms = (
         round(dt.datetime.fromisoformat(f"{day}T{time}").replace(tzinfo=zone).timestamp() * 1000)
         for time in (first, last)
     )
     return [
-        Bar("SPY", ms, 60_000, 600.0, 600.5, 599.5, 600.0, 1e4)
-        for ms in range(first_ms, last_ms, 60_000)
+        Bar("SPY", ms, minutes * 60_000, 600.0, 600.5, 599.5, 600.0, 1e4)
+        for ms in range(first_ms, last_ms, minutes * 60_000)
     ]
 
 
@@ -193,6 +193,29 @@ def test_a_half_day_ends_flat_at_its_own_close() -> None:
     assert spoken[0].open_ms == held[0].open_ms
     (end,) = [signal for _, signal in made if signal and signal.direction == "NOOP"]
     assert end.at_ms == held[-1].close_ms - FLAT_BEFORE_MS == spoken[-1].close_ms
+
+
+@pytest.mark.parametrize(
+    ("first", "minutes", "before_close"),
+    [
+        ("09:30", 1, 5),
+        ("09:30", 5, 5),
+        ("09:30", 15, 15),  # the next bar ends with the market, when nothing can be closed
+        ("09:30", 60, 30),  # 15:30; the one after it ends at 16:30
+        ("10:00", 60, 60),  # 15:00
+        ("09:30", 3, 6),  # 15:54; the next ends at 15:57
+    ],
+)
+def test_longer_bars_end_flat_while_the_market_is_open(
+    first: str, minutes: int, before_close: int
+) -> None:
+    strategy = FlatAtClose(Always(), US_EQUITY)
+    bars = bars_of("2025-11-26", first, "18:00", minutes)
+    made = [signal for bar in bars if (signal := strategy.on_bar(bar))]
+    assert [signal.direction for signal in made].count("NOOP") == 1
+    assert made[-1].direction == "NOOP"
+    ends = dt.datetime(2025, 11, 26, 21, tzinfo=dt.UTC).timestamp() * 1000
+    assert ends - made[-1].at_ms == before_close * 60_000
 
 
 def test_on_a_day_without_trading_nothing_is_said_and_what_was_held_is_closed() -> None:

@@ -27,7 +27,7 @@ LATENCY_MS = 50
 
 def recorded(
     folder: Path,
-    bbo: Sequence[tuple[int, float, float]],
+    bbo: Sequence[tuple[Any, Any, Any]],
     trades: Sequence[tuple[int, float, float]],
 ) -> Path:
     """Write quotes (ms, bid, ask) and trades (ms, price, quantity) of BTCUSDT."""
@@ -77,12 +77,13 @@ def test_start_and_end_cut_the_recording(tmp_path: Path) -> None:
     ("bbo", "message"),
     [
         ([(5, 10.0, 11.0), (4, 10.0, 11.0)], "row 2: exch_ms goes back"),
-        ([(5, 11.0, 11.0)], "row 1: .* bid and ask do not fit a quote"),
+        ([(5, 11.0, 11.0)], "row 1: .* time, bid and ask do not fit a quote"),
         ([(5, None, 11.0)], "row 1: "),
+        ([(5, 10.0, 11.0), (None, 10.0, 11.0)], "row 2: .* time, bid and ask do not fit a quote"),
     ],
 )
 def test_a_recording_that_cannot_be_is_refused(
-    tmp_path: Path, bbo: list[tuple[int, float, float]], message: str
+    tmp_path: Path, bbo: list[tuple[Any, Any, Any]], message: str
 ) -> None:
     files = quotes.find(recorded(tmp_path, bbo, []), ["BTCUSDT"])
     with pytest.raises(quotes.RecordingError, match=message):
