@@ -3,6 +3,7 @@
 Put here: the words of each state, worst first. Keep out: how they look (panels.py).
 """
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from dashboard.settings import DashboardSettings
 from features.snapshot import Store
 from features.words import span, when
-from live.controls import Controls
+from live import controls
 
 if TYPE_CHECKING:
     from dashboard.data import Held, Status
@@ -71,16 +72,9 @@ def notices_of(
 
 def _switches(settings: DashboardSettings) -> Iterator[Notice]:
     """Say what a person or the engine itself switched off."""
-    state = Controls(settings.base.controls_root).state()
-    if state.mode != "run":
-        does = {"kill": "cancel every order and open nothing", "halt": "open nothing"}
-        since = f"{state.mode.upper().replace('_', '-')} since {when(state.at_ms)}"
-        why = f"by {state.by or 'nobody named'}: {state.reason or 'no reason given'}"
-        acts = does.get(state.mode, "only reduce")
-        yield Notice("bad", f"{since}, {why}. Engines {acts}. execintel resume ends it.")
-    for symbol, off in sorted(state.disabled.items()):
-        until = "until execintel enable" if off.until_ms is None else f"until {when(off.until_ms)}"
-        yield Notice("warn", f"{symbol} is switched off {until}: {off.reason}")
+    state = controls.Controls(settings.base.controls_root).state()
+    for level, text in controls.notices(state, time.time_ns() // 1_000_000):
+        yield Notice(level, text)
 
 
 def _environment(settings: DashboardSettings, held: "Held") -> Iterator[Notice]:

@@ -1,6 +1,7 @@
 """The switches a person holds over the engine: one small file, checked before every order.
 
-Put here: reading and setting them. Keep out: what each stops (gates.py). A file that is there and
+Put here: reading and setting them, and their words for people. Keep out: the gates that obey them
+(gates.py). A file that is there and
 cannot be read counts as kill: somebody meant something by it.
 """
 
@@ -8,12 +9,14 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 from filelock import FileLock, Timeout
+
+from features.words import when
 
 Mode = Literal["run", "reduce_only", "halt", "kill"]
 FILE = "controls.json"
@@ -36,6 +39,31 @@ class State(msgspec.Struct, frozen=True):
     at_ms: int = 0
     resumed_ms: int = 0
     disabled: dict[str, Disabled] = {}
+
+
+_DOES = {
+    "reduce_only": "only reduce",
+    "halt": "open nothing",
+    "kill": "cancel every order and open nothing",
+}
+
+
+def notices(state: State, now_ms: int) -> Iterator[tuple[Literal["bad", "warn"], str]]:
+    """Say what is switched off: all trading is bad, single symbols are worth knowing."""
+    if state.mode != "run":
+        since = f" since {when(state.at_ms)}" if state.at_ms else ""
+        why = f"by {state.by or 'nobody named'}: {state.reason or 'no reason given'}"
+        yield (
+            "bad",
+            f"{state.mode.upper().replace('_', '-')}{since}, {why}. Engines {_DOES[state.mode]}."
+            " execintel resume ends it.",
+        )
+    for symbol, off in sorted(state.disabled.items()):
+        if off.until_ms is None or off.until_ms > now_ms:
+            until = (
+                "until execintel enable" if off.until_ms is None else f"until {when(off.until_ms)}"
+            )
+            yield "warn", f"{symbol} is switched off {until}: {off.reason or 'no reason given'}"
 
 
 _decode = msgspec.json.Decoder(State).decode

@@ -28,6 +28,8 @@ SnapshotOption = Annotated[
 
 def head(settings: "Settings", store: "Store", snapshot_id: str) -> None:
     """Say which snapshot it is, how old, and what was found wrong with it."""
+    from live import controls
+
     manifest = store.manifest(snapshot_id)
     hold = store.hold()
     if hold is not None:
@@ -37,6 +39,10 @@ def head(settings: "Settings", store: "Store", snapshot_id: str) -> None:
             style="bold red",
         )
     is_current = snapshot_id == store.current()
+    if is_current:
+        state = controls.Controls(settings.controls_root).state()
+        for level, words in controls.notices(state, common.now_ms()):
+            common.say(words, style="bold red" if level == "bad" else "yellow")
     is_demo = manifest["origin"] == "demo"
     age_s = (common.now_ms() - manifest["as_of_ms"]) / 1000
     common.say(f"snapshot     {snapshot_id}{'' if is_current else ' (not CURRENT)'}")
@@ -47,8 +53,8 @@ def head(settings: "Settings", store: "Store", snapshot_id: str) -> None:
     )
     if is_current and not is_demo and age_s > settings.snapshot_max_age_s:
         common.say(
-            f"stale: older than {common.span(settings.snapshot_max_age_s)}; "
-            "execintel refresh makes a new one",
+            f"stale: older than {common.span(settings.snapshot_max_age_s)};"
+            f" {_does(age_s, settings)}. execintel refresh makes a new one",
             style="yellow",
         )
     for name, count in manifest["left_out"].items():
@@ -59,6 +65,14 @@ def head(settings: "Settings", store: "Store", snapshot_id: str) -> None:
                 f"{check['severity']}: {check['name']}, {check['rows']} rows: {check['cause']}",
                 style="yellow",
             )
+
+
+def _does(age_s: float, settings: "Settings") -> str:
+    from live.reader import is_reduce_only
+
+    if is_reduce_only(age_s, settings.snapshot_max_age_s):
+        return "engines open nothing and only reduce"
+    return "engines size at most 1.00 and quote at least 2.00 bps"
 
 
 def symbols(con: "duckdb.DuckDBPyConnection") -> list[str]:

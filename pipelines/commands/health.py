@@ -57,18 +57,23 @@ def document(read: "Read", symbol: str | None) -> Document:
         return intel.compute_execution_health(symbol)
 
 
-def documents(read: "Read", symbol: str) -> tuple[Document, Document]:
-    """Return a symbol's health document and its score, of one snapshot."""
+def documents(read: "Read", symbol: str) -> tuple[Document, Document, bool]:
+    """Return a symbol's health document, its score, and whether engines only reduce it."""
     from live import intel
 
     found = read(symbol)
     with intel.answering_from(lambda _: found):
-        return intel.compute_execution_health(symbol), intel.compute_symbol_score(symbol)
+        health = intel.compute_execution_health(symbol)
+        return health, intel.compute_symbol_score(symbol), found.reduce_only
 
 
-def print_health(found: Document, score: Document, *, is_past: bool = False) -> None:
+def print_health(
+    found: Document, score: Document, only_reduces: bool, *, is_past: bool = False
+) -> None:
     """Print a symbol's document as a few lines, warnings in yellow."""
     words, style = STATUS[found["status"]]
+    if only_reduces:
+        words = "too old by far: engines open nothing and only reduce"
     then = "when this snapshot was new: " if is_past else ""
     common.say()
     common.say(f"{found['symbol']}: {then}{found['status']}, {words}", style=f"bold {style}")

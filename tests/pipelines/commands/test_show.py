@@ -35,7 +35,22 @@ def test_header_says_what_the_snapshot_is_and_how_old(published: Desk) -> None:
     assert f"snapshot     {published.current}" in output
     assert "as of        2025-11-06 00:00:00 UTC" in output
     assert "environment  paper, window of 7 days" in output
-    assert "stale: older than 15 min" in output
+    assert "stale: older than 15 min; engines open nothing and only reduce" in output
+
+
+def test_what_is_switched_off_is_said_before_any_number(published: Desk) -> None:
+    published.run("kill", "--reason", "exchange incident")
+    published.run("disable", "BTCUSDT", "--reason", "listing changed")
+    try:
+        output = published.run("show").stdout
+    finally:
+        published.run("resume")
+        published.run("enable", "BTCUSDT")
+    assert re.match(
+        r"KILL since 20.*: exchange incident\. Engines cancel every order and open nothing", output
+    )
+    assert "BTCUSDT is switched off until execintel enable: listing changed" in output
+    assert "switched off" not in published.run("show").stdout
 
 
 def test_estimates_stand_with_their_n(published: Desk) -> None:
