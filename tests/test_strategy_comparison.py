@@ -206,6 +206,7 @@ def test_notebook_cross_strategy_analysis(
 ) -> None:
     folder = write_example_traces(tmp_path / "analytics", days=40)
     monkeypatch.setenv("EXECINTEL_TRACES", str(folder))
+    monkeypatch.setenv("MPLBACKEND", "Agg")  # as Streamlit leaves it: charts must show all the same
     client = NotebookClient(
         notebook, timeout=120, resources={"metadata": {"path": str(repository)}}
     )
