@@ -83,6 +83,9 @@ class LineFile:
             os.close(self._fd)
             self._fd = -1
 
+    def __del__(self) -> None:
+        self.close()  # a backtest that failed leaves no file open in a long session
+
     def _open(self) -> None:
         if self._fd >= 0:
             try:
