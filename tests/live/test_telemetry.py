@@ -410,14 +410,15 @@ def test_a_hung_disk_holds_close_for_its_timeout_only(
 ) -> None:
     writer = TelemetryWriter(tmp_path)
     held = threading.Event()
-    writer._files.append = lambda *args: held.wait(10) and 0  # type: ignore[method-assign]
+    writer._files.append = lambda _, lines: held.wait(10) and len(lines)  # type: ignore[method-assign]
     writer.write_trace(made_trace(writer, 1))
     started_s = time.monotonic()
     writer.close(timeout_s=0.2)
     assert time.monotonic() - started_s < 2
     assert "1 traces lost at close: the disk did not answer within 0.2 s" in caplog.text
-    writer._lines.clear()
     held.set()
+    writer._thread.join(5)
+    assert not writer._thread.is_alive()
 
 
 CHILD = """
