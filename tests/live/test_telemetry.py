@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -410,7 +410,12 @@ def test_a_hung_disk_holds_close_for_its_timeout_only(
 ) -> None:
     writer = TelemetryWriter(tmp_path)
     held = threading.Event()
-    writer._files.append = lambda _, lines: held.wait(10) and len(lines)  # type: ignore[method-assign]
+
+    def append(strategy: str, lines: Sequence[bytes]) -> int:
+        held.wait(10)
+        return len(lines)
+
+    writer._files.append = append  # type: ignore[method-assign]
     writer.write_trace(made_trace(writer, 1))
     started_s = time.monotonic()
     writer.close(timeout_s=0.2)
