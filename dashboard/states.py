@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dashboard.settings import DashboardSettings
 from features.snapshot import Store
-from features.words import span, when
+from features.words import counted, span, when
 from live import controls
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _publication(store: Store, held: "Held | None") -> Iterator[Notice]:
 
 def _refusal(build: dict[str, Any], stays: str) -> str:
     causes = [
-        f"{check['name']}, {check['rows']} rows: {check['cause']}"
+        f"{check['name']}, {counted(check['rows'], 'row')}: {check['cause']}"
         for check in build["checks"]
         if check["name"] in build["failed_checks"]
     ]

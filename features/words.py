@@ -51,6 +51,11 @@ def parse_time(words: str) -> int:
     return round(moment.timestamp() * 1000)
 
 
+def counted(n: int, noun: str) -> str:
+    """Write a count with its noun: 1 row, 2 rows."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
 def text(value: object) -> str:
     """Write a value as one line that a terminal shows and does not obey."""
     return UNKNOWN if value is None else plain(str(value))

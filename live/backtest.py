@@ -24,7 +24,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import Progress
 
-from features import setting_faults
+from features import setting_faults, words
 from features.settings import Settings
 from live import arguments, bars, quotes
 from live.book import ClosedTrade
@@ -273,10 +273,10 @@ def add_bars(parser: argparse.ArgumentParser, *, is_required: bool = True) -> No
 
 
 def _moment(text: str) -> int:
-    moment = dt.datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=dt.UTC)
-    return round(moment.timestamp() * 1000)
+    try:
+        return words.parse_time(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def within(groups: Iterator[list[Bar]], args: argparse.Namespace) -> Iterator[list[Bar]]:

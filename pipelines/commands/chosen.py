@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from features.words import counted
 from pipelines.commands import common
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def head(settings: "Settings", store: "Store", snapshot_id: str) -> None:
     for check in manifest["checks"]:
         if check["rows"]:
             common.say(
-                f"{check['severity']}: {check['name']}, {check['rows']} rows: {check['cause']}",
+                f"{check['severity']}: {check['name']}, {counted(check['rows'], 'row')}:"
+                f" {check['cause']}",
                 style="yellow",
             )
 

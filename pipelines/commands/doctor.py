@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from features.words import counted
 from pipelines.commands import common
 
 if TYPE_CHECKING:
@@ -235,7 +236,8 @@ def _snapshot(settings: "Settings", store: "Store", found: Findings) -> None:
     for check in manifest["checks"]:
         if check["rows"]:
             found.notes.append(
-                f"check {check['name']} of CURRENT, {check['rows']} rows: {check['cause']}"
+                f"check {check['name']} of CURRENT, {counted(check['rows'], 'row')}:"
+                f" {check['cause']}"
             )
             found.notes += [f"    {example}" for example in check["examples"]]
     _freshness(store, current, found)
@@ -423,7 +425,7 @@ def _last_failed(store: "Store", found: Findings) -> None:
     ]
     for check in last["checks"]:
         if check["name"] in last["failed_checks"]:
-            lines.append(f"    {check['name']}, {check['rows']} rows: {check['cause']}")
+            lines.append(f"    {check['name']}, {counted(check['rows'], 'row')}: {check['cause']}")
             lines += [f"        {example}" for example in check["examples"]]
     if is_newest:
         lines.append("    mend the cause, then execintel refresh")

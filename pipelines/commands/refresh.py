@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from features.words import counted
 from pipelines.commands import common
 
 if TYPE_CHECKING:
@@ -93,7 +94,10 @@ def tell(report: "RefreshReport", settings: "Settings") -> None:
     _tell_outcome(report, settings, has_new=bool(read))
     for check in report.built.checks:
         if check.rows and check.severity == "warn":
-            common.say(f"warning: {check.name}, {check.rows} rows: {check.cause}", style="yellow")
+            common.say(
+                f"warning: {check.name}, {counted(check.rows, 'row')}: {check.cause}",
+                style="yellow",
+            )
 
 
 def _tell_where(report: "RefreshReport", settings: "Settings") -> None:
@@ -230,7 +234,7 @@ def _tell_rejection(report: "RefreshReport") -> None:
         "CURRENT stays as it was"
     )
     for check in report.built.failed:
-        common.complain(f"  {check.name}, {check.rows} rows: {check.cause}")
+        common.complain(f"  {check.name}, {counted(check.rows, 'row')}: {check.cause}")
         for example in check.examples:
             common.complain(f"    {example}")
     common.complain("mend the cause and refresh again; execintel doctor repeats this")

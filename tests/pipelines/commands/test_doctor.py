@@ -153,7 +153,7 @@ def test_warnings_of_current_are_repeated_with_their_examples(
     assert check["rows"] == 1
     result = desk.run("doctor")
     assert result.exit_code == 0
-    assert "check raw_lines_rejected of CURRENT, 1 rows" in result.stdout
+    assert "check raw_lines_rejected of CURRENT, 1 row:" in result.stdout
     assert check["examples"][0] in result.stdout
 
 

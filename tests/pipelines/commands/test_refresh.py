@@ -142,7 +142,7 @@ def test_a_failing_check_leaves_current_alone_and_is_named_everywhere(
     result = desk.refresh()
 
     assert result.exit_code == 1
-    assert f"{name}, 1 rows: planted by a test" in result.stderr
+    assert f"{name}, 1 row: planted by a test" in result.stderr
     assert "symbol=BTCUSDT, answer=42" in result.stderr
     assert desk.current == before
     (manifest,) = (desk.home / "snapshots" / "rejected").glob("*/manifest.json")
