@@ -9,8 +9,8 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -61,6 +61,7 @@ class Held:
             for symbol in self.generation.symbols:  # a damaged line must not fail a page later
                 read(symbol)
         self._database = store.database(snapshot_id)
+        self._con: duckdb.DuckDBPyConnection | None = None  # for whole tables; opening takes longer
         self._tables: dict[str, pl.DataFrame] = {}
         self._lock = threading.Lock()
 
@@ -79,7 +80,10 @@ class Held:
     def _read(self, name: str) -> pl.DataFrame:
         if not self.has_tables or name not in self.manifest["tables"]:
             return pl.DataFrame()
-        return self.query(f"FROM {name}", {})
+        with self._faults():
+            if self._con is None:
+                self._con = open_snapshot(self._database)
+            return pl.DataFrame(self._con.sql(f"FROM {name}").pl())
 
     def query(self, sql: str, params: Mapping[str, Any]) -> pl.DataFrame:
         """Return the rows of one SELECT over the snapshot, its raw and core views included.
@@ -89,9 +93,13 @@ class Held:
         """
         if not self.has_tables:
             raise SnapshotError("only the lines for engines are kept of this snapshot")
+        with self._faults(), open_snapshot(self._database) as con:
+            return pl.DataFrame(con.sql(sql, params=dict(params)).pl())
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
         try:
-            with open_snapshot(self._database) as con:
-                return pl.DataFrame(con.sql(sql, params=dict(params)).pl())
+            yield
         except duckdb.Error as error:
             raise SnapshotError(f"{self.manifest['snapshot_id']}: {error}") from error
 

@@ -24,6 +24,11 @@ for _name in list(os.environ):
 os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Run three workers on two processors: they often wait, for pages and for schedules."""
+    return max(2, (os.cpu_count() or 2) * 3 // 2)
+
+
 def _shared_data(name: str) -> Path:
     """Locate one folder of real input, or skip the test saying where it was looked for."""
     named = os.environ.get(TEST_DATA_VARIABLE)
