@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, TimeoutError
 from rich.console import Console
 from rich.table import Table
 
@@ -38,6 +38,7 @@ _TARGETS = {
     "charts drawn, switch": 2.0,
     "refresh": 0.5,
 }
+_LOST_MS = 15_000
 _NUMBER = '[data-testid="stMetricValue"]'
 # Notes when the app ran: a refresh lasts from the run that saw it to the text being there.
 _WATCH = """
@@ -104,6 +105,7 @@ def _measure(folder: Path, options: argparse.Namespace) -> None:
         with chrome.serving(folder / "home", *flags, variables=_FRESH, is_ready=True) as server:
             _times(browser, server, store, options.repeat, times)
             _report(times)
+        with chrome.serving(folder / "home", variables=_FRESH, is_ready=True) as server:
             _sessions(browser, server, options)
             _memory(browser, server, store, options.changes)
 
@@ -206,7 +208,7 @@ def _last_run(tab: chrome.Tab) -> float:
 
 def _sessions(browser: Browser, server: chrome.Server, options: argparse.Namespace) -> None:
     pages = ("Overview", "Execution Intelligence", "Execution Health", "Strategies")
-    dice, waits, errors = random.Random(7), [], 0
+    dice, waits, errors, lost = random.Random(7), [], 0, 0
     process = psutil.Process(server.process.pid)
     opened = [_tab(browser) for _ in range(options.sessions)]
     tabs = [each.__enter__() for each in opened]
@@ -218,8 +220,13 @@ def _sessions(browser: Browser, server: chrome.Server, options: argparse.Namespa
         while time.monotonic() < until_s:
             tab = dice.choice(tabs)
             page = dice.choice(pages)
-            waits.append(_timed(_switch, tab, page))
-            tab.settle()
+            tab.page.set_default_timeout(_LOST_MS)
+            try:
+                waits.append(_timed(_switch, tab, page))
+                tab.settle()
+            except TimeoutError:  # counted, then done again as a person would
+                lost += 1
+                tab.page.reload()
         spent = process.cpu_times()
         errors = sum(len(tab.errors) for tab in tabs)
         errors += sum(
@@ -234,7 +241,7 @@ def _sessions(browser: Browser, server: chrome.Server, options: argparse.Namespa
         f"{options.sessions} sessions for {options.minutes:g} min: {len(waits)} page switches,"
         f" median {statistics.median(waits):.2f} s, p95 {waits[int(0.95 * len(waits))]:.2f} s,"
         f" server busy {busy:.2f} of a core, {process.memory_info().rss / 1e6:.0f} MB,"
-        f" {errors} errors"
+        f" {errors} errors, {lost} page switches not answered within {_LOST_MS / 1000:g} s"
     )
 
 
