@@ -4,7 +4,7 @@ Put here: choosing, scaling to bps, words of a status. Keep out: reading (data.p
 (panels.py, charts.py). Unknown stays None.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import polars as pl
@@ -32,6 +32,22 @@ HOURLY = {
     "exp_shrunk_bps": pl.Float64, "slip_bps_avg": pl.Float64, "slip_n": pl.Int64,
     "offset_bps": pl.Float64,
 }  # fmt: skip
+
+
+def written(
+    frame: pl.DataFrame, columns: Iterable[str], write: Callable[[Any], str]
+) -> list[pl.Series]:
+    """Return columns with each known value as the text that ``write`` makes of it.
+
+    By Python alone: Polars' map_elements calls Python from Polars' threads, and where another
+    session converts a table just then, both wait for each other and the server stands still.
+    """
+    return [
+        pl.Series(
+            name, [None if v is None else write(v) for v in frame[name].to_list()], dtype=pl.String
+        )
+        for name in columns
+    ]
 
 
 def symbols(view: View) -> pl.DataFrame:

@@ -15,6 +15,7 @@ from typing import Any, Literal, cast
 import polars as pl
 import streamlit as st
 
+from dashboard import frames
 from dashboard.data import View
 from dashboard.states import Level
 from features.words import UNKNOWN, number, plain, span, when
@@ -181,7 +182,8 @@ def table(
         st.caption(f"rows {(page - 1) * page_rows + 1} to "
                    f"{min(page * page_rows, frame.height)} of {frame.height}")  # fmt: skip
     if not shown.is_empty():  # no character of a log may turn the text around it
-        shown = shown.with_columns(pl.col(pl.String).map_elements(plain, return_dtype=pl.String))
+        texts = [name for name, kind in shown.schema.items() if kind == pl.String]
+        shown = shown.with_columns(frames.written(shown, texts, plain))
     return st.dataframe(
         shown, hide_index=True, column_config=columns, key=key, placeholder=UNKNOWN, **more
     )
@@ -294,12 +296,9 @@ def as_csv(view: View, tables: Mapping[str, pl.DataFrame]) -> str:
         return ""
     whole = pl.concat(stamped, how="diagonal_relaxed")
     lists = [name for name, kind in whole.schema.items() if kind.is_nested()]
-    flat = whole.with_columns(
-        pl.col(name).map_elements(
-            lambda v: json.dumps(v if isinstance(v, dict) else list(v)), return_dtype=pl.String
-        )
-        for name in lists
-    ).with_columns(pl.col(pl.String).str.replace(_FORMULA, "'$0"))
+    flat = whole.with_columns(frames.written(whole, lists, json.dumps)).with_columns(
+        pl.col(pl.String).str.replace(_FORMULA, "'$0")
+    )
     target = io.StringIO()
     flat.write_csv(target)
     return target.getvalue()

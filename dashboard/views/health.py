@@ -50,10 +50,8 @@ def render(view: View) -> None:
     )
     rows = rows.sort(pl.col("warnings") == "", "symbol")
     shown = rows.with_columns(
-        pl.col("status", "policy_quality", "atr_regime").map_elements(
-            panels.mark, return_dtype=pl.String
-        ),
-        pl.col("symbol").map_elements(panels.clip, return_dtype=pl.String),
+        *frames.written(rows, ("status", "policy_quality", "atr_regime"), panels.mark),
+        *frames.written(rows, ("symbol",), panels.clip),
         pl.when(pl.col("warnings") == "")
         .then(pl.lit("● none"))
         .otherwise(pl.lit("▲ ") + pl.col("warnings"))

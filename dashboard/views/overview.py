@@ -89,8 +89,8 @@ def _symbols(view: View) -> None:
         return
     st.subheader(f"Symbols at {view.hour_utc:02d}:00 UTC", anchor=False)
     shown = rows.with_columns(
-        pl.col("status", "quality").map_elements(panels.mark, return_dtype=pl.String),
-        pl.col("symbol").map_elements(panels.clip, return_dtype=pl.String),
+        *frames.written(rows, ("status", "quality"), panels.mark),
+        *frames.written(rows, ("symbol",), panels.clip),
     )
     chosen = panels.table(
         shown, key="symbols", columns=_COLUMNS, on_select="rerun", selection_mode="single-row"
@@ -119,18 +119,14 @@ def _sources(view: View) -> None:
     if not rows.width:
         panels.without_tables(view, "Sources are")
         return
-    shown = (
-        rows.filter(pl.col("symbol") == ALL)
-        .sort("source")
-        .select(
-            pl.col("source").str.strip_prefix("raw_"),
-            pl.struct("status", "required")
-            .map_elements(_state, return_dtype=pl.String)
-            .alias("status"),
-            pl.col("lag_s").map_elements(span, return_dtype=pl.String).alias("newest event"),
-            pl.col("n").alias("lines"),
-            pl.col("rejected_24h").alias("rejected, 24 h"),
-        )
+    rows = rows.filter(pl.col("symbol") == ALL).sort("source")
+    (lag,) = frames.written(rows, ("lag_s",), span)
+    shown = rows.select(
+        pl.col("source").str.strip_prefix("raw_"),
+        pl.Series("status", [_state(row) for row in rows.iter_rows(named=True)], dtype=pl.String),
+        lag.alias("newest event"),
+        pl.col("n").alias("lines"),
+        pl.col("rejected_24h").alias("rejected, 24 h"),
     )
     panels.table(shown, key="sources")
     st.caption("Age of the newest event when the snapshot was made; lines of the window.")
