@@ -24,6 +24,7 @@ for _name in list(os.environ):
 os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Run three workers on two processors: they often wait, for pages and for schedules."""
     return max(2, (os.cpu_count() or 2) * 3 // 2)

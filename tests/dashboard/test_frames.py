@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -45,3 +46,10 @@ def test_export_writes_unknown_as_nothing_and_keeps_foreign_text() -> None:
     (row,) = csv.DictReader(io.StringIO(panels.as_csv(view, {"t": table})))
     assert row["symbol"] == 'a,"b"\n<i>'
     assert row["table"] == "t"
+
+
+def test_no_page_calls_python_from_polars_own_threads(repository: Path) -> None:
+    """Two sessions would wait for each other: one holds the interpreter, one Polars' threads."""
+    calls = ("map_elements(", "map_batches(", "map_rows(", "map_groups(")
+    for path in (repository / "dashboard").rglob("*.py"):
+        assert not [call for call in calls if call in path.read_text()], path
