@@ -215,16 +215,16 @@ def _sessions(browser: Browser, server: chrome.Server, options: argparse.Namespa
     try:
         for tab in tabs:
             tab.open(server.address(symbol=_name(dice.randrange(options.symbols))))
+            tab.page.set_default_timeout(_LOST_MS)
         until_s = time.monotonic() + 60 * options.minutes
         cpu = process.cpu_times()
         while time.monotonic() < until_s:
             tab = dice.choice(tabs)
             page = dice.choice(pages)
-            tab.page.set_default_timeout(_LOST_MS)
             try:
                 waits.append(_timed(_switch, tab, page))
                 tab.settle()
-            except TimeoutError:  # counted, then done again as a person would
+            except TimeoutError:  # counted, and the page loaded again as a person would
                 lost += 1
                 tab.page.reload()
         spent = process.cpu_times()

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dashboard.settings import DashboardSettings
 from features.snapshot import Store
-from features.words import counted, span, when
+from features.words import counted, on_stale, span, when
 from live import controls
 
 if TYPE_CHECKING:
     from dashboard.data import Held, Status
     from dashboard.data_traces import TraceTables
 
-_CAREFULLY = "size at most 1.00 and quote at least 2.00 bps"
 Level = Literal["ok", "warn", "bad", "unknown"]
 
 
@@ -56,7 +55,7 @@ def notices_of(
         found += _publication(store, held)
     if status == "stale":
         limit = span(settings.base.snapshot_max_age_s)
-        does = "open nothing and only reduce" if reduces_only else _CAREFULLY
+        does = on_stale(reduces_only=reduces_only)
         found.append(
             Notice(
                 "bad",

@@ -56,6 +56,13 @@ def counted(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
+def on_stale(*, reduces_only: bool) -> str:
+    """Say what engines do by a snapshot that is too old, or too old by far."""
+    if reduces_only:
+        return "open nothing and only reduce"
+    return "size at most 1.00 and quote at least 2.00 bps"
+
+
 def text(value: object) -> str:
     """Write a value as one line that a terminal shows and does not obey."""
     return UNKNOWN if value is None else plain(str(value))

@@ -1,8 +1,7 @@
 """The switches a person holds over the engine: one small file, checked before every order.
 
 Put here: reading and setting them, and their words for people. Keep out: the gates that obey them
-(gates.py). A file that is there and
-cannot be read counts as kill: somebody meant something by it.
+(gates.py). A file that is there and cannot be read counts as kill: somebody meant something by it.
 """
 
 import json

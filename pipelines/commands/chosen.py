@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from features.words import counted
+from features.words import counted, on_stale
 from pipelines.commands import common
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ SnapshotOption = Annotated[
 def head(settings: "Settings", store: "Store", snapshot_id: str) -> None:
     """Say which snapshot it is, how old, and what was found wrong with it."""
     from live import controls
+    from live.reader import is_reduce_only
 
     manifest = store.manifest(snapshot_id)
     hold = store.hold()
@@ -53,9 +54,10 @@ def head(settings: "Settings", store: "Store", snapshot_id: str) -> None:
         + (", generated demo data" if is_demo else "")
     )
     if is_current and not is_demo and age_s > settings.snapshot_max_age_s:
+        does = on_stale(reduces_only=is_reduce_only(age_s, settings.snapshot_max_age_s))
         common.say(
-            f"stale: older than {common.span(settings.snapshot_max_age_s)};"
-            f" {_does(age_s, settings)}. execintel refresh makes a new one",
+            f"stale: older than {common.span(settings.snapshot_max_age_s)}; engines {does}."
+            " execintel refresh makes a new one",
             style="yellow",
         )
     for name, count in manifest["left_out"].items():
@@ -67,14 +69,6 @@ def head(settings: "Settings", store: "Store", snapshot_id: str) -> None:
                 f" {check['cause']}",
                 style="yellow",
             )
-
-
-def _does(age_s: float, settings: "Settings") -> str:
-    from live.reader import is_reduce_only
-
-    if is_reduce_only(age_s, settings.snapshot_max_age_s):
-        return "engines open nothing and only reduce"
-    return "engines size at most 1.00 and quote at least 2.00 bps"
 
 
 def symbols(con: "duckdb.DuckDBPyConnection") -> list[str]:

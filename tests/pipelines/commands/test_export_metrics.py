@@ -2,16 +2,21 @@
 
 import csv
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
 
 from pipelines.demo.example_traces import write_example_traces
 from tests.pipelines.commands.desk import Desk, attempt
 
 
-def test_snapshot_and_traces_export_the_same_numbers(desk: Desk, tmp_path: Path) -> None:
+def test_snapshot_and_traces_export_the_same_numbers(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "streamlit", None)  # as where it is not installed
     write_example_traces(desk.logs / "analytics", days=20)
     assert desk.run("refresh", "--logs", str(desk.logs), "--as-of", "2025-11-01").exit_code == 0
     found: dict[str, Any] = {}
