@@ -7,7 +7,6 @@ strategy, symbol and window that the tables hold. Making the objects is not coun
 
 import argparse
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -23,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from benchmarks.memory import peak_mb
 from features import catalog, params, rebuild, traces
 from features.engines import duckdb as engine
 from features.lake import Lake
@@ -161,17 +161,8 @@ def _piece(name: str, home: Path, count: str) -> dict[str, Any]:
         "answer": answer,
         "wall_s": time.perf_counter() - started,
         "cpu_s": time.process_time() - cpu,
-        "peak_mb": _peak_mb(),
+        "peak_mb": peak_mb(),
     }
-
-
-def _peak_mb() -> float:
-    """Return the most memory this process held; ru_maxrss would begin with the parent's."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return next(float(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
 def _ours(lake: Lake) -> dict[str, float]:

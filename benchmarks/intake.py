@@ -9,7 +9,6 @@ import argparse
 import hashlib
 import json
 import multiprocessing
-import resource
 import shutil
 import tempfile
 import time
@@ -25,6 +24,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from benchmarks.memory import peak_mb
 from features.lake import Lake
 from features.settings import Settings
 from pipelines.demo import generate_load
@@ -158,8 +158,7 @@ def _measured(name: str, log: Path, out: Path, results: Any) -> None:
     started, cpu = time.perf_counter(), time.process_time()
     lines = CONTENDERS[name](log, out)
     seconds, cpu_s = time.perf_counter() - started, time.process_time() - cpu
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    results.put((lines, seconds, peak_mb, cpu_s))
+    results.put((lines, seconds, peak_mb(), cpu_s))
 
 
 def main(argv: list[str]) -> None:
@@ -196,7 +195,7 @@ def main(argv: list[str]) -> None:
     for heading in ("", "seconds", "of ours", "processor s", "of ours", "lines/s", "peak MB"):
         table.add_column(heading, justify="left" if not heading else "right")
     _, ours, _, ours_cpu = found.get("execintel", next(iter(found.values())))
-    for name, (count, seconds, peak_mb, cpu_s) in found.items():
+    for name, (count, seconds, held_mb, cpu_s) in found.items():
         table.add_row(
             name,
             f"{seconds:.2f}",
@@ -204,6 +203,6 @@ def main(argv: list[str]) -> None:
             f"{cpu_s:.2f}",
             f"{cpu_s / ours_cpu:.2f} ×",
             f"{count / seconds:,.0f}",
-            f"{peak_mb:,.0f}",
+            f"{held_mb:,.0f}",
         )
     console.print(table)

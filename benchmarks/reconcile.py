@@ -8,7 +8,6 @@ Keep out: what the tables mean.
 
 import argparse
 import bisect
-import resource
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 
+from benchmarks.memory import peak_mb
 from features import catalog, params
 from features.engines import duckdb as engine
 from features.rebuild import DAY_MS
@@ -125,8 +125,9 @@ def main(argv: Sequence[str]) -> int:
             con.unregister("rows_of_table")
             if name == TABLES[0]:
                 positions_cpu_s = cpu_s
-        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"{'both':32} {total_s:6.2f} s ({total_cpu_s:.2f} s of processor), {peak_mb:,.0f} MB")
+        print(
+            f"{'both':32} {total_s:6.2f} s ({total_cpu_s:.2f} s of processor), {peak_mb():,.0f} MB"
+        )
         ((ours,),) = con.sql(
             "SELECT COUNT(*) FROM core_position__reconciliation"
             " WHERE NOT is_explained AND position_side <> 'GROSS'"

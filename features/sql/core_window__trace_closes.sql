@@ -39,8 +39,9 @@ sided AS (
       AND strategy IN (SELECT strategy FROM sampled)
 ),
 
--- A trade ends with the close after which the position is flat. Like a trace's, its return is of what
--- the entry cost: what the exit brought, less what it earned.
+-- A trade ends with the close after which the position is flat; a close that does not say what it left ends
+-- none, and its strategy and symbol are incomplete. Like a trace's, a trade's return is of what the entry cost:
+-- what the exit brought, less what it earned.
 closes AS (
     SELECT
         account,
@@ -53,9 +54,10 @@ closes AS (
             WHEN held_side = 'LONG' THEN closed_notional_usd - realized_pnl_usd
             WHEN held_side = 'SHORT' THEN closed_notional_usd + realized_pnl_usd
         END AS entry_usd,
-        COALESCE(abs(position_size_after) <= 1e-9, TRUE) AS is_flat,
+        position_size_after IS NULL AS is_left_unknown,
+        COALESCE(abs(position_size_after) <= 1e-9, FALSE) AS is_flat,
         COALESCE(
-            SUM(CASE WHEN COALESCE(abs(position_size_after) <= 1e-9, TRUE) THEN 1 ELSE 0 END) OVER (
+            SUM(CASE WHEN abs(position_size_after) <= 1e-9 THEN 1 ELSE 0 END) OVER (
                 PARTITION BY account, strategy, symbol, held_side
                 ORDER BY close_ms, event_ms, attempt_id
                 ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
@@ -104,6 +106,8 @@ incomplete AS (
       AND s.second_n IS NULL
     UNION
     SELECT strategy, symbol FROM trips WHERE return_pct IS NULL
+    UNION
+    SELECT strategy, symbol FROM closes WHERE is_left_unknown
     UNION
     -- Fewer trades than the traces stand for, less two standard errors of that estimate.
     SELECT strategy, symbol

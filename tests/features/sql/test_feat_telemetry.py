@@ -319,6 +319,7 @@ def test_a_trace_whose_close_is_not_logged_leaves_the_path_to_the_sample(con: Co
         {"closed_notional_usd": None},
         {"side": None, "position_side": None},
         {"strategy": None},  # whose it was nobody knows
+        {"position_size_after": None},  # whether the trade was over nobody knows
         {"environment": "live"},
         {"close_ms": AS_OF + 1},  # not yet known
     ],
