@@ -1,17 +1,23 @@
 -- How much of an account's change in NAV and positions its logs explain, by day and over the window.
 -- Grain: account, day
 -- Units: _usd US dollars, _ratio shares 0 to 1, _n counts
--- Source: core_position__reconciliation, core_window__outcomes, core_window__attempts, raw_orders__events, raw_market__bars
+-- Source: core_position__reconciliation, core_window__outcomes, core_window__hourly, core_window__attempts, raw_orders__events, raw_market__bars
 -- Params: as_of_ms, window_ms, environment, symbol_key, equity_tolerance, mark_tolerance, min_pnl_coverage; day * = the window
-WITH days AS (
-    SELECT DISTINCT account, at_ms // 86400000 AS day_n
-    FROM (
-        SELECT account, event_ms AS at_ms FROM core_window__outcomes
-        UNION ALL
-        SELECT account, event_ms FROM core_window__attempts
-        UNION ALL
-        SELECT account, COALESCE(to_ms, from_ms) FROM core_position__reconciliation
-    )
+WITH medians AS (
+    SELECT
+        account,
+        event_ms // 86400000 AS day_n,
+        quantile_cont(nav_usd, 0.5) FILTER (nav_usd > 0) AS median_usd,
+    FROM core_window__attempts
+    GROUP BY account, day_n
+),
+
+days AS (
+    SELECT account, day_n FROM medians
+    UNION
+    SELECT account, hour_ms // 86400000 FROM core_window__hourly WHERE n + close_only_n > 0
+    UNION
+    SELECT account, COALESCE(to_ms, from_ms) // 86400000 FROM core_position__reconciliation
 ),
 
 -- -1 is the window.
@@ -26,27 +32,16 @@ periods AS (
     SELECT account, -1, $as_of_ms - $window_ms, $as_of_ms FROM days GROUP BY account
 ),
 
-navs AS (
+navs AS NOT MATERIALIZED (
     SELECT
-        account,
-        venue,
+        *,
         event_ms AS at_ms,
         event_ms // 86400000 AS day_n,
-        nav_usd,
-        gross_usd,
-        symbol_gross_json,
-        source_id,
-        line_offset,
     FROM core_window__attempts
     WHERE nav_usd IS NOT NULL
 ),
 
-medians AS (
-    SELECT account, day_n, quantile_cont(nav_usd, 0.5) FILTER (nav_usd > 0) AS median_usd
-    FROM navs GROUP BY account, day_n
-),
-
-accepted AS (
+accepted AS NOT MATERIALIZED (
     SELECT
         n.*,
         COALESCE(
@@ -56,31 +51,32 @@ accepted AS (
     INNER JOIN medians AS m USING (account, day_n)
 ),
 
-nav_ends AS (
+nav_counts AS (
     SELECT
         account,
         COALESCE(day_n, -1) AS day_n,
         COUNT(*) FILTER (is_accepted) AS nav_n,
         COUNT(*) FILTER (NOT is_accepted) AS nav_rejected_n,
-        arg_min(nav_usd, (at_ms, source_id, line_offset)) FILTER (is_accepted) AS first_usd,
-        arg_max(nav_usd, (at_ms, source_id, line_offset)) FILTER (is_accepted) AS last_usd,
         MIN(at_ms) FILTER (is_accepted) AS first_ms,
         MAX(at_ms) FILTER (is_accepted) AS last_ms,
     FROM accepted
     GROUP BY GROUPING SETS ((account, day_n), (account))
 ),
 
--- The few moments at which unrealised PnL must be known: where a period's NAV begins and ends.
+-- The few moments at which unrealised PnL must be known: where a period's NAV begins and ends. Only their
+-- rows are read whole: exposure by symbol would be most of what a window of attempts holds.
 points AS (
-    SELECT account, first_ms AS at_ms FROM nav_ends WHERE first_ms IS NOT NULL
+    SELECT account, first_ms AS at_ms FROM nav_counts WHERE first_ms IS NOT NULL
     UNION
-    SELECT account, last_ms FROM nav_ends WHERE last_ms IS NOT NULL
+    SELECT account, last_ms FROM nav_counts WHERE last_ms IS NOT NULL
 ),
 
 point_lines AS (
     SELECT
         p.account,
         p.at_ms,
+        arg_min(a.nav_usd, (a.source_id, a.line_offset)) AS nav_earlier_usd,
+        arg_max(a.nav_usd, (a.source_id, a.line_offset)) AS nav_later_usd,
         arg_min(a.venue, (a.source_id, a.line_offset)) AS venue,
         arg_min(a.gross_usd, (a.source_id, a.line_offset)) AS gross_usd,
         arg_min(COALESCE(a.symbol_gross_json, '{}'), (a.source_id, a.line_offset)) AS gross_json,
@@ -90,6 +86,20 @@ point_lines AS (
        AND a.at_ms = p.at_ms
        AND a.is_accepted
     GROUP BY p.account, p.at_ms
+),
+
+nav_ends AS (
+    SELECT
+        c.*,
+        f.nav_earlier_usd AS first_usd,
+        l.nav_later_usd AS last_usd,
+    FROM nav_counts AS c
+    LEFT JOIN point_lines AS f
+        ON f.account = c.account
+       AND f.at_ms = c.first_ms
+    LEFT JOIN point_lines AS l
+        ON l.account = c.account
+       AND l.at_ms = c.last_ms
 ),
 
 named_exposures AS (
