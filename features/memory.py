@@ -73,25 +73,36 @@ def read(
     table: str,
     schema: pa.Schema = SCHEMA,
     grain: tuple[str, ...] = GRAIN,
+    *,
+    database: str | None = None,
 ) -> tuple[pa.Table, str] | None:
     """Return the memory in an opened snapshot with its digest; None where it never held one.
 
-    Columns that an older release did not write are NULL: not known.
+    Columns that an older release did not write are NULL: not known. ``database`` is the name that
+    the snapshot is attached by, where it is not the connection's own.
     """
+    ((database,),) = con.execute("SELECT COALESCE(?, current_database())", [database]).fetchall()
     found = con.execute(
-        "SELECT column_name FROM duckdb_columns() WHERE table_name = $table", {"table": table}
+        "SELECT column_name FROM duckdb_columns()"
+        " WHERE table_name = $table AND database_name = $database AND schema_name = 'main'",
+        {"table": table, "database": database},
     ).fetchall()
     there = {name for (name,) in found}
     if not there:
         return None
     listed = ", ".join(name if name in there else f"NULL AS {name}" for name in schema.names)
     order = ", ".join(grain)
-    rows = con.sql(f"SELECT {listed} FROM {table} ORDER BY {order}").to_arrow_table()
-    con.register("memory_rows", rows.cast(schema))
-    return rows.cast(schema), table_digest(con, "memory_rows", grain)
+    rows = con.sql(f'SELECT {listed} FROM "{database}".main.{table} ORDER BY {order}')
+    told = rows.to_arrow_table().cast(schema)
+    con.register("memory_rows", told)
+    digest = table_digest(con, "memory_rows", grain)
+    con.unregister("memory_rows")
+    return told, digest
 
 
-def read_alerts(con: duckdb.DuckDBPyConnection, table: str) -> tuple[pa.Table, str]:
+def read_alerts(
+    con: duckdb.DuckDBPyConnection, table: str, *, database: str | None = None
+) -> tuple[pa.Table, str]:
     """Return the alerts in an opened snapshot with their digest; none where it never had any."""
-    found = read(con, table, ALERTS_SCHEMA, ALERTS_GRAIN)
+    found = read(con, table, ALERTS_SCHEMA, ALERTS_GRAIN, database=database)
     return (ALERTS_SCHEMA.empty_table(), "") if found is None else found

@@ -71,7 +71,7 @@ class Refresh:
         self.as_of_ms = self.now_ms if as_of_ms is None else as_of_ms
         self.publish_older = publish_older
         self.listen = listen
-        self.lake = Lake(settings.lake_root)
+        self.lake = Lake(settings.lake_root, is_only_writer=True)
         self.store = snapshot.Store(settings.snapshots_root)
         self.facts = FileFacts(settings.home / "cache" / "facts")
         self.proofs = Proofs(settings.home / "cache" / "checks.json")
@@ -125,7 +125,9 @@ class Refresh:
         """Fix the versions and parameters that this build reads."""
         if self.plan is None:
             if self._before is None:  # nothing is published meanwhile: the writer lock is held
-                self._before = before(self.store, self.settings.environment, self.as_of_ms)
+                self._before = before(
+                    self.store, self.settings.environment, self.as_of_ms, self._engine()
+                )
             self.plan = build.plan_build(
                 self.lake, self.settings, RAW_TABLES, self.as_of_ms, before=self._before
             )

@@ -241,7 +241,7 @@ def test_a_memory_of_an_older_release_lacks_what_it_did_not_write(tmp_path: Path
 def test_a_snapshot_without_a_memory_decided_nothing(home: Home, ids: list[str]) -> None:
     with duckdb.connect(str(home.store.database(ids[1]))) as con:
         con.execute(f"DROP TABLE {MEMORY}")
-    assert before.before(home.store, "paper", AS_OF_MS + DAY_MS) == memory.NOTHING
+    assert before.before(home.store, "paper", AS_OF_MS + DAY_MS, duckdb.connect()) == memory.NOTHING
 
 
 def test_history_keeps_what_was_decided_once(home: Home, ids: list[str]) -> None:
