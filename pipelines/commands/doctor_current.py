@@ -7,8 +7,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from features.words import counted
+from features.words import (
+    MARKS,
+    counted,
+    on_stale,
+    share_range,
+    source_state,
+    what_is_missing,
+)
 from pipelines.commands import common
+from pipelines.commands.chosen import of_old_logs
 from pipelines.commands.findings import Findings, some
 
 if TYPE_CHECKING:
@@ -48,7 +56,7 @@ def snapshot(settings: "Settings", store: "Store", found: Findings) -> None:
         f"published {common.when(published_ms)}; {len(store.ids())} snapshots kept"
     )
     idle_s = (common.now_ms() - max(newest["created_ms"], published_ms)) / 1000
-    _age(settings, manifest, idle_s, found)
+    _age(settings, store, manifest, idle_s, found)
     if manifest["environment"] != settings.environment:
         found.broken.append(
             f"CURRENT is of environment {manifest['environment']}, configured is "
@@ -57,28 +65,39 @@ def snapshot(settings: "Settings", store: "Store", found: Findings) -> None:
         )
     found.broken += _missing_files(manifest["inputs"].values())
     for check in manifest["checks"]:
-        if check["rows"]:
+        if check["rows"] and check["name"] != "feat_account__coverage_low":  # _coverage tells of it
             found.notes.append(
                 f"check {check['name']} of CURRENT, {counted(check['rows'], 'row')}:"
                 f" {check['cause']}"
             )
             found.notes += [f"    {example}" for example in check["examples"]]
     _freshness(store, current, found)
-    _coverage(store, current, found)
+    _coverage(store, current, manifest["params"]["min_pnl_coverage"], found)
 
 
-def _age(settings: "Settings", manifest: dict[str, Any], idle_s: float, found: Findings) -> None:
-    """Tell of a schedule that stopped, else of a CURRENT whose as-of engines find too old."""
+def _age(
+    settings: "Settings",
+    store: "Store",
+    manifest: dict[str, Any],
+    idle_s: float,
+    found: Findings,
+) -> None:
+    """Tell of old logs, of a schedule that stopped, else of an as-of that engines find too old."""
+    from live.reader import is_reduce_only
+
     age_s = (common.now_ms() - manifest["as_of_ms"]) / 1000
     allowed = common.span(settings.snapshot_max_age_s)
+    does = on_stale(reduces_only=is_reduce_only(age_s, settings.snapshot_max_age_s))
     words = (
         f"CURRENT is stale: its as-of is {common.span(age_s)} old, allowed are {allowed}; engines "
-        "size at most 1.00 by it"
+        f"{does} by it"
     )
     if age_s <= settings.snapshot_max_age_s:
         return
     if manifest["origin"] == "demo":
         found.notes.append(f"{words}. Generated demo data is old by nature")
+    elif (old := of_old_logs(settings, store)) is not None:
+        found.broken.append(f"{words}. {old}")
     elif idle_s > settings.snapshot_max_age_s:
         found.broken.append(
             f"the last build is {common.span(idle_s)} old, allowed are {allowed}: is execintel up "
@@ -114,27 +133,15 @@ def alerts(settings: "Settings", store: "Store", found: Findings) -> None:
 
 def switches(settings: "Settings", found: Findings) -> None:
     """Tell what stands over trading: a person's switch is a note, the engine's halt waits."""
-    from live.controls import Controls
+    from live.controls import Controls, notices
 
     state = Controls(settings.controls_root).state()
-    if state.mode != "run":
-        who = f" since {common.when(state.at_ms)} by {state.by}" if state.by else ""
-        words = (
-            f"trading stands at {state.mode}{who}: {state.reason or 'no reason given'}. "
-            "execintel resume ends it"
-        )
-        is_of_person = state.by not in ("", "engine")
-        (found.notes if is_of_person else found.broken).append(words)
-    now_ms = common.now_ms()
-    found.notes += [
-        f"{symbol} is switched off: {entry.reason or 'no reason given'}. "
-        f"execintel enable {symbol} ends it"
-        for symbol, entry in sorted(state.disabled.items())
-        if entry.until_ms is None or entry.until_ms > now_ms
-    ]
+    is_of_person = state.by not in ("", "engine")
+    for level, words in notices(state, common.now_ms()):
+        (found.notes if level == "warn" or is_of_person else found.broken).append(words)
 
 
-def _coverage(store: "Store", current: str, found: Findings) -> None:
+def _coverage(store: "Store", current: str, needed: float, found: Findings) -> None:
     """Say how much of each account the logs explain; a broken file was told of before."""
     import duckdb
 
@@ -144,35 +151,39 @@ def _coverage(store: "Store", current: str, found: Findings) -> None:
         with open_snapshot(store.database(current)) as con:
             rows = con.sql(
                 "SELECT account, status, coverage, nav_change_usd, unexplained_usd,"
-                " position_unexplained_usd, nav_rejected_n, likely_cause"
+                " position_unexplained_usd, nav_rejected_n, pnl_explained_lo, pnl_explained_hi, n,"
+                " position_explained_ratio, position_change_n, likely_cause"
                 " FROM feat_account__coverage WHERE day = '*' ORDER BY account"
             ).fetchall()
     except (duckdb.Error, SnapshotError):
         return
     common.show_table(
         "What the logs explain of each account, over the window; USD",
-        ("account", "status", "share", "NAV change", "unexplained", "of positions", "NAVs refused"),
+        ("account", "status", "share", "NAV change", "of it unexplained",
+         "positions moved unexplained", "NAVs refused"),
         [
-            (
-                name,
-                status,
-                common.UNKNOWN if share is None else f"{100 * share:.1f} %",
-                common.number(nav),
-                common.number(unexplained),
-                common.number(moved),
-                rejected,
-            )
-            for name, status, share, nav, unexplained, moved, rejected, _ in rows
+            (name, status, common.share(coverage), common.number(nav), common.number(unexplained),
+             common.number(moved), rejected)
+            for name, status, coverage, nav, unexplained, moved, rejected, *_ in rows
         ],
         left=2,
-    )
-    found.notes += [
-        f"account {row[0]} is {row[1]}: sizes stay at or below 1"
-        + (f"; probably {row[7].replace('_', ' ')}" if row[7] else "")
-        + ". execintel reconcile lists what is missing"
-        for row in rows
-        if row[1] != "complete"
-    ]
+    )  # fmt: skip
+    for name, status, *_, low, high, nav_n, moves, change_n, cause in rows:
+        if status == "complete":
+            continue
+        of_nav = "an unknown share" if low is None else share_range(low, high)
+        of_moves = "an unknown share" if moves is None else common.share(moves)
+        missing = (
+            "No NAV is logged: let the executor write nav_snapshot in orders_attempted.jsonl"
+            if nav_n == 0 and cause is None
+            else what_is_missing(cause)
+        )
+        found.notes.append(
+            f"account {name} is {status}: the logs explain {of_nav} of its NAV change "
+            f"(n = {nav_n} NAV values) and {of_moves} of its position changes (n = {change_n}); "
+            f"a size above 1 needs {common.share(needed)} of both. {missing}. "
+            "execintel reconcile lists each"
+        )
 
 
 def _missing_files(inputs: Iterable[dict[str, list[str]]]) -> list[str]:
@@ -206,7 +217,7 @@ def _freshness(store: "Store", current: str, found: Findings) -> None:
         [
             (
                 name,
-                f"{status}, required" if required else status,
+                _marked(status, required),
                 n,
                 None if last is None else f"{last:%Y-%m-%d %H:%M}",
                 common.span(lag),
@@ -232,7 +243,12 @@ def _freshness(store: "Store", current: str, found: Findings) -> None:
         if required:
             found.broken.append(f"{words} and is required: look at the executor that writes it")
         else:
-            found.notes.append(f"{words}; it is not required")
+            found.notes.append(f"{words}; it is optional")
+
+
+def _marked(status: str, required: bool) -> str:
+    level, words = source_state(status, required=required)
+    return f"{MARKS[level]} {words}"
 
 
 def last_failed(store: "Store", found: Findings) -> None:

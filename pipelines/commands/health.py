@@ -107,7 +107,7 @@ def coverage_line(sizing: Document) -> str:
     """Say which share of the account the logs explain, and of what."""
     share = sizing.get("pnl_coverage")
     status = sizing.get("coverage_status") or "unknowable"
-    known = "an unknown share" if share is None else f"{100 * share:.1f} %"
+    known = "an unknown share" if share is None else common.share(share)
     if share is not None and status == "unknowable":
         known = f"at least {known}"
     return (
