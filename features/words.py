@@ -97,7 +97,7 @@ def parse_time(words: str) -> int:
 
 def counted(n: int, noun: str) -> str:
     """Write a count with its noun: 1 row, 2 rows."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def on_stale(*, reduces_only: bool) -> str:

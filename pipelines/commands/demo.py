@@ -70,7 +70,8 @@ def _demo_of_a_week() -> None:
         week = trade_week(settings, end_ms=_end_ms(), on_progress=count)
     common.say(
         f"the paper engine traded a simulated week in {root / 'logs'}: {week.minute_bars:,} bars "
-        f"of a minute, {week.trades:,} trades, {week.net_usd:,.2f} USD after fees"
+        f"of a minute, {week.trades:,} trades of its strategies from entry to exit, "
+        f"{week.net_usd:,.2f} USD after fees"
     )
     first, second = week.orders
     common.say(
@@ -217,7 +218,7 @@ def _next_steps(settings: "Settings") -> None:
     for (symbol,) in names:
         common.say(f"  {program} show {shlex.quote(symbol)}")
     common.say(
-        f'  {program} sql "SELECT symbol, hour_utc, exp_shrunk, n FROM'
+        f'  {program} sql "SELECT symbol, hour_utc, n AS attempts, fill_n, close_n, exp_shrunk FROM'
         ' feat_execution__hourly_expectancy ORDER BY exp_shrunk DESC NULLS LAST LIMIT 5"'
     )
     common.say(f"  {program} quarantine")

@@ -201,6 +201,22 @@ def test_position_changes_that_fills_do_not_explain_make_incomplete(con: Con) ->
 
 
 @pytest.mark.parametrize(
+    ("sightings", "cause"),
+    [
+        ([0.5, 0.2], "trade_outside_log"),  # 50 USD came, 30 went
+        ([0.5, 0.4, 0.3, 0.2, 0.1, 0.0], "close_outside_log"),  # 50 and 50, the latter more often
+        ([0.3, 0.0, 0.4], "trade_outside_log"),  # 30 and 40 came, 30 went
+    ],
+)
+def test_the_likely_cause_is_the_one_that_moved_most(
+    con: Con, sightings: list[float], cause: str
+) -> None:
+    states = [state(T + n * M, qty) for n, qty in enumerate([0.0, *sightings])]
+    row = window(con, *states)
+    assert (row["position_unexplained_n"], row["likely_cause"]) == (len(sightings), cause)
+
+
+@pytest.mark.parametrize(
     ("more", "status"), [([], "unknowable"), ([state(T + 4 * M, 9.0)], "incomplete")]
 )
 def test_a_change_without_a_price_is_not_passed_over(
