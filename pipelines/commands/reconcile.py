@@ -254,7 +254,13 @@ def _coverage(con: "duckdb.DuckDBPyConnection", account: str | None) -> None:
         params={"account": account},
     ).fetchall()
     if not rows:
-        raise common.CommandError("the window holds no line of such an account")
+        there = con.sql("SELECT DISTINCT account FROM feat_account__coverage ORDER BY 1").fetchall()
+        if account is None or not there:
+            raise common.CommandError("the window holds no line of any account")
+        names = ", ".join(name for (name,) in there)
+        raise common.CommandError(
+            f"the window holds no line of account {account}; there are: {names}"
+        )
     common.show_table(
         "What the logs explain, USD; day * is the window",
         ("account", "day", "status", "NAV change", "PnL", "fees", "unrealised", "unexplained",

@@ -151,15 +151,15 @@ def print_snapshot(
     from features.snapshot import open_snapshot
 
     snapshot_id = store.resolve(snapshot)
-    head(settings, store, snapshot_id)
     with open_snapshot(store.database(snapshot_id)) as con:
+        named = None if symbol is None else known_symbol(con, symbol)
+        head(settings, store, snapshot_id)
         if not con.sql("SELECT 1 FROM feat_router__effectiveness").fetchall():
             common.say(
                 "empty: no attempt in the window. For old logs name a time: "
                 "execintel refresh --as-of T --publish",
                 style="yellow",
             )
-        named = None if symbol is None else known_symbol(con, symbol)
         if named is not None:
             _health(settings, store, snapshot_id, named)
         _routing(con, named)

@@ -119,11 +119,15 @@ def diff(
 
 
 _DIGITS = {"bps": 2, "usd": 2, "pct": 2, "ratio": 3, "s": 1}  # of a column's unit
+_YEAR_2001_MS = 1_000_000_000_000
 _SIGNIFICANT = 4  # of a number without unit
 
 
 def _moved(column: str, old: object, new: object) -> str:
     """Write a changed value in as many digits as its unit deserves, more where it moved less."""
+    if column.endswith("_ms") and isinstance(old, int) and isinstance(new, int):
+        are_moments = min(old, new) > _YEAR_2001_MS  # else durations
+        return f"{common.when(old)} → {common.when(new)}" if are_moments else f"{old} → {new}"
     if not (isinstance(old, float) and isinstance(new, float)):
         return f"{_value(old)} → {_value(new)}"
     digits = next((_DIGITS[part] for part in column.split("_") if part in _DIGITS), None)

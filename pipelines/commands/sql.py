@@ -66,7 +66,12 @@ def sql(
             relation = select_only(con, query)
             columns, rows = relation.columns, relation.fetchall()
     except duckdb.Error as error:
-        raise common.CommandError(f"{error}") from error
+        more = (
+            '\nexecintel sql "SHOW TABLES" lists the tables, "DESCRIBE table" their columns'
+            if isinstance(error, duckdb.CatalogException | duckdb.BinderException)
+            else ""
+        )
+        raise common.CommandError(f"{error}{more}") from error
     write_rows(output, columns, rows)
 
 

@@ -62,6 +62,13 @@ def test_diff_counts_and_quotes_changed_values(two_to_read: tuple[Desk, str, str
         ("sharpe", 1.0, 1.0000000000000002, "1 → 1.0000000000000002"),
         ("sharpe", float("nan"), 1.0, "nan → 1"),
         ("n", 2, 3, "2 → 3"),
+        ("ack_ms", 20, 30, "20 → 30"),
+        (
+            "since_ms",
+            1767225600000,
+            1767225601000,
+            "2026-01-01 00:00:00 UTC → 2026-01-01 00:00:01 UTC",
+        ),
         ("status", "ok", "silent", "ok → silent"),
     ],
 )
