@@ -179,6 +179,17 @@ def test_a_current_of_the_past_needs_a_person_though_it_was_just_built(
     assert "execintel refresh would find nothing in its window of 7 days" in shown
     assert "refresh makes a new one" not in shown
 
+    log = desk.home / "lake" / "raw_router__events" / "_delta_log"
+    kept = {entry: entry.read_bytes() for entry in log.iterdir() if entry.is_file()}
+    for entry in kept:
+        entry.write_bytes(b"no json")
+    damaged = desk.run("doctor").stdout
+    assert "raw_router__events is no whole Delta table" in damaged
+    assert "- CURRENT is stale" in damaged
+    assert f"snapshot     {desk.current}" in desk.run("show").stdout  # it needs no lake
+    for entry, was in kept.items():
+        entry.write_bytes(was)
+
     desk.write(attempt(2))  # whatever it says, the executor is alive
     alive = desk.run("doctor").stdout
     assert "old logs" not in alive
