@@ -109,10 +109,16 @@ class Store:
                 )
             return current
         matches = [i for i in self.ids() if i.startswith(name)]
-        if len(matches) != 1:
+        if not matches:
             raise SnapshotError(
-                f"{name} names {len(matches)} snapshots under {self.root}"
-                + (f": {', '.join(matches[:5])}" if matches else "; see `execintel snapshots list`")
+                f"no snapshot under {self.root} is called or begins with {name}: "
+                "`execintel snapshots list` names them"
+            )
+        if len(matches) > 1:
+            more = f" and {len(matches) - 5} more" if len(matches) > 5 else ""
+            raise SnapshotError(
+                f"{len(matches)} snapshots under {self.root} begin with {name}, write more of the "
+                f"one you mean: {', '.join(matches[:5])}{more}"
             )
         return matches[0]
 

@@ -4,8 +4,52 @@ Put here: pure functions from a value to a short text. Keep out: where it is sho
 """
 
 import datetime as dt
+from typing import Literal
 
 UNKNOWN = "–"
+Level = Literal["ok", "warn", "bad", "unknown"]
+MARKS: dict[Level, str] = {"ok": "●", "warn": "▲", "bad": "■", "unknown": "○"}
+
+# What is probably missing in an account's logs, by core_position__reconciliation.cause and
+# feat_account__coverage.likely_cause: what it is, and what mends it.
+_MISSING = {
+    "unknown_order": (
+        "orders whose end nobody logged",
+        "let the executor log how every order ended",
+    ),
+    "restart": (
+        "what happened while the executor restarted",
+        "let it log what the venue did meanwhile when it starts",
+    ),
+    "silent_log": (
+        "what happened while the logs were silent",
+        "look for lost log files and an executor that hung",
+    ),
+    "fill_not_in_position": (
+        "nothing: fills stand there that the positions do not show",
+        "look for lines written twice or by a test",
+    ),
+    "close_outside_log": (
+        "closes that no log tells of",
+        "look for closes by hand, by the venue or by another program",
+    ),
+    "trade_outside_log": (
+        "trades that no log tells of",
+        "look for trades by hand or by another program",
+    ),
+    "close_line_missing": (
+        "the PnL of closes that are logged",
+        "let the executor log the realised PnL of every close",
+    ),
+    "funding_or_transfer": (
+        "funding, or a transfer into or out of the account",
+        "compare with the venue: execintel reconcile --income FILE",
+    ),
+    "nav_moved_without_closes": (
+        "what moved NAV without a close",
+        "compare with the venue: execintel reconcile --income FILE",
+    ),
+}
 
 
 def when(epoch_ms: int | None) -> str:
@@ -53,7 +97,7 @@ def parse_time(words: str) -> int:
 
 def counted(n: int, noun: str) -> str:
     """Write a count with its noun: 1 row, 2 rows."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def on_stale(*, reduces_only: bool) -> str:
@@ -61,6 +105,37 @@ def on_stale(*, reduces_only: bool) -> str:
     if reduces_only:
         return "open nothing and only reduce"
     return "size at most 1.00 and quote at least 2.00 bps"
+
+
+def likely_missing(cause: str | None) -> str:
+    """Say what an account's logs probably leave out; a cause of another release as it is."""
+    if cause is None:
+        return UNKNOWN
+    return _MISSING[cause][0] if cause in _MISSING else cause.replace("_", " ")
+
+
+def mending_missing(cause: str | None) -> str:
+    """Say what to do about what the logs leave out; nothing where the cause is not known."""
+    return _MISSING[cause][1] if cause in _MISSING else ""
+
+
+def what_is_missing(cause: str | None) -> str:
+    """Say what the logs probably leave out and what to do about it, as one sentence."""
+    if cause is None:
+        return "What is missing cannot be told"
+    mend = mending_missing(cause)
+    return f"Probably missing: {likely_missing(cause)}" + (f"; {mend}" if mend else "")
+
+
+def source_state(status: str, *, required: bool) -> tuple[Level, str]:
+    """Return how grave a source's status is, and its words.
+
+    A source that is required needs a person when it is silent or missing; an optional one does not.
+    """
+    words = f"{status}, required" if required else f"{status}, optional"
+    if status == "ok":
+        return "ok", words if required else status
+    return "bad" if required else "warn", words
 
 
 def text(value: object) -> str:
@@ -79,6 +154,18 @@ def number(value: float | None, digits: int = 2) -> str:
         return UNKNOWN
     written = f"{value:,.{digits}f}"
     return written.removeprefix("-") if float(written.replace(",", "")) == 0 else written
+
+
+def share(value: float | None) -> str:
+    """Write a share of 0 to 1 in percent, to the nearest tenth."""
+    return UNKNOWN if value is None else f"{number(100 * value, 1)} %"
+
+
+def share_range(low: float | None, high: float | None) -> str:
+    """Write the bounds of a share; one share where they are equal."""
+    if low is None or high is None:
+        return UNKNOWN
+    return share(low) if low == high else f"{share(low)} to {share(high)}"
 
 
 def with_n(value: float | None, n: int | None, digits: int = 2) -> str:

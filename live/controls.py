@@ -47,6 +47,11 @@ _DOES = {
 }
 
 
+def word(mode: Mode) -> str:
+    """Return how a mode is written for people."""
+    return mode.replace("_", "-")
+
+
 def notices(state: State, now_ms: int) -> Iterator[tuple[Literal["bad", "warn"], str]]:
     """Say what is switched off: all trading is bad, single symbols are worth knowing."""
     if state.mode != "run":
@@ -54,7 +59,7 @@ def notices(state: State, now_ms: int) -> Iterator[tuple[Literal["bad", "warn"],
         why = f"by {state.by or 'nobody named'}: {state.reason or 'no reason given'}"
         yield (
             "bad",
-            f"{state.mode.upper().replace('_', '-')}{since}, {why}. Engines {_DOES[state.mode]}."
+            f"{word(state.mode).upper()}{since}, {why}. Engines {_DOES[state.mode]}."
             " execintel resume ends it.",
         )
     for symbol, off in sorted(state.disabled.items()):

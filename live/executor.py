@@ -203,7 +203,7 @@ class Executor:
         """Return one line of where the engine stands."""
         usd = self.guard.equity_usd
         equity = "unknown" if usd is None else f"{usd:.2f} USD"
-        positions = ", ".join(f"{s} {q:g}" for s, q in sorted(self.lots.net().items())) or "flat"
+        positions = ", ".join(f"{s} {q:.12g}" for s, q in sorted(self.lots.net().items())) or "flat"
         why = "" if self.is_reconciled else f"; unreconciled: {self._reconciler.difference}"
         return f"{self._mode}, equity {equity}, {positions}, {len(self._attempts)} in flight{why}"
 

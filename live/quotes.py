@@ -3,15 +3,22 @@
 Put here: reading recordings and cutting them into spans. Keep out: what trades on them. The files
 of a symbol are `…{symbol}…_bbo.parquet` (exch_ms, bid, ask, and where known bid_sz, ask_sz) and
 `…{symbol}…_trades.parquet` (exch_ms, price, qty, and where known buyer_is_maker); exch_ms is the
-exchange's clock in epoch milliseconds, rows are in its order.
+exchange's clock in epoch milliseconds, rows are in its order. Several files of a symbol are parts
+of one recording: alike in name but for digits, one after another in time.
 """
 
 import heapq
+import itertools
+import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from live.bars import Progress
@@ -19,8 +26,10 @@ from live.market import Bar, Event, Print, Quote, Side
 
 QUOTES, TRADES = "_bbo.parquet", "_trades.parquet"
 _ROWS = 16_384  # of a file at once
+_BAD_SHARE = 0.01  # with more rows that are none, it is another kind of file
 _NEEDED = {QUOTES: ("exch_ms", "bid", "ask"), TRADES: ("exch_ms", "price", "qty")}
 _MORE = {QUOTES: ("bid_sz", "ask_sz"), TRADES: ("buyer_is_maker",)}
+_log = logging.getLogger(__name__)
 
 
 class RecordingError(ValueError):
@@ -30,7 +39,8 @@ class RecordingError(ValueError):
 def find(folder: Path, symbols: Sequence[str]) -> dict[str, list[Path]]:
     """Return the files of each symbol: quotes, and trades where they were recorded.
 
-    Raises RecordingError naming what the folder holds where a symbol has no quotes.
+    Raises RecordingError naming what the folder holds where a symbol has no quotes, and the files
+    where those of a symbol are of two recordings, as of two venues: one market they are not.
     """
     if not folder.is_dir():
         raise RecordingError(f"{folder} is no folder: name the one with …{QUOTES} files")
@@ -41,8 +51,43 @@ def find(folder: Path, symbols: Sequence[str]) -> dict[str, list[Path]]:
         if not any(path.name.endswith(QUOTES) for path in mine):
             there = ", ".join(path.name for path in named) or "no recordings at all"
             raise RecordingError(f"{folder} holds no {symbol}{QUOTES}; it holds {there}")
+        _one_recording(symbol, mine)
         found[symbol] = mine
     return found
+
+
+def _one_recording(symbol: str, paths: Sequence[Path]) -> None:
+    by_source: dict[tuple[str, ...], list[str]] = {}
+    for path in paths:
+        by_source.setdefault(_source(path), []).append(path.name)
+    mend = "name the folder of one, or give its files one name but for dates and numbers"
+    if len(by_source) > 1:
+        there = " and ".join(", ".join(names) for names in by_source.values())
+        raise RecordingError(f"{symbol} has files of {len(by_source)} recordings, {there}: {mend}")
+    for kind in (QUOTES, TRADES):
+        mine = [path for path in paths if path.name.endswith(kind)]
+        if len(mine) < 2:
+            continue
+        ends = sorted((*_ends_ms(path), path.name) for path in mine)
+        for (_, last_ms, one), (first_ms, _, other) in itertools.pairwise(ends):
+            if first_ms < last_ms:
+                raise RecordingError(
+                    f"{symbol}: {one} and {other} tell of the same time, so they are two "
+                    "recordings or one told twice: name the folder of one"
+                )
+
+
+def _source(path: Path) -> tuple[str, ...]:
+    """Return what names a recording in a file's name: its words, without kind and digits."""
+    stem = path.name.removesuffix(QUOTES).removesuffix(TRADES).lower()
+    return tuple(word for word in re.split(r"[\W\d_]+", stem) if word)
+
+
+def _ends_ms(path: Path) -> tuple[float, float]:
+    """Return the first and the last time of a file; an empty one is nowhere."""
+    column = _open(path).read(["exch_ms"]).column("exch_ms")
+    ends = pc.min_max(column).as_py()
+    return (inf, inf) if ends["min"] is None else (ends["min"], ends["max"])
 
 
 def spans(
@@ -57,18 +102,23 @@ def spans(
 
     Of events of one millisecond trades come first: a quote already shows what they left. Bars are
     of trades, of quotes' mids where none were recorded. A span without either has no bar, nor has
-    one that the recording does not hold whole: the first and the last.
+    one that the recording does not hold whole: the first and the last. Rows that are no quote or no
+    trade (crossed, without a number) are left out, and told of once in the log at the end.
 
     Args:
         files: by symbol, as ``find`` returns them.
         on_progress: called with rows done and in all.
 
-    Raises RecordingError for files without the columns, or with rows out of order.
+    Raises RecordingError for files without the columns, with rows out of order, or with more than
+    1 % of rows left out.
     """
     opened = [(symbol, path, _open(path)) for symbol, paths in files.items() for path in paths]
     total = sum(file.metadata.num_rows for _, _, file in opened)
     has_trades = {symbol for symbol, path, _ in opened if path.name.endswith(TRADES)}
-    streams = [_read(symbol, path, file) for symbol, path, file in opened]
+    left_out = [_LeftOut(path, file.metadata.num_rows) for _, path, file in opened]
+    streams = [
+        _read(symbol, file, out) for (symbol, _, file), out in zip(opened, left_out, strict=True)
+    ]
     group: list[Event] = []
     forming: dict[str, Bar] = {}
     open_ms, first_ms = 0, None
@@ -93,6 +143,30 @@ def spans(
         yield group
     if on_progress:
         on_progress(total, total)
+    for out in left_out:
+        if out.n:
+            _log.warning("%s", out)
+
+
+@dataclass
+class _LeftOut:
+    """The rows of a file that are no quote or no trade: how many, and the first."""
+
+    path: Path
+    of_n: int
+    n: int = 0
+    first: str = ""
+
+    def add(self, row_n: int, row: tuple[Any, ...], error: Exception) -> None:
+        self.n += 1
+        self.first = self.first or f"row {row_n}: {row}: {error}"
+        if self.n > _BAD_SHARE * self.of_n:
+            raise RecordingError(f"{self}. More than 1 %: this is no such recording, or a torn one")
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: {self.n:,} of {self.of_n:,} rows cannot be used; the first, {self.first}"
+        )
 
 
 def _form(forming: dict[str, Bar], event: Quote | Print, open_ms: int, span_ms: int) -> None:
@@ -120,10 +194,14 @@ def _open(path: Path) -> pq.ParquetFile:
     missing = [name for name in needed if name not in file.schema_arrow.names]
     if missing:
         raise RecordingError(f"{path} has no column {', '.join(missing)}")
+    clock = file.schema_arrow.field("exch_ms").type
+    if not pa.types.is_integer(clock):
+        raise RecordingError(f"{path}: exch_ms is {clock}; write whole epoch milliseconds")
     return file
 
 
-def _read(symbol: str, path: Path, file: pq.ParquetFile) -> Iterator[Quote | Print]:
+def _read(symbol: str, file: pq.ParquetFile, left_out: _LeftOut) -> Iterator[Quote | Print]:
+    path = left_out.path
     kind = QUOTES if path.name.endswith(QUOTES) else TRADES
     make = _quote if kind == QUOTES else _print
     more = [name for name in _MORE[kind] if name in file.schema_arrow.names]
@@ -134,7 +212,8 @@ def _read(symbol: str, path: Path, file: pq.ParquetFile) -> Iterator[Quote | Pri
             try:
                 event = make(symbol, row)
             except (TypeError, ValueError) as error:
-                raise RecordingError(f"{path} row {row_n}: {row}: {error}") from error
+                left_out.add(row_n, row, error)
+                continue
             if event.at_ms < last_ms:
                 raise RecordingError(f"{path} row {row_n}: exch_ms goes back; sort the file by it")
             last_ms = event.at_ms
@@ -151,14 +230,14 @@ def _rows(batch: pa.RecordBatch, names: Sequence[str]) -> Iterator[tuple[Any, ..
 
 def _quote(symbol: str, row: tuple[Any, ...]) -> Quote:
     at_ms, bid, ask, bid_size, ask_size = row
-    if at_ms is None or not 0 < bid < ask:
-        raise ValueError("time, bid and ask do not fit a quote; take the row out")
+    if at_ms is None or not 0 < bid < ask < inf:
+        raise ValueError("time, bid and ask do not fit a quote")
     return Quote(symbol, at_ms, bid, ask, bid_size, ask_size)
 
 
 def _print(symbol: str, row: tuple[Any, ...]) -> Print:
     at_ms, price, size, buyer_is_maker = row
-    if at_ms is None or not (price > 0 and size > 0):
-        raise ValueError("time, price and quantity do not fit a trade; take the row out")
+    if at_ms is None or not (0 < price < inf and 0 < size < inf):
+        raise ValueError("time, price and quantity do not fit a trade")
     side: Side | None = None if buyer_is_maker is None else "SELL" if buyer_is_maker else "BUY"
     return Print(symbol, at_ms, price, size, side)

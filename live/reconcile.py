@@ -80,7 +80,7 @@ class Reconciler:
         for symbol, side in {*theirs, *ours}:
             qty, own_qty = theirs.get((symbol, side), 0.0), ours.get((symbol, side), 0.0)
             if abs(qty - own_qty) > self._slack(symbol, side):
-                return f"{symbol} {side}: {qty:g} at the venue, {own_qty:g} here"
+                return f"{symbol} {side}: {qty:.12g} at the venue, {own_qty:.12g} here"
         for order in self._venue.open_orders():
             if order.client_id not in known_ids:
                 if order.client_id.startswith(OWN_PREFIX):  # ours, come late: it must not stand

@@ -119,7 +119,7 @@ def report(result: Result, took_s: float, file_name: str) -> str:
             f"{_number(each.gross_usd):>11} {_number(each.fees_usd):>10} "
             f"{_number(each.net_usd):>11} {interval:>28} {_number(each.holding_min_avg, 1):>9}"
         )
-    held = ", ".join(f"{symbol} {qty:g}" for symbol, qty in result.open_positions.items())
+    held = ", ".join(f"{symbol} {qty:.12g}" for symbol, qty in result.open_positions.items())
     refused = ", ".join(f"{gate} {count:,}" for gate, count in result.vetoes.items())
     change_pct = (result.equity_end_usd / result.equity_start_usd - 1) * 100
     return "\n".join(

@@ -79,12 +79,19 @@ def policy_part(row: Row, params: Params) -> Part:
 def _labels(row: Row) -> tuple[Line, ...]:
     regime = row["acting_regime"]
     weak = "panic prefers takers, with a weak router never maker first"
-    waits = row["quality"] != row["candidate_quality"]
+    quality, candidate, before = (
+        row[name] for name in ("quality", "candidate_quality", "previous_quality")
+    )
+    waits = quality != candidate
+    remembered = "a better label must come twice"
+    if before is None:
+        remembered = "none is remembered: a label begins at unknown, a better one must come twice"
+    acts = f"acts until a second snapshot says {candidate} too" if waits else "what acts"
     return (
         Line("regime", weak, "", regime, n=row["regime_n"], is_fired=regime == "panic"),
-        Line("this snapshot", "the worst of them", row["candidate_quality"]),
-        Line("snapshot before", "a better label must come twice", row["previous_quality"] or None),
-        Line("label", "what acts", row["quality"], is_fired=waits),
+        Line("this snapshot", "the worst of them", candidate),
+        Line("snapshot before", remembered, before),
+        Line("label", acts, quality, is_fired=waits),
     )
 
 

@@ -413,28 +413,44 @@ sums AS (
 ),
 
 -- A change belongs to the day in which it was seen.
-positions AS (
+changes AS (
     SELECT
         p.account,
         p.day_n,
+        r.cause,
         COUNT(*) AS change_n,
         COUNT(*) FILTER (NOT r.is_explained) AS unexplained_n,
         COUNT(*) FILTER (NOT r.is_explained AND r.unexplained_usd IS NULL) AS unvalued_n,
-        CAST(SUM(CAST(r.explained_usd AS DECIMAL(38, 12))) AS DOUBLE) AS explained_usd,
-        CAST(SUM(CAST(r.unexplained_usd AS DECIMAL(38, 12))) AS DOUBLE) AS unexplained_usd,
-        CAST(SUM(r.inferred_fill_n) AS BIGINT) AS inferred_fill_n,
-        COUNT(*) FILTER (r.cause = 'close_line_missing') AS pnl_missing_n,
-        CAST(
-            SUM(CAST(r.pnl_missing_usd AS DECIMAL(38, 12))) FILTER (r.cause = 'close_line_missing')
-            AS DOUBLE
-        ) AS pnl_missing_usd,
+        SUM(CAST(r.explained_usd AS DECIMAL(38, 12))) AS explained_usd,
+        SUM(CAST(r.unexplained_usd AS DECIMAL(38, 12))) AS unexplained_usd,
+        SUM(r.inferred_fill_n) AS inferred_fill_n,
+        SUM(CAST(r.pnl_missing_usd AS DECIMAL(38, 12))) AS pnl_missing_usd,
     FROM periods AS p
     INNER JOIN core_position__reconciliation AS r
         ON r.account = p.account
        AND r.to_ms > p.after_ms
        AND r.to_ms <= p.until_ms
     WHERE r.is_explained IS NOT NULL
-    GROUP BY p.account, p.day_n
+    GROUP BY p.account, p.day_n, r.cause
+),
+
+positions AS (
+    SELECT
+        account,
+        day_n,
+        CAST(SUM(change_n) AS BIGINT) AS change_n,
+        CAST(SUM(unexplained_n) AS BIGINT) AS unexplained_n,
+        CAST(SUM(unvalued_n) AS BIGINT) AS unvalued_n,
+        CAST(SUM(explained_usd) AS DOUBLE) AS explained_usd,
+        CAST(SUM(unexplained_usd) AS DOUBLE) AS unexplained_usd,
+        CAST(SUM(inferred_fill_n) AS BIGINT) AS inferred_fill_n,
+        CAST(COALESCE(SUM(change_n) FILTER (cause = 'close_line_missing'), 0) AS BIGINT) AS pnl_missing_n,
+        CAST(SUM(pnl_missing_usd) FILTER (cause = 'close_line_missing') AS DOUBLE) AS pnl_missing_usd,
+        -- Of the causes of unexplained changes the one that moved most.
+        arg_min(cause, (-COALESCE(unexplained_usd, 0), -unexplained_n, cause)) FILTER (unexplained_n > 0)
+            AS main_cause,
+    FROM changes
+    GROUP BY account, day_n
 ),
 
 joined AS (
@@ -472,6 +488,7 @@ joined AS (
         COALESCE(c.inferred_fill_n, 0) AS inferred_fill_n,
         COALESCE(c.pnl_missing_n, 0) AS pnl_missing_n,
         c.pnl_missing_usd,
+        c.main_cause,
     FROM periods AS p
     LEFT JOIN nav_ends AS n
         ON n.account = p.account
@@ -616,10 +633,10 @@ SELECT
         ELSE 'unknowable'
     END AS status, -- complete, incomplete (the logs explain too little) or unknowable
     CASE
-        WHEN unexplained_n > 0 THEN 'positions_changed_outside_fills'
-        WHEN pnl_missing_n > 0 THEN 'close_lines_missing'
+        WHEN unexplained_n > 0 THEN main_cause
+        WHEN pnl_missing_n > 0 THEN 'close_line_missing'
         WHEN abs(unexplained_usd) > 1e-2 THEN 'funding_or_transfer'
         WHEN unexplained_lo_usd > 1e-2 OR unexplained_hi_usd < -1e-2 THEN 'nav_moved_without_closes'
-    END AS likely_cause, -- what is probably missing; NULL = nothing or not known
+    END AS likely_cause, -- what is probably missing: the cause in core_position__reconciliation that moved most USD, else funding_or_transfer or nav_moved_without_closes; NULL = nothing or not known
 FROM judged
 ORDER BY account, day

@@ -4,11 +4,12 @@ Put here: the option that names a snapshot, what is said of it, a symbol as it w
 what a command shows of them.
 """
 
+import contextlib
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from features.words import counted, on_stale
+from features.words import counted, on_stale, when
 from pipelines.commands import common
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from features.settings import Settings
     from features.snapshot import Store
+
+_DAY_MS = 86_400_000
 
 SnapshotOption = Annotated[
     str | None,
@@ -56,8 +59,8 @@ def head(settings: "Settings", store: "Store", snapshot_id: str) -> None:
     if is_current and not is_demo and age_s > settings.snapshot_max_age_s:
         does = on_stale(reduces_only=is_reduce_only(age_s, settings.snapshot_max_age_s))
         common.say(
-            f"stale: older than {common.span(settings.snapshot_max_age_s)}; engines {does}."
-            " execintel refresh makes a new one",
+            f"stale: older than {common.span(settings.snapshot_max_age_s)}; engines {does}. "
+            + (of_old_logs(settings, store) or "execintel refresh makes a new one"),
             style="yellow",
         )
     for name, count in manifest["left_out"].items():
@@ -69,6 +72,43 @@ def head(settings: "Settings", store: "Store", snapshot_id: str) -> None:
                 f" {check['cause']}",
                 style="yellow",
             )
+
+
+def of_old_logs(settings: "Settings", store: "Store") -> str | None:
+    """Say what is right where a refresh of now would find no line in its window, else None.
+
+    That is so where the newest line that was read is older than the window, and no log was written
+    since the last build.
+    """
+    from deltalake.exceptions import DeltaError
+
+    from features.snapshot import SnapshotError
+
+    try:
+        newest_ms = common.newest_line_ms(settings)
+        built_ms = max((int(store.manifest(each)["created_ms"]) for each in store.ids()), default=0)
+    except (DeltaError, SnapshotError, OSError):  # doctor tells of what is damaged
+        return None
+    if newest_ms is None or common.now_ms() - newest_ms <= settings.window_days * _DAY_MS:
+        return None
+    if _newest_write_ms(settings) > built_ms:
+        return None
+    return (
+        f"These are old logs, their newest line is of {when(newest_ms)}: execintel refresh would "
+        f"find nothing in its window of {settings.window_days} days. To look at them this is "
+        "right as it stands; to trade, let EXECINTEL_LOG_DIR name what a running executor writes"
+    )
+
+
+def _newest_write_ms(settings: "Settings") -> float:
+    from pipelines.intake import sources
+
+    found = sources.discover(settings.log_folders())
+    times = []
+    for file in found.files:
+        with contextlib.suppress(OSError):  # rotated away just now
+            times.append(file.path.stat().st_mtime)
+    return 1000 * max(times, default=0.0)
 
 
 def symbols(con: "duckdb.DuckDBPyConnection") -> list[str]:

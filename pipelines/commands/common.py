@@ -25,6 +25,7 @@ from features.words import (
     minute,
     number,
     plain,
+    share,
     size,
     span,
     text,
@@ -53,6 +54,7 @@ __all__ = [
     "is_expected",
     "load_settings",
     "minute",
+    "newest_line_ms",
     "now_ms",
     "number",
     "open_store",
@@ -60,6 +62,7 @@ __all__ = [
     "plain",
     "progress",
     "say",
+    "share",
     "show_fields",
     "show_table",
     "size",
@@ -318,6 +321,25 @@ def each(items: Sequence[str], words: str) -> Iterator[str]:
         for done, item in enumerate(items):
             count(done, len(items))
             yield item
+
+
+def newest_line_ms(settings: "Settings") -> int | None:
+    """Return the time of the newest line that was read, None without one or without a lake.
+
+    Bars do not count: they may end long after the last order.
+    """
+    from features.lake import Lake, data_files
+    from pipelines.intake.kinds import RAW_TABLES
+
+    lake = Lake(settings.lake_root)
+    names = [name for name in RAW_TABLES if not name.startswith("raw_market__")]
+    newest: list[int | None] = [
+        file.maximum.get("event_ms")
+        for name in names
+        if lake.exists(name)
+        for file in data_files(lake.open(name))
+    ]
+    return max((moment for moment in newest if moment is not None), default=None)
 
 
 def has_table(con: "duckdb.DuckDBPyConnection", table: str) -> bool:

@@ -3,14 +3,13 @@
 Put here: setting them and saying what now stands. Keep out: what they stop (live/gates.py).
 """
 
-import datetime as dt
 import difflib
 import getpass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from live.controls import Controls, Mode, State
+from live.controls import Controls, Mode, State, notices, word
 from pipelines.commands import common
 
 if TYPE_CHECKING:
@@ -86,10 +85,10 @@ def _set(mode: Mode, reason: str) -> None:
     controls = Controls(settings.controls_root)
     before = controls.state()
     after = controls.set(mode, reason, by=getpass.getuser(), now_ms=common.now_ms())
-    common.say(f"{before.mode} → {after.mode}")
+    common.say(f"{word(before.mode)} → {word(after.mode)}")
+    if mode == "run":
+        common.say(f"trading goes on: {reason or 'no reason given'}")
     _say(after, settings)
-    if mode != "run":
-        common.say("execintel resume ends it")
 
 
 def _warn_of_unknown(settings: "Settings", symbol: str) -> None:
@@ -125,12 +124,8 @@ def _say(state: State, settings: "Settings") -> None:
             f"warning: {root} holds no journal, no lake and no snapshot: does EXECINTEL_HOME name "
             "the engine's data root? An engine of another root does not see this switch"
         )
-    why = f": {state.reason}" if state.reason else ""
-    common.say(f"trading: {state.mode}{why}")
-    for symbol, entry in sorted(state.disabled.items()):
-        until = "until enabled" if entry.until_ms is None else f"until {_utc(entry.until_ms)}"
-        common.say(f"{symbol} is off {until}: {entry.reason or 'no reason given'}")
-
-
-def _utc(at_ms: int) -> str:
-    return dt.datetime.fromtimestamp(at_ms / 1e3, dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    standing = list(notices(state, common.now_ms()))
+    for level, words in standing:
+        common.say(words, style="bold red" if level == "bad" else "yellow")
+    if not standing:
+        common.say("nothing is switched off")

@@ -20,7 +20,7 @@ from pipelines.commands.show import print_snapshot
 if TYPE_CHECKING:
     from features.events import Listener
     from features.settings import Settings
-    from pipelines.refresh import RefreshReport
+    from pipelines.refresh import Refresh, RefreshReport
 
 _MARKER = "DEMO.json"  # names a root that a demo made, and so may remove
 _MINUTE_MS = 60_000
@@ -70,7 +70,8 @@ def _demo_of_a_week() -> None:
         week = trade_week(settings, end_ms=_end_ms(), on_progress=count)
     common.say(
         f"the paper engine traded a simulated week in {root / 'logs'}: {week.minute_bars:,} bars "
-        f"of a minute, {week.trades:,} trades, {week.net_usd:,.2f} USD after fees"
+        f"of a minute, {week.trades:,} trades of its strategies from entry to exit, "
+        f"{week.net_usd:,.2f} USD after fees"
     )
     first, second = week.orders
     common.say(
@@ -171,7 +172,7 @@ def _refresh(
     try:
         run.prepare()
         run.read()
-        run.as_of_ms = (end_ms or newest_line_ms(run) or run.as_of_ms) - back_ms
+        run.as_of_ms = (end_ms or _end_of_logs(run) or run.as_of_ms) - back_ms
         if run.has_lines:
             run.plan = None
             run.rebuild_core()
@@ -184,23 +185,12 @@ def _refresh(
     return run.report
 
 
-def newest_line_ms(run: object) -> int | None:
+def _end_of_logs(run: "Refresh") -> int | None:
     """Return the end of the minute of the newest line that was read, or None without one."""
-    from features.lake import data_files
-    from pipelines.intake.kinds import RAW_TABLES
-    from pipelines.refresh import Refresh
-
-    assert isinstance(run, Refresh)
-    newest: list[int | None] = [
-        file.maximum.get("event_ms")
-        for name in RAW_TABLES
-        if not name.startswith("raw_market__")  # bars may end long after the last order
-        for file in data_files(run.lake.open(name))
-    ]
-    known = [moment for moment in newest if moment is not None]
-    if not known:
+    newest_ms = common.newest_line_ms(run.settings)
+    if newest_ms is None:
         return None
-    return min((max(known) // _MINUTE_MS + 1) * _MINUTE_MS, run.now_ms)
+    return min((newest_ms // _MINUTE_MS + 1) * _MINUTE_MS, run.now_ms)
 
 
 def _next_steps(settings: "Settings") -> None:
@@ -228,7 +218,7 @@ def _next_steps(settings: "Settings") -> None:
     for (symbol,) in names:
         common.say(f"  {program} show {shlex.quote(symbol)}")
     common.say(
-        f'  {program} sql "SELECT symbol, hour_utc, exp_shrunk, n FROM'
+        f'  {program} sql "SELECT symbol, hour_utc, n AS attempts, fill_n, close_n, exp_shrunk FROM'
         ' feat_execution__hourly_expectancy ORDER BY exp_shrunk DESC NULLS LAST LIMIT 5"'
     )
     common.say(f"  {program} quarantine")

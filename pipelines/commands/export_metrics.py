@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+_SCOPE = ("source", "snapshot_id", "as_of_ms", "environment", "window_days")
+
+
 class Format(StrEnum):
     """How the file is written."""
 
@@ -64,7 +67,9 @@ def export_metrics(
 
     Example: execintel export-metrics --format json --out metrics.json
 
-    Needs no dashboard: it reads the newest snapshot, or computes the same from trace files.
+    Needs no dashboard: it reads the newest snapshot, or computes the same from trace files. The
+    file says which: source, and of a snapshot its id, as-of, environment and window, at the head of
+    json and in every row of csv and parquet.
     """
     if traces is not None and snapshot is not None:
         raise common.CommandError("--traces and --snapshot exclude each other: name one source")
@@ -82,7 +87,7 @@ def export_metrics(
             lists = {name: found.to_pylist() for name, found in tables.items()}
             draft.write_text(json.dumps({**head, **lists}, indent=1, default=str, allow_nan=False))
         else:
-            _write_one(tables[f"feat_telemetry__{table}"], draft, output)
+            _write_one(_stamped(tables[f"feat_telemetry__{table}"], head), draft, output)
         draft.replace(out)
     finally:
         draft.unlink(missing_ok=True)  # of a write that failed
@@ -120,8 +125,9 @@ def _from_snapshot(name: str | None) -> tuple[dict[str, Any], "dict[str, pa.Tabl
                 f"{snapshot_id} has no {missing[0]}: an older release built it; refresh first"
             )
         tables = {each: con.table(each).to_arrow_table() for each in names}
-    as_of_ms = store.manifest(snapshot_id)["as_of_ms"]
-    return {"source": "snapshot", "snapshot_id": snapshot_id, "as_of_ms": as_of_ms}, tables
+    manifest = store.manifest(snapshot_id)
+    scope = {name: manifest[name] for name in ("as_of_ms", "environment", "window_days")}
+    return {"source": "snapshot", "snapshot_id": snapshot_id, **scope}, tables
 
 
 def _from_traces(path: Path) -> tuple[dict[str, Any], "dict[str, pa.Table]"]:
@@ -137,6 +143,16 @@ def _from_traces(path: Path) -> tuple[dict[str, Any], "dict[str, pa.Table]"]:
         common.complain(f"left out {count} lines: {reason}")
     head = {"source": str(path), "traces_n": len(loaded), "rejected": loaded.rejected}
     return head, analyzer.arrow_tables(loaded)
+
+
+def _stamped(rows: "pa.Table", head: dict[str, Any]) -> "pa.Table":
+    """Return the rows with what they are of before them."""
+    import pyarrow as pa
+
+    scope = [name for name in _SCOPE if name in head]
+    for place, name in enumerate(scope):
+        rows = rows.add_column(place, name, pa.repeat(head[name], rows.num_rows))
+    return rows
 
 
 def _write_one(rows: "pa.Table", path: Path, output: Format) -> None:

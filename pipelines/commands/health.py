@@ -6,6 +6,7 @@ Put here: which reading a snapshot gives, and its lines. Keep out: the document 
 import time
 from typing import TYPE_CHECKING, Any
 
+from features.words import on_stale
 from pipelines.commands import common
 from pipelines.commands.common import number, with_n
 
@@ -18,9 +19,9 @@ Document = dict[str, Any]
 
 STATUS = {
     "ok": ("engines act on these values", "green"),
-    "stale": ("too old: engines size at most 1.00, quote at least 2.00 bps", "yellow"),
-    "insufficient": ("few samples: engines size at most 1.00, quote at least 2.00 bps", "yellow"),
-    "unknown": ("not there: engines size at most 0.50, quote at least 2.00 bps", "yellow"),
+    "stale": (f"too old: engines {on_stale(reduces_only=False)}", "yellow"),
+    "insufficient": (f"few samples: engines {on_stale(reduces_only=False)}", "yellow"),
+    "unknown": ("not there: engines size at most 0.50 and quote at least 2.00 bps", "yellow"),
 }
 
 
@@ -73,7 +74,7 @@ def print_health(
     """Print a symbol's document as a few lines, warnings in yellow."""
     words, style = STATUS[found["status"]]
     if only_reduces:
-        words = "too old by far: engines open nothing and only reduce"
+        words = f"too old by far: engines {on_stale(reduces_only=True)}"
     then = "when this snapshot was new: " if is_past else ""
     common.say()
     common.say(f"{found['symbol']}: {then}{found['status']}, {words}", style=f"bold {style}")
@@ -107,7 +108,7 @@ def coverage_line(sizing: Document) -> str:
     """Say which share of the account the logs explain, and of what."""
     share = sizing.get("pnl_coverage")
     status = sizing.get("coverage_status") or "unknowable"
-    known = "an unknown share" if share is None else f"{100 * share:.1f} %"
+    known = "an unknown share" if share is None else common.share(share)
     if share is not None and status == "unknowable":
         known = f"at least {known}"
     return (

@@ -64,7 +64,8 @@ def _once(store: "Store") -> None:
     with common.counting("mirroring"):
         done = mirror_current(store, verify=True, deadline_s=_PATIENCE_S)
     if not done.is_good:
-        raise common.CommandError(f"not mirrored, {done.outcome}: {done.detail}")
+        why = "" if done.outcome == "off" else f" ({done.outcome})"
+        raise common.CommandError(f"not mirrored{why}: {done.detail}")
     common.say(
         f"{done.outcome} {done.snapshot_id}: {done.written} documents written, {done.deleted}"
         f" deleted, {done.skipped} stood there, in {done.seconds:.1f} s"

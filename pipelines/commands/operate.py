@@ -45,6 +45,10 @@ def upkeep() -> None:
         ],
     )
     common.say(f"disk: {common.size(report.bytes_before)} → {common.size(report.bytes_after)}")
+    if report.bytes_after > report.bytes_before:
+        common.say(
+            "files that were merged stay beside the merged ones while a kept snapshot needs them"
+        )
 
 
 def up(

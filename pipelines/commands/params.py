@@ -45,10 +45,10 @@ def show_params() -> None:
 def written(value: "Value") -> str:
     """Write a parameter's value: a number, a word, or its points."""
     if isinstance(value, float):
-        return f"{value:g}"
+        return f"{value:.15g}"  # every digit: it may have been changed in any
     if isinstance(value, str):
         return value
-    return " ".join(f"({x:g}, {y:g})" for x, y in value)
+    return " ".join(f"({x:.15g}, {y:.15g})" for x, y in value)
 
 
 @app.command()

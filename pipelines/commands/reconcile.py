@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from features.words import likely_missing, mending_missing, share_range
 from pipelines.commands import common
 from pipelines.commands.chosen import SnapshotOption
 from pipelines.commands.common import number
@@ -86,6 +87,7 @@ def reconcile(
     with open_snapshot(store.database(snapshot_id)) as con:
         if not exports:
             _coverage(con, account)
+            _causes(con, account)
             _unexplained(con, account)
             if common.has_table(con, "core_position__inferred_fills"):
                 _inferred(con, account)
@@ -252,7 +254,13 @@ def _coverage(con: "duckdb.DuckDBPyConnection", account: str | None) -> None:
         params={"account": account},
     ).fetchall()
     if not rows:
-        raise common.CommandError("the window holds no line of such an account")
+        there = con.sql("SELECT DISTINCT account FROM feat_account__coverage ORDER BY 1").fetchall()
+        if account is None or not there:
+            raise common.CommandError("the window holds no line of any account")
+        names = ", ".join(name for (name,) in there)
+        raise common.CommandError(
+            f"the window holds no line of account {account}; there are: {names}"
+        )
     common.show_table(
         "What the logs explain, USD; day * is the window",
         ("account", "day", "status", "NAV change", "PnL", "fees", "unrealised", "unexplained",
@@ -261,8 +269,8 @@ def _coverage(con: "duckdb.DuckDBPyConnection", account: str | None) -> None:
             (
                 name, day, status, number(nav, 2), number(pnl, 2), number(fees, 2),
                 number(unreal, 2), number(unexplained, 2) if unexplained is not None
-                else f"{number(unlogged, 2)} with unrealised", _range(low, high), _share(moves),
-                (cause or "").replace("_", " "),
+                else f"{number(unlogged, 2)} with unrealised", share_range(low, high),
+                common.share(moves), likely_missing(cause),
             )
             for name, day, status, nav, pnl, fees, unreal, unexplained, unlogged, low, high, moves,
             cause in rows
@@ -273,14 +281,30 @@ def _coverage(con: "duckdb.DuckDBPyConnection", account: str | None) -> None:
     )  # fmt: skip
 
 
-def _range(low: float | None, high: float | None) -> str:
-    if low is None or high is None:
-        return common.UNKNOWN
-    return _share(low) if low == high else f"{_share(low)} to {_share(high)}"
-
-
-def _share(value: float | None) -> str:
-    return common.UNKNOWN if value is None else f"{100 * value:.1f} %"
+def _causes(con: "duckdb.DuckDBPyConnection", account: str | None) -> None:
+    rows = con.sql(
+        "SELECT account, cause, COUNT(*) AS n, SUM(unexplained_usd), SUM(pnl_missing_usd)"
+        " FILTER (cause = 'close_line_missing')"
+        " FROM core_position__reconciliation"
+        " WHERE cause IS NOT NULL AND ($account IS NULL OR account = $account)"
+        " GROUP BY account, cause ORDER BY account, cause = 'close_line_missing',"
+        " COALESCE(SUM(unexplained_usd), 0) DESC, n DESC, cause",
+        params={"account": account},
+    ).fetchall()
+    if not rows:
+        return
+    common.show_table(
+        "By likely cause, the largest first: position changes in the window, and what mends them",
+        ("account", "likely cause", "missing", "changes", "USD", "PnL missing", "mend"),
+        [
+            (name, cause.replace("_", " "), likely_missing(cause), n, number(usd), number(pnl),
+             mending_missing(cause))
+            for name, cause, n, usd, pnl in rows
+        ],
+        left=3,
+        has_words=True,
+        is_wide=True,
+    )  # fmt: skip
 
 
 def _unexplained(con: "duckdb.DuckDBPyConnection", account: str | None) -> None:

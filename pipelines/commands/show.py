@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from features.words import counted
 from pipelines.commands import common
 from pipelines.commands.chosen import SnapshotOption, head, known_symbol
 from pipelines.commands.common import interval, number, with_n
@@ -47,6 +48,14 @@ LEFT JOIN feat_router__policies AS p USING (symbol)
 LEFT JOIN feat_router__maker_offsets AS o USING (symbol)
 GROUP BY ALL
 ORDER BY s.symbol
+"""
+
+_COUNTS = """
+SELECT e.n, e.fill_n, e.n - e.fill_n - e.unknown_n, e.unknown_n,
+    (SELECT COALESCE(SUM(n), 0) FROM feat_symbol__performance),
+    (SELECT COALESCE(SUM(round_trip_n), 0) FROM feat_symbol__performance)
+FROM feat_router__effectiveness AS e
+WHERE e.symbol = '*'
 """
 
 _OFFSETS = "SELECT hour_utc, offset_bps FROM feat_router__maker_offsets WHERE symbol = $symbol"
@@ -142,20 +151,21 @@ def print_snapshot(
     from features.snapshot import open_snapshot
 
     snapshot_id = store.resolve(snapshot)
-    head(settings, store, snapshot_id)
     with open_snapshot(store.database(snapshot_id)) as con:
+        named = None if symbol is None else known_symbol(con, symbol)
+        head(settings, store, snapshot_id)
         if not con.sql("SELECT 1 FROM feat_router__effectiveness").fetchall():
             common.say(
                 "empty: no attempt in the window. For old logs name a time: "
                 "execintel refresh --as-of T --publish",
                 style="yellow",
             )
-        named = None if symbol is None else known_symbol(con, symbol)
         if named is not None:
             _health(settings, store, snapshot_id, named)
         _routing(con, named)
         _trading(con, named)
         if named is None:
+            _counts(con)
             if common.has_table(con, "feat_symbol__sizing"):
                 _acting(con)
         else:
@@ -242,11 +252,20 @@ def _trading(con: "duckdb.DuckDBPyConnection", symbol: str | None) -> None:
     )
 
 
+def _counts(con: "duckdb.DuckDBPyConnection") -> None:
+    """Say which counts add up to which."""
+    for n, fills, unfilled, unknown, closes, trips in con.sql(_COUNTS).fetchall():
+        common.say(
+            f"{counted(n, 'attempt')} = {counted(fills, 'fill')} + {unfilled:,} not filled + "
+            f"{unknown:,} unknown. {counted(closes, 'close')} of fills that reduced a position, "
+            f"{counted(trips, 'round trip')} from flat to flat: a round trip has one close or more"
+        )
+
+
 def _acting(con: "duckdb.DuckDBPyConnection") -> None:
     rows = []
-    for name, size, trips, capped, quality, first, bias, n, low, high in con.sql(
-        _ACTING
-    ).fetchall():
+    found = con.sql(_ACTING).fetchall()
+    for name, size, trips, capped, quality, first, bias, n, low, high in found:
         offsets = number(low) if low == high else interval(low, high)
         rows.append(
             (
@@ -260,11 +279,17 @@ def _acting(con: "duckdb.DuckDBPyConnection") -> None:
             )
         )
     common.show_table(
-        "Acting. size: factor of the target, n round trips; offset: bps from mid over the hours",
+        "Acting. size: factor of the target, n round trips; router: label of its quality, n"
+        " attempts; offset: bps from mid over the hours",
         ("symbol", "size (n)", "offset", "router (n)", "maker first", "leans", "size capped by"),
         rows,
         has_words=True,
     )
+    if any(quality == "unknown" for _, _, _, _, quality, *_ in found):
+        common.say(
+            "Router unknown: nothing is known of it yet, or a better label waits for a second "
+            "snapshot; execintel explain SYMBOL says which"
+        )
 
 
 def _hours(con: "duckdb.DuckDBPyConnection", symbol: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from features.words import counted
 from pipelines.commands import common
 
 if TYPE_CHECKING:
@@ -107,14 +108,39 @@ def diff(
     for item in snapshot.diff(store, *ids):
         is_equal = False
         common.say(
-            f"{item['table']}: {item['added']} rows added, {item['removed']} removed, "
-            f"{item['changed']} changed"
+            f"{item['table']}: {counted(item['added'], 'row')} added, {item['removed']:,} removed, "
+            f"{item['changed']:,} changed"
         )
         for key, column, old, new in item["examples"][:examples]:
             named = ", ".join(str(part) for part in key)
-            common.say(f"    {named}: {column} {common.text(old)} → {common.text(new)}")
+            common.say(f"    {named}: {column} {_moved(column, old, new)}")
     if is_equal:
         common.say(f"{ids[0]} and {ids[1]} hold equal rows in every table")
+
+
+_DIGITS = {"bps": 2, "usd": 2, "pct": 2, "ratio": 3, "s": 1}  # of a column's unit
+_YEAR_2001_MS = 1_000_000_000_000
+_SIGNIFICANT = 4  # of a number without unit
+
+
+def _moved(column: str, old: object, new: object) -> str:
+    """Write a changed value in as many digits as its unit deserves, more where it moved less."""
+    if column.endswith("_ms") and isinstance(old, int) and isinstance(new, int):
+        are_moments = min(old, new) > _YEAR_2001_MS  # else durations
+        return f"{common.when(old)} → {common.when(new)}" if are_moments else f"{old} → {new}"
+    if not (isinstance(old, float) and isinstance(new, float)):
+        return f"{_value(old)} → {_value(new)}"
+    digits = next((_DIGITS[part] for part in column.split("_") if part in _DIGITS), None)
+    for more in range(16):
+        spec = f",.{_SIGNIFICANT + more}g" if digits is None else f",.{digits + more}f"
+        was, now = format(old, spec), format(new, spec)
+        if was != now:
+            return f"{was} → {now}"
+    return f"{old!r} → {new!r}"
+
+
+def _value(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else common.text(value)
 
 
 @app.command()

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from features.words import counted
 from pipelines.commands import common
 from pipelines.commands.chosen import SnapshotOption
 
@@ -35,9 +36,9 @@ def sql(
         Format,
         typer.Option(
             "--format",
-            help="table for people, csv or json (a list of objects) for programs, "
-            "such as --format csv. NULL is –, empty and null; so are NaN and infinity in csv and "
-            "json.",
+            help="table for people, numbers in eight digits; csv or json (a list of objects) for "
+            "programs, in all of them, such as --format csv. NULL is –, empty and null; so are "
+            "NaN and infinity in csv and json.",
         ),
     ] = Format.TABLE,
 ) -> None:
@@ -66,7 +67,12 @@ def sql(
             relation = select_only(con, query)
             columns, rows = relation.columns, relation.fetchall()
     except duckdb.Error as error:
-        raise common.CommandError(f"{error}") from error
+        more = (
+            '\nexecintel sql "SHOW TABLES" lists the tables, "DESCRIBE table" their columns'
+            if isinstance(error, duckdb.CatalogException | duckdb.BinderException)
+            else ""
+        )
+        raise common.CommandError(f"{error}{more}") from error
     write_rows(output, columns, rows)
 
 
@@ -81,8 +87,14 @@ def write_rows(output: Format, columns: list[str], rows: list[tuple[Any, ...]]) 
         text = json.dumps(objects, default=str, ensure_ascii=False, indent=1, allow_nan=False)
         typer.echo(text)
     else:
-        common.show_table("", columns, rows, left=len(columns), is_wide=True)
-        common.say(f"{len(rows)} rows")
+        shown = [[_short(value) for value in row] for row in rows]
+        common.show_table("", columns, shown, left=len(columns), is_wide=True)
+        common.say(counted(len(rows), "row"))
+
+
+def _short(value: Any) -> Any:
+    """Return a number in eight digits, what else there is as it is."""
+    return f"{value:.8g}" if isinstance(value, float) else value
 
 
 def finite(value: Any) -> Any:

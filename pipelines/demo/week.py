@@ -122,7 +122,7 @@ def trade_week(
                 on_progress(minutes, total)
         engine.close()
         bar_files.write_until(clock.true_ms)
-    orders, named = _count(settings.log_dir / "order_metrics.jsonl", half_ms)
+    orders, named = _count(settings.log_dir / "order_metrics.jsonl", half_ms, end_ms)
     return Week(
         end_ms=end_ms,
         minute_bars=minutes * len(symbols),
@@ -177,12 +177,17 @@ def _joined(minutes: Sequence[Bar]) -> list[Bar]:
     return made
 
 
-def _count(path: Path, half_ms: int) -> tuple[Counter[bool], Counter[bool]]:
-    """Count orders, and those that name a snapshot, by whether they are of the second half."""
+def _count(path: Path, half_ms: int, end_ms: int) -> tuple[Counter[bool], Counter[bool]]:
+    """Count orders, and those that name a snapshot, by whether they are of the second half.
+
+    Those that ended after the week, cancelled with the engine's end, are in no snapshot of it.
+    """
     orders: Counter[bool] = Counter()
     named: Counter[bool] = Counter()
     for text in path.read_text("utf-8").splitlines():
         line = json.loads(text)
+        if float(line["ts"]) * 1000 > end_ms:
+            continue
         is_late = float(line["ts"]) * 1000 >= half_ms
         orders[is_late] += 1
         named[is_late] += line.get("snapshot_id") is not None

@@ -251,9 +251,9 @@ def test_rolling_back_twice_goes_back_twice(home: Home, ids: list[str]) -> None:
 
 def test_rollback_names_its_target_by_a_unique_beginning(home: Home, ids: list[str]) -> None:
     assert home.store.rollback(ids[0][:13], now_ms=5, by="ann", reason="bad") == ids[0]
-    with pytest.raises(SnapshotError, match="names 3 snapshots"):
+    with pytest.raises(SnapshotError, match=r"3 snapshots under .* begin with 2025"):
         home.store.rollback("2025", now_ms=5, by="ann", reason="bad")
-    with pytest.raises(SnapshotError, match="names 0 snapshots"):
+    with pytest.raises(SnapshotError, match=r"no snapshot under .* begins with 1999"):
         home.store.rollback("1999", now_ms=5, by="ann", reason="bad")
 
 

@@ -73,13 +73,18 @@ def test_start_and_end_cut_the_recording(tmp_path: Path) -> None:
     assert [e.at_ms for e in found if isinstance(e, Quote)] == [1_000, 1_500, 2_000]
 
 
+GOOD = [(ms, 10.0, 11.0) for ms in range(99)]
+
+
 @pytest.mark.parametrize(
     ("bbo", "message"),
     [
         ([(5, 10.0, 11.0), (4, 10.0, 11.0)], "row 2: exch_ms goes back"),
-        ([(5, 11.0, 11.0)], "row 1: .* time, bid and ask do not fit a quote"),
+        ([(5, 11.0, 11.0)], "1 of 1 rows .* row 1: .* time, bid and ask do not fit a quote"),
         ([(5, None, 11.0)], "row 1: "),
         ([(5, 10.0, 11.0), (None, 10.0, 11.0)], "row 2: .* time, bid and ask do not fit a quote"),
+        # one row more than the 1 % that are left out
+        ([*GOOD, (99, 12.0, 11.0), (99, 10.0, None)], "2 of 101 rows cannot .* More than 1 %"),
     ],
 )
 def test_a_recording_that_cannot_be_is_refused(
@@ -88,6 +93,63 @@ def test_a_recording_that_cannot_be_is_refused(
     files = quotes.find(recorded(tmp_path, bbo, []), ["BTCUSDT"])
     with pytest.raises(quotes.RecordingError, match=message):
         list(quotes.spans(files, 1_000))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [(50, 12.0, 11.0), (50, None, 11.0), (None, 10.0, 11.0), (50, 10.0, float("inf"))],
+    ids=["crossed", "no bid", "no time", "no end"],
+)
+def test_a_row_that_is_no_quote_is_left_out_and_told_of_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, bad: tuple[Any, Any, Any]
+) -> None:
+    files = quotes.find(recorded(tmp_path, [*GOOD[:50], bad, *GOOD[50:]], []), ["BTCUSDT"])
+    found = [e for group in quotes.spans(files, 1_000) for e in group if isinstance(e, Quote)]
+    assert [(e.at_ms, e.bid, e.ask) for e in found] == GOOD
+    (told,) = caplog.messages
+    assert "day_btcusdt_bbo.parquet: 1 of 100 rows cannot be used; the first, row 51: (" in told
+
+
+def test_a_time_that_is_no_whole_number_is_refused(tmp_path: Path) -> None:
+    table = pa.table(
+        {"exch_ms": [dt.datetime(2024, 8, 8, tzinfo=dt.UTC)], "bid": [1.0], "ask": [2.0]}
+    )
+    pq.write_table(table, tmp_path / "btcusdt_bbo.parquet")
+    with pytest.raises(quotes.RecordingError, match=r"exch_ms is timestamp.*epoch milliseconds"):
+        next(quotes.spans(quotes.find(tmp_path, ["BTCUSDT"]), 1_000))
+
+
+def named(folder: Path, **firsts: int) -> Path:
+    """Write files of quotes of 10 ms by name, from a first time on."""
+    for name, first_ms in firsts.items():
+        rows = {"exch_ms": [first_ms, first_ms + 10], "bid": [10.0, 10.0], "ask": [11.0, 11.0]}
+        pq.write_table(pa.table(rows), folder / f"{name}_bbo.parquet")
+    return folder
+
+
+def test_files_of_one_recording_follow_each_other(tmp_path: Path) -> None:
+    folder = named(tmp_path, usdm_btcusdt_20240809=10, usdm_btcusdt_20240808=0)
+    (group,) = quotes.spans(quotes.find(folder, ["BTCUSDT"]), 1_000)
+    assert [e.at_ms for e in group if isinstance(e, Quote)] == [0, 10, 10, 20]
+
+
+@pytest.mark.parametrize(
+    ("firsts", "message"),
+    [
+        # two venues, though one begins where the other ends
+        (
+            {"okx_btcusdt": 0, "usdm_btcusdt": 10},
+            "2 recordings, okx_btcusdt_bbo.parquet and usdm_btcusdt_bbo.parquet: name the folder",
+        ),
+        # one name, yet the same time twice
+        ({"btcusdt_1": 0, "btcusdt_2": 9}, "_1_bbo.parquet and btcusdt_2_bbo.parquet tell of the"),
+    ],
+)
+def test_two_recordings_of_a_symbol_are_not_mixed(
+    tmp_path: Path, firsts: dict[str, int], message: str
+) -> None:
+    with pytest.raises(quotes.RecordingError, match=message):
+        quotes.find(named(tmp_path, **firsts), ["BTCUSDT"])
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:

@@ -92,6 +92,16 @@ def test_a_label_that_waits_for_a_second_snapshot_shows() -> None:
     lines = by_name(policy_part(row, PARAMS))
     assert (lines["this snapshot"].effect, lines["label"].effect) == ("good", "ok")
     assert lines["label"].is_fired
+    assert lines["label"].rule == "acts until a second snapshot says good too"
+    assert lines["snapshot before"].rule == "a better label must come twice"
+
+
+def test_a_first_snapshot_says_why_its_label_is_unknown() -> None:
+    row = rows.policy(quality="unknown", candidate_quality="ok", previous_quality=None)
+    lines = by_name(policy_part(row, PARAMS))
+    assert lines["snapshot before"].effect is None
+    assert lines["snapshot before"].rule.startswith("none is remembered: a label begins at unknown")
+    assert lines["label"].rule == "acts until a second snapshot says ok too"
 
 
 @pytest.mark.parametrize(

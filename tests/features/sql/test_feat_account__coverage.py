@@ -197,7 +197,23 @@ def test_position_changes_that_fills_do_not_explain_make_incomplete(con: Con) ->
     # 200 traded, 50 came and 50 went unseen
     assert row["position_explained_ratio"] == pytest.approx(200 / 300, abs=1e-12)
     assert (row["position_change_n"], row["position_unexplained_n"]) == (4, 2)
-    assert (row["status"], row["likely_cause"]) == ("incomplete", "positions_changed_outside_fills")
+    assert (row["status"], row["likely_cause"]) == ("incomplete", "close_outside_log")
+
+
+@pytest.mark.parametrize(
+    ("sightings", "cause"),
+    [
+        ([0.5, 0.2], "trade_outside_log"),  # 50 USD came, 30 went
+        ([0.5, 0.4, 0.3, 0.2, 0.1, 0.0], "close_outside_log"),  # 50 and 50, the latter more often
+        ([0.3, 0.0, 0.4], "trade_outside_log"),  # 30 and 40 came, 30 went
+    ],
+)
+def test_the_likely_cause_is_the_one_that_moved_most(
+    con: Con, sightings: list[float], cause: str
+) -> None:
+    states = [state(T + n * M, qty) for n, qty in enumerate([0.0, *sightings])]
+    row = window(con, *states)
+    assert (row["position_unexplained_n"], row["likely_cause"]) == (len(sightings), cause)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +227,7 @@ def test_a_change_without_a_price_is_not_passed_over(
     row = window(con, *lines, nav(T + H, 1000.0))
     assert row["position_unexplained_n"] == 1 + len(more)
     assert (row["position_explained_ratio"], row["coverage"]) == (None, None)
-    assert (row["status"], row["likely_cause"]) == (status, "positions_changed_outside_fills")
+    assert (row["status"], row["likely_cause"]) == (status, "trade_outside_log")
 
 
 def test_an_inferred_fill_explains_nothing(con: Con) -> None:
@@ -226,7 +242,7 @@ def test_lost_close_lines_are_counted_and_summed(con: Con) -> None:
     lines[3].values.update(realized_pnl_usd=None, close_n=0, close_ms=None)
     row = window(con, nav(T, 1000.0), *lines, nav(T + H, 1010.0))
     assert (row["pnl_missing_n"], row["pnl_missing_usd"], row["unexplained_usd"]) == (1, 10.0, 10.0)
-    assert (row["likely_cause"], row["status"]) == ("close_lines_missing", "incomplete")
+    assert (row["likely_cause"], row["status"]) == ("close_line_missing", "incomplete")
 
 
 def test_funding_that_the_log_tells_explains(con: Con) -> None:

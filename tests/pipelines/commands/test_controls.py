@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from live.controls import Controls
+from live.controls import Controls, notices
 from pipelines.cli import app
 from tests.pipelines.commands.desk import Desk
 
@@ -28,13 +28,32 @@ def say(*words: str, code: int = 0) -> str:
 
 
 @pytest.mark.parametrize(
-    ("word", "mode"), [("kill", "kill"), ("reduce-only", "reduce_only"), ("resume", "run")]
+    ("word", "mode", "words"),
+    [
+        ("kill", "kill", ": a test. Engines cancel every order and open nothing."),
+        ("reduce-only", "reduce_only", ": a test. Engines only reduce."),
+        ("resume", "run", "trading goes on: a test\n"),
+    ],
 )
-def test_switch_stands_until_the_next_one(home: Path, word: str, mode: str) -> None:
+def test_switch_stands_until_the_next_one(home: Path, word: str, mode: str, words: str) -> None:
     said = say(word, "--reason", "a test")
     state = Controls(home / "control").state()
     assert (state.mode, state.reason) == (mode, "a test")
-    assert f"trading: {mode}: a test" in said
+    assert words in said
+
+
+def test_switches_are_worded_alike_where_they_are_set_and_shown(home: Path) -> None:
+    say("reduce-only", "--reason", "upgrade")
+    said = say("disable", "BTCUSDT", "--reason", "news").splitlines()
+    state = Controls(home / "control").state()
+    told = [words for _, words in notices(state, state.at_ms)]
+    assert said[-2:] == told
+    shown = CliRunner().invoke(app, ["doctor"]).output.splitlines()
+    assert [line for line in shown if line in {f"note: {words}" for words in told}] == [
+        f"note: {words}" for words in told
+    ]
+    say("enable", "BTCUSDT")
+    assert "nothing is switched off" in say("resume")
 
 
 def test_resume_is_remembered_as_taking_responsibility(home: Path) -> None:
@@ -46,7 +65,7 @@ def test_resume_is_remembered_as_taking_responsibility(home: Path) -> None:
 
 def test_symbol_is_off_for_its_time_and_on_again(home: Path) -> None:
     said = say("disable", "suiusdt", "--minutes", "30", "--reason", "news")
-    assert "SUIUSDT is off until 2" in said
+    assert "SUIUSDT is switched off until 2" in said
     entry = Controls(home / "control").state().disabled["SUIUSDT"]
     assert entry.reason == "news"
     assert entry.until_ms is not None
@@ -107,4 +126,4 @@ def test_a_symbol_that_the_newest_snapshot_lacks_is_switched_off_with_a_warning(
     database = desk.home / "snapshots" / desk.current / "features.duckdb"
     database.chmod(0o644)
     database.write_bytes(b"no database")
-    assert "SUIUSDT is off" in say("disable", "SUIUSDT")  # damage never hinders a switch
+    assert "SUIUSDT is switched off" in say("disable", "SUIUSDT")  # damage never hinders a switch

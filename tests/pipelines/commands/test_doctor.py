@@ -1,6 +1,7 @@
 """`execintel doctor`: one look at everything, exit code 1 when something needs a person."""
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -23,15 +24,20 @@ def _refresh_now(desk: Desk) -> None:
 
 def _plant_alert(desk: Desk, severity: str) -> None:
     """Have CURRENT hold one alert, as a required source that fell silent would."""
+    _plant(
+        desk,
+        "INSERT INTO feat_ops__alerts BY NAME SELECT 'source_stale' AS rule,"
+        f" 'raw_x' AS subject, 'open' AS status, '{severity}' AS severity, 1 AS n,"
+        " 1e0 AS value, 0e0 AS threshold,"
+        " 1000 AS since_ms, 'raw_x: silent.' AS text",
+    )
+
+
+def _plant(desk: Desk, sql: str) -> None:
     database = desk.home / "snapshots" / desk.current / "features.duckdb"
     database.chmod(0o644)
     with duckdb.connect(str(database)) as con:
-        con.execute(
-            "INSERT INTO feat_ops__alerts BY NAME SELECT 'source_stale' AS rule,"
-            f" 'raw_x' AS subject, 'open' AS status, '{severity}' AS severity, 1 AS n,"
-            " 1e0 AS value, 0e0 AS threshold,"
-            " 1000 AS since_ms, 'raw_x: silent.' AS text"
-        )
+        con.execute(sql)
 
 
 @pytest.fixture(scope="module")
@@ -166,8 +172,28 @@ def test_a_current_of_the_past_needs_a_person_though_it_was_just_built(
     result = desk.run("doctor")
     assert result.exit_code == 1
     assert "CURRENT is stale: its as-of is " in result.stdout
-    assert "allowed are 15 min; engines size at most 1.00" in result.stdout
-    assert "execintel refresh without --as-of makes one of now" in result.stdout
+    assert "allowed are 15 min; engines open nothing and only reduce by it" in result.stdout
+    assert "These are old logs, their newest line is of 2025-11-05 " in result.stdout
+    assert "makes one of now" not in result.stdout  # it would be empty
+    shown = desk.run("show").stdout
+    assert "execintel refresh would find nothing in its window of 7 days" in shown
+    assert "refresh makes a new one" not in shown
+
+    log = desk.home / "lake" / "raw_router__events" / "_delta_log"
+    kept = {entry: entry.read_bytes() for entry in log.iterdir() if entry.is_file()}
+    for entry in kept:
+        entry.write_bytes(b"no json")
+    damaged = desk.run("doctor").stdout
+    assert "raw_router__events is no whole Delta table" in damaged
+    assert "- CURRENT is stale" in damaged
+    assert f"snapshot     {desk.current}" in desk.run("show").stdout  # it needs no lake
+    for entry, was in kept.items():
+        entry.write_bytes(was)
+
+    desk.write(attempt(2))  # whatever it says, the executor is alive
+    alive = desk.run("doctor").stdout
+    assert "old logs" not in alive
+    assert "execintel refresh without --as-of makes one of now" in alive
 
     manifest = desk.home / "snapshots" / desk.current / "manifest.json"
     manifest.chmod(0o644)
@@ -184,9 +210,10 @@ def test_a_switch_of_a_person_is_noted_with_who_and_why(published: Desk, word: s
     published.run("disable", "BTCUSDT", "--reason", "news")
     result = published.run("doctor")
     assert result.exit_code == 0, result.stdout
-    assert f"note: trading stands at {word.replace('-', '_')} since 20" in result.stdout
-    assert ": venue trouble. execintel resume ends it" in result.stdout
-    assert "note: BTCUSDT is switched off: news. execintel enable BTCUSDT" in result.stdout
+    assert f"note: {word.upper()} since 20" in result.stdout
+    assert ": venue trouble. Engines " in result.stdout
+    assert "execintel resume ends it" in result.stdout
+    assert "note: BTCUSDT is switched off until execintel enable: news" in result.stdout
 
 
 def test_a_halt_of_the_engine_and_a_torn_switch_need_a_person(published: Desk) -> None:
@@ -194,12 +221,50 @@ def test_a_halt_of_the_engine_and_a_torn_switch_need_a_person(published: Desk) -
     Controls(folder).halt("drawdown of 6 %", now_ms=1_000)
     halted = published.run("doctor")
     assert halted.exit_code == 1
-    assert "- trading stands at halt since 1970-01-01 00:00:01 UTC by engine" in halted.stdout
+    assert "- HALT since 1970-01-01 00:00:01 UTC, by engine: drawdown of 6 %." in halted.stdout
     (folder / "controls.json").write_text("{")
     torn = published.run("doctor")
     assert torn.exit_code == 1
-    assert "- trading stands at kill: " in torn.stdout
+    assert "- KILL, by nobody named: " in torn.stdout
     assert "cannot be read" in torn.stdout
+
+
+def test_what_the_logs_leave_out_is_said_in_words(published: Desk) -> None:
+    unseen = published.run("doctor").stdout
+    assert (
+        "note: account default is unknowable: the logs explain an unknown share of its NAV change "
+        "(n = 0 NAV values) and an unknown share of its position changes (n = 0); a size above 1 "
+        "needs 95.0 % of both. No NAV is logged: "
+    ) in unseen
+    _plant(
+        published,
+        "UPDATE feat_account__coverage SET status = 'incomplete', n = 655, coverage = 0.1617,"
+        " pnl_explained_lo = 0.58954590865, pnl_explained_hi = 0.58954590865,"
+        " position_explained_ratio = 0.1617, position_change_n = 599,"
+        " likely_cause = 'unknown_order' WHERE day = '*'",
+    )
+    told = published.run("doctor").stdout
+    assert (
+        "note: account default is incomplete: the logs explain 59.0 % of its NAV change "
+        "(n = 655 NAV values) and 16.2 % of its position changes (n = 599); a size above 1 "
+        "needs 95.0 % of both. Probably missing: orders whose end nobody logged; let the executor "
+        "log how every order ended. execintel reconcile lists each"
+    ) in told
+    assert "pnl_explained" not in told
+
+
+def test_sources_say_whether_they_are_required(
+    desk: Desk, attempt: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXECINTEL_LOG_DIR", str(desk.logs))
+    required = {"raw_router__events": {"required": True, "max_silence_s": 3600}}
+    monkeypatch.setenv("EXECINTEL_FRESHNESS", json.dumps(required))
+    desk.write(attempt(1, ts=time.time() - 600))
+    _refresh_now(desk)
+    told = desk.run("doctor").stdout
+    assert re.search(r"raw_router__events +● ok, required", told)
+    assert re.search(r"raw_risk__vetoes +▲ missing, optional", told)
+    assert "note: raw_risk__vetoes has no line in the window; it is optional" in told
 
 
 def test_critical_alerts_need_a_person_until_they_are_acknowledged(published: Desk) -> None:

@@ -37,6 +37,17 @@ def test_snapshot_and_traces_export_the_same_numbers(
     assert len(rows) == pq.read_table(tmp_path / "c.parquet").num_rows > 6
     assert rows[0]["return_net_avg_pct"] == ""  # no cost is measured: unknown is no zero
 
+    scope = {"snapshot_id": desk.current, "as_of_ms": 1761955200000, "environment": "paper"}
+    scope = {"source": "snapshot", **scope, "window_days": 7}
+    head = json.loads((tmp_path / "lake.json").read_text())
+    assert {name: head[name] for name in scope} == scope
+    assert pq.read_table(tmp_path / "c.parquet").select(list(scope)).to_pylist()[-1] == scope
+    assert [rows[-1][name] for name in scope] == list(map(str, scope.values()))
+    words = ("--format", "csv", "--traces", str(desk.logs))
+    desk.run("export-metrics", "--out", str(tmp_path / "t.csv"), *words)
+    with (tmp_path / "t.csv").open() as file:
+        assert {row["source"] for row in csv.DictReader(file)} == {str(desk.logs)}
+
 
 def test_what_cannot_be_exported_is_said(desk: Desk, tmp_path: Path) -> None:
     out = ("--out", str(tmp_path / "m.json"))

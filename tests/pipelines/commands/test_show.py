@@ -58,6 +58,23 @@ def test_estimates_stand_with_their_n(published: Desk) -> None:
     assert cells[1:10] == ["3", "3", "0", "0", "1.00 (3)", "1.50", "2.00", "2.50", "3"]
 
 
+def test_counts_that_add_up_are_said_to(published: Desk) -> None:
+    output = published.run("show").stdout
+    assert "4 attempts = 3 fills + 0 not filled + 1 unknown. 0 closes " in output
+    assert "0 round trips from flat to flat" in output
+    assert "attempts =" not in published.run("show", "BTCUSDT").stdout
+
+
+def test_a_label_that_waits_is_said_to(published: Desk) -> None:
+    output = published.run("show").stdout
+    assert row(output, "BTCUSDT")
+    assert "a better label waits for a second snapshot; execintel explain SYMBOL" in output
+
+
+def test_an_unknown_symbol_is_refused_before_anything_is_shown(published: Desk) -> None:
+    assert published.run("show", "DOGEUSDT").stdout == ""
+
+
 def test_unknown_is_a_dash_never_zero(published: Desk) -> None:
     cells = row(published.run("show").stdout, "ETHUSDT")
     # one attempt of unknown end, which no position confirms: no ratio, no slippage

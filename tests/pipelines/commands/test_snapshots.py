@@ -1,6 +1,7 @@
 """`execintel snapshots`: list, compare, go back, resume, verify, rebuild, relocate."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from features import build, history_store
 from features.lake import Lake
+from pipelines.commands import snapshots
 from tests.pipelines.commands.desk import Desk, attempt
 
 
@@ -44,6 +46,40 @@ def test_diff_counts_and_quotes_changed_values(two_to_read: tuple[Desk, str, str
     output = desk.run("snapshots", "diff", first, second).stdout
     assert "feat_router__effectiveness: 0 rows added, 0 removed, 2 changed" in output
     assert "BTCUSDT: n 2 → 3" in output
+    whole = desk.run("snapshots", "diff", first, second, "--examples", "1000").stdout
+    assert not re.search(r"\d\.\d{9}", whole), "more digits than a person reads"
+
+
+@pytest.mark.parametrize(
+    ("column", "old", "new", "said"),
+    [
+        ("slip_bps_q50", 1.23456789012345, 2.5, "1.23 → 2.50"),
+        ("offset_bps", 1.8000000000000003, 2.0, "1.80 → 2.00"),
+        ("unexplained_usd", -12.470549018605038, 63089.16053330764, "-12.47 → 63,089.16"),
+        ("fill_ratio", 0.98123456, 0.98123999, "0.98123 → 0.98124"),  # digits that differ
+        ("lag_s", 618.02, 78.4, "618.0 → 78.4"),
+        ("sharpe", None, 0.1234567890123, "– → 0.123457"),
+        ("sharpe", 1.0, 1.0000000000000002, "1 → 1.0000000000000002"),
+        ("sharpe", float("nan"), 1.0, "nan → 1"),
+        ("n", 2, 3, "2 → 3"),
+        ("ack_ms", 20, 30, "20 → 30"),
+        (
+            "since_ms",
+            1767225600000,
+            1767225601000,
+            "2026-01-01 00:00:00 UTC → 2026-01-01 00:00:01 UTC",
+        ),
+        ("status", "ok", "silent", "ok → silent"),
+    ],
+)
+def test_a_changed_value_has_the_digits_of_its_unit(
+    column: str, old: object, new: object, said: str
+) -> None:
+    assert snapshots._moved(column, old, new) == said
+
+
+def test_diff_of_equal_snapshots_says_so(two_to_read: tuple[Desk, str, str]) -> None:
+    desk, first, _ = two_to_read
     same = desk.run("snapshots", "diff", first, first)
     assert "hold equal rows in every table" in same.stdout
 

@@ -67,6 +67,14 @@ def test_formats(published: Desk) -> None:
     assert published.ask(query) == [{"x": "a,b", "y": None, "z": "2025-11-06 00:00:00"}]
 
 
+def test_people_read_eight_digits_and_programs_all(published: Desk) -> None:
+    query = "SELECT 0.0043980118217317584::DOUBLE AS x, 63089.16::DOUBLE AS y"
+    cells = published.run("sql", query).stdout.splitlines()[-2].split()
+    assert cells == ["0.0043980118", "63089.16"]
+    line = published.run("sql", query, "--format", "csv").stdout.splitlines()[1]
+    assert line == "0.0043980118217317584,63089.16"
+
+
 def test_no_program_meets_nan_or_infinity(published: Desk) -> None:
     query = """SELECT 'nan'::DOUBLE AS a, '-inf'::DOUBLE AS b, 1.5e0 AS c,
         ['inf'::DOUBLE, 2e0] AS d, {'x': 'nan'::FLOAT} AS e, MAP {1: 'inf'::DOUBLE} AS f"""

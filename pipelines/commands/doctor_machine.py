@@ -1,0 +1,212 @@
+"""What `execintel doctor` says of this machine: settings, log files, lake, history, mirror, disk.
+
+Put here: looking and advising. Keep out: changing anything; what is published (doctor_current.py).
+"""
+
+import difflib
+import os
+import shutil
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.commands import common
+from pipelines.commands.findings import Findings, some
+
+if TYPE_CHECKING:
+    from features.settings import Settings
+
+_FREE_SHARE = 0.05
+_FOLDERS = (
+    "lake",
+    "lake/hist_features",
+    "snapshots",
+    "snapshots/archive",
+    "cache",
+    "dagster",
+)
+
+
+def configured(settings: "Settings") -> None:
+    from features.settings import Settings, config_path, variable
+
+    config = config_path()
+    named = tomllib.loads(config.read_text("utf-8")) if config else {}
+    variables = {name.upper() for name in os.environ}
+    rows = []
+    for name in Settings.model_fields:
+        if name == "secret_patterns":
+            continue
+        value = getattr(settings, name)
+        if variable(name) in variables:
+            origin = variable(name)
+        elif name in named and config:
+            origin = config.name
+        else:
+            origin = "default"
+        if name == "trading":
+            rows += _changed_trading(settings, origin)
+        elif origin != "default" or value not in (None, (), {}):
+            rows.append((name, _plain(value), origin))
+    common.show_table(
+        f"Configured ({config or 'no execintel.toml'})", ("setting", "value", "from"), rows, left=3
+    )
+
+
+def misspelt(settings: "Settings", found: Findings) -> None:
+    """Note what looks like a setting and is none: it has no effect, which nobody would see."""
+    from features.settings import OTHER_VARIABLES, Settings, variable
+    from pipelines.intake.kinds import RAW_TABLES
+
+    known = {*map(variable, Settings.model_fields), *OTHER_VARIABLES}
+    for name in sorted(os.environ):
+        if name.upper().startswith(("EXECINTEL_", "EXEC_INTEL_")) and name.upper() not in known:
+            found.notes.append(f"variable {name} is no setting{_meant(name.upper(), known)}")
+    for name in sorted(set(settings.freshness) - set(RAW_TABLES)):
+        found.broken.append(f"[freshness.{name}]: no such source{_meant(name, RAW_TABLES)}")
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, sorted(known), n=1)
+    return f": perhaps {near[0]} is meant" if near else ": it has no effect"
+
+
+def _changed_trading(settings: "Settings", origin: str) -> list[tuple[str, str, str]]:
+    usual = type(settings.trading)()
+    return [
+        (f"trading.{name}", _plain(value), origin)
+        for name, value in settings.trading
+        if value != getattr(usual, name)
+    ]
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(str(getattr(item, "path", item)) for item in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {item}" for key, item in value.items())
+    return common.text(value)
+
+
+def files(settings: "Settings", found: Findings) -> None:
+    from pipelines.intake import sources
+    from pipelines.intake.kinds import RAW_TABLES
+
+    folders = settings.log_folders()
+    if not folders:
+        found.broken.append(
+            "no log folder is configured: set EXECINTEL_LOG_DIR or [[logs]] in execintel.toml"
+        )
+        return
+    looked = sources.discover(folders)
+    sizes: dict[str, list[int]] = {name: [] for name in RAW_TABLES}
+    for file in looked.files:
+        sizes[file.kind.table].append(file.path.stat().st_size)
+    common.show_table(
+        f"Found in {', '.join(str(folder.path) for folder in folders)}",
+        ("raw table", "files", "bytes"),
+        [(name, len(each), common.size(sum(each))) for name, each in sizes.items()],
+    )
+    if not looked.files:
+        found.broken.append(
+            "no file has the name of a log: docs/configuration.md lists the names that are read"
+        )
+    found.broken += [f"{problem.path}: {problem.what}" for problem in looked.problems]
+    found.notes += some(
+        [f"{path}: no kind claims it, so it is not read" for path in looked.unclaimed],
+        "files that no kind claims",
+    )
+
+
+def lake(settings: "Settings", found: Findings) -> None:
+    from deltalake.exceptions import DeltaError
+
+    from features.lake import FORMAT_VERSION, Lake
+
+    marker = settings.lake_root / "FORMAT"
+    if not marker.exists():
+        common.say(f"lake: none yet at {settings.lake_root}; execintel refresh makes it")
+        return
+    version = marker.read_text().strip()
+    common.say(f"lake: {settings.lake_root}, format {version}")
+    if version != str(FORMAT_VERSION):
+        found.broken.append(
+            f"the lake has format {version}, this release reads {FORMAT_VERSION}: use the release "
+            "that wrote it, or point EXECINTEL_HOME at a new folder"
+        )
+    lake = Lake(settings.lake_root)
+    for path in sorted(lake.root.iterdir()):
+        if not path.is_dir():
+            continue
+        try:
+            lake.open(path.name)
+        except DeltaError as error:
+            found.broken.append(
+                f"{path} is no whole Delta table ({str(error).splitlines()[0]}): restore it, or "
+                "point EXECINTEL_HOME at a new folder and read the logs again"
+            )
+
+
+def history(settings: "Settings", found: Findings) -> None:
+    from features import history_store
+    from features.lake import Lake
+
+    try:
+        kept = history_store.summary(Lake(settings.lake_root))
+    except OSError as error:
+        found.broken.append(
+            f"the history cannot be read ({error}): restore {history_store.TABLE} below "
+            f"{settings.lake_root}, or move it away to begin anew from the snapshots kept"
+        )
+        return
+    if kept.first_ms is None:
+        return
+    common.say(
+        f"history: {kept.publication_n} publications since {common.when(kept.first_ms)}, "
+        f"kept {settings.history_days} days"
+    )
+    if kept.without_rows_n:
+        found.notes.append(
+            f"{kept.without_rows_n} publications stand in the history without rows: their "
+            "snapshots were damaged before they were kept"
+        )
+
+
+def mirror() -> None:
+    from live.firestore_link import hedge_env, where
+
+    found = where()
+    if found is None:
+        common.say("mirror: off, neither GOOGLE_CLOUD_PROJECT nor FIRESTORE_EMULATOR_HOST is set")
+    else:
+        common.say(f"mirror: {found}, hedge/{hedge_env()}; execintel mirror says what stands there")
+
+
+def disk(settings: "Settings", found: Findings) -> None:
+    rows = []
+    for name in _FOLDERS:
+        folder = settings.home / name
+        if folder.is_dir():
+            rows.append((name, common.size(_bytes_below(folder))))
+    if not rows:
+        return
+    disk = shutil.disk_usage(settings.home)
+    rows.append(("free on this disk", common.size(disk.free)))
+    common.show_table(f"Disk under {settings.home}", ("folder", "bytes"), rows)
+    if disk.free < _FREE_SHARE * disk.total:
+        found.broken.append(
+            f"only {common.size(disk.free)} are free under {settings.home}: execintel upkeep "
+            "removes what is not needed, else give it room"
+        )
+
+
+def _bytes_below(folder: Path) -> int:
+    total = 0
+    for where, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(where, name)).st_size
+            except FileNotFoundError:  # a running refresh moves files
+                continue
+    return total
