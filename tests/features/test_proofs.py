@@ -1,7 +1,6 @@
 """Checks that look only at what changed find what they find when they look at everything."""
 
 import random
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +25,9 @@ from tests.loads import (
     append,
     close_line,
     fill_line,
+    keep_aside,
     line,
+    put_back,
     router_line,
     settings_over,
     tangled_lines,
@@ -83,17 +84,15 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     append(root / "desk" / "logs", [x for day in range(4) for x in day_lines(day)])
     made = settings_over(root / "desk" / "logs", root / "desk" / "home")
     assert refreshed(made, END_MS)[0].outcome == "published"
-    shutil.copytree(root / "desk", root / "aside")
-    return root
+    keep_aside(root / "desk")
+    return root / "desk"
 
 
 @pytest.fixture
 def settings(published: Path) -> Settings:
     """Put the published days back where they were: what has passed is remembered by its path."""
-    desk = published / "desk"
-    shutil.rmtree(desk)
-    shutil.copytree(published / "aside", desk)
-    return settings_over(desk / "logs", desk / "home")
+    put_back(published)
+    return settings_over(published / "logs", published / "home")
 
 
 def add(settings: Settings, *lines: Line) -> None:
