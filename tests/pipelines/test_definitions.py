@@ -107,7 +107,6 @@ def published(
     home = enter(first_run[0], monkeypatch)
     with dagster_home.opened(home / "dagster") as opened:
         yield home, opened
-    monkeypatch.undo()  # the next test must not stand in a folder that is put back
 
 
 # -- definitions --------------------------------------------------------------------------------
