@@ -34,7 +34,7 @@ demo: $(READY) ## trade a simulated week on paper, compute every table of it, pu
 	@$(BIN)/execintel demo $(if $(LOGS),--logs "$(LOGS)")
 
 test: lint ## what CI runs: ruff, format, mypy, import directions, then pytest with warnings as errors
-	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(READY) ## the first four of them
 	@$(BIN)/ruff check .

@@ -30,6 +30,40 @@ def pytest_xdist_auto_num_workers() -> int:
     return max(2, (os.cpu_count() or 2) * 3 // 2)
 
 
+# The files whose tests take longest, longest first. A file belongs to one worker (make test): one
+# that begins last would leave the others idle.
+_LONGEST = (
+    "test_crash.py",
+    "pipelines/test_definitions.py",
+    "test_readers.py",
+    "pipelines/test_up.py",
+    "dashboard/test_states.py",
+    "test_real_intel.py",
+    "test_determinism.py",
+    "features/test_rebuild.py",
+    "features/test_snapshot.py",
+    "pipelines/commands/test_refresh.py",
+    "pipelines/test_upkeep.py",
+    "features/test_proofs.py",
+    "features/test_before.py",
+    "pipelines/commands/test_snapshots.py",
+    "pipelines/intake/test_exactly_once.py",
+    "test_benchmarks.py",
+    "features/test_file_facts.py",
+    "pipelines/commands/test_demo.py",
+    "features/test_history.py",
+    "pipelines/commands/test_asof.py",
+    "features/test_build.py",
+    "features/test_catalog.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest."""
+    ranks = {REPOSITORY / "tests" / name: rank for rank, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))  # the others stay as they are
+
+
 def _shared_data(name: str) -> Path:
     """Locate one folder of real input, or skip the test saying where it was looked for."""
     named = os.environ.get(TEST_DATA_VARIABLE)

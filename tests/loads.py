@@ -6,6 +6,7 @@ Keep out: the demonstration's generator (pipelines/demo), which shows what real 
 
 import json
 import random
+import shutil
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -290,6 +291,17 @@ def append(folder: Path, lines: Iterable[Line]) -> None:
 def settings_over(logs: Path, home: Path, **more: object) -> Settings:
     values: dict[str, object] = {"home": home, "log_dir": logs, **more}
     return Settings.model_validate(values)
+
+
+def keep_aside(root: Path) -> None:
+    """Copy a data root and its logs, so that put_back can undo what a test does to them."""
+    shutil.copytree(root, root.with_name(f"{root.name}_aside"))
+
+
+def put_back(root: Path) -> None:
+    """Make a root what it was at keep_aside, in its own place: manifests name files by path."""
+    shutil.rmtree(root)
+    shutil.copytree(root.with_name(f"{root.name}_aside"), root)
 
 
 def lake_digests(home: Path, *, two_threads: bool = False) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """Checks that look only at what changed find what they find when they look at everything."""
 
 import random
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,9 @@ from tests.loads import (
     append,
     close_line,
     fill_line,
+    keep_aside,
     line,
+    put_back,
     router_line,
     settings_over,
     tangled_lines,
@@ -52,8 +54,9 @@ def day_lines(day: int) -> list[Line]:
     return made
 
 
-def refreshed(settings: Settings, as_of_ms: int) -> tuple[RefreshReport, bool]:
-    """Refresh; returns the report and whether the checks looked only at changes."""
+@contextmanager
+def built(settings: Settings, as_of_ms: int) -> Iterator[tuple[Refresh, list[bool]]]:
+    """Yield a refresh that is ready to be checked; for each look whether it was at changes only."""
     run = Refresh(settings, as_of_ms=as_of_ms, now_ms=as_of_ms)
     asked: list[bool] = []
     changes = run.proofs.changes
@@ -69,10 +72,21 @@ def refreshed(settings: Settings, as_of_ms: int) -> tuple[RefreshReport, bool]:
         run.read()
         run.rebuild_core()
         run.build_features()
-        run.check()
-        run.publish()
+        yield run, asked
     finally:
         run.close()
+
+
+def failed(run: Refresh) -> set[str]:
+    """Check a build; returns the names of the checks that failed."""
+    return {check.name for check in run.check() if check.is_failed}
+
+
+def refreshed(settings: Settings, as_of_ms: int) -> tuple[RefreshReport, bool]:
+    """Refresh; returns the report and whether the checks looked only at changes."""
+    with built(settings, as_of_ms) as (run, asked):
+        run.check()
+        run.publish()
     return run.report, asked == [True]
 
 
@@ -83,17 +97,15 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     append(root / "desk" / "logs", [x for day in range(4) for x in day_lines(day)])
     made = settings_over(root / "desk" / "logs", root / "desk" / "home")
     assert refreshed(made, END_MS)[0].outcome == "published"
-    shutil.copytree(root / "desk", root / "aside")
-    return root
+    keep_aside(root / "desk")
+    return root / "desk"
 
 
 @pytest.fixture
 def settings(published: Path) -> Settings:
     """Put the published days back where they were: what has passed is remembered by its path."""
-    desk = published / "desk"
-    shutil.rmtree(desk)
-    shutil.copytree(published / "aside", desk)
-    return settings_over(desk / "logs", desk / "home")
+    put_back(published)
+    return settings_over(published / "logs", published / "home")
 
 
 def add(settings: Settings, *lines: Line) -> None:
@@ -258,14 +270,12 @@ def test_a_fault_in_an_old_partition_is_found_beside_new_lines(
     plant, expected = FAULTS[fault]
     plant(settings)
     add(settings, *day_lines(4))
-    report, is_narrow = refreshed(settings, END_MS + 1)
-    assert is_narrow
-    assert {check.name for check in report.built.failed} == expected
-    assert report.outcome == "rejected"
-    (settings.home / "cache" / "checks.json").unlink()
-    report, is_narrow = refreshed(settings, END_MS + 2)
-    assert not is_narrow
-    assert {check.name for check in report.built.failed} == expected
+    with built(settings, END_MS + 1) as (run, looked_at_changes):
+        assert failed(run) == expected
+        run.proofs.path.unlink()  # what is not remembered is looked at whole
+        assert failed(run) == expected
+        assert looked_at_changes == [True, False]
+        assert run.publish() == "rejected"
 
 
 def test_a_file_damaged_in_place_is_found(settings: Settings) -> None:
@@ -331,11 +341,11 @@ def test_sound_lines_pass_whether_all_or_only_changes_are_looked_at(settings: Se
         # an attempt that takes up the lone close of before -> the close moves
         router_line("d9", "BTCUSDT", late_ms),
     )
-    report, is_narrow = refreshed(settings, END_MS + 2)
-    assert is_narrow
-    assert [check.name for check in report.built.failed] == []
-    (settings.home / "cache" / "checks.json").unlink()
-    assert [check.name for check in refreshed(settings, END_MS + 3)[0].built.failed] == []
+    with built(settings, END_MS + 2) as (run, looked_at_changes):
+        assert failed(run) == set()
+        run.proofs.path.unlink()
+        assert failed(run) == set()
+        assert looked_at_changes == [True, False]
 
 
 @pytest.mark.parametrize("seed", range(1))

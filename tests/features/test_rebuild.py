@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ def test_lines_in_any_order_and_any_pieces_give_the_tables_of_one_refresh(
 ) -> None:
     lines = tangled_lines(seed, attempts=45, days=5)
     random.Random(seed + 1000).shuffle(lines)
-    assert fed_in_pieces(tmp_path, cut(lines, 4)) == fed_at_once(tmp_path)
+    assert fed_in_pieces(tmp_path, cut(lines, 3)) == fed_at_once(tmp_path)
 
 
 @pytest.mark.soak
@@ -171,16 +172,22 @@ def test_stories_told_in_pieces_give_the_rows_of_one_refresh(tmp_path: Path) -> 
     assert in_pieces == at_once
 
 
+@pytest.fixture(scope="module")
+def at_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Line], dict[str, str]]:
+    """Refresh once over three days of lines; returns the folder, the lines and the digests."""
+    root, lines = tmp_path_factory.mktemp("at_once"), tangled_lines(7, attempts=25, days=3)
+    append(root / "logs", lines)
+    return root, lines, fed_at_once(root)
+
+
 def test_days_that_outgrow_their_partition_become_hours_with_the_same_rows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    at_once: tuple[Path, list[Line], dict[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    lines = tangled_lines(7, attempts=25, days=3)
-    pieces = cut(lines, 2)
-    append(tmp_path / "logs", [made for piece in pieces for made in piece])
-    in_days = fed_at_once(tmp_path)
-    (tmp_path / "logs").rename(tmp_path / "logs_of_days")
+    _, lines, in_days = at_once
     monkeypatch.setattr(rebuild, "DAY_ROWS_LIMIT", 5)  # days pass it while the pieces arrive
-    assert fed_in_pieces(tmp_path, pieces) == in_days
+    assert fed_in_pieces(tmp_path, cut(lines, 2)) == in_days
     for table in ("core_execution__outcomes", "core_execution__hourly"):
         parts = parts_of(tmp_path / "pieces", table)
         days = {part[:10] for part in parts}
@@ -190,26 +197,32 @@ def test_days_that_outgrow_their_partition_become_hours_with_the_same_rows(
 
 
 def test_a_day_kept_in_hours_stays_so_and_takes_later_lines(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    at_once: tuple[Path, list[Line], dict[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    lines = tangled_lines(8, attempts=25, days=2)
-    monkeypatch.setattr(rebuild, "DAY_ROWS_LIMIT", 5)
+    _, lines, in_days = at_once
     first, second = cut(lines, 2)
+    monkeypatch.setattr(rebuild, "DAY_ROWS_LIMIT", 5)
     append(tmp_path / "logs", first)
-    run(tmp_path / "logs", tmp_path / "pieces")
+    run(tmp_path / "logs", tmp_path / "home")
     monkeypatch.setattr(rebuild, "DAY_ROWS_LIMIT", 1_000_000)
+    hours = {p for p in parts_of(tmp_path / "home", "core_execution__outcomes") if len(p) == 13}
     append(tmp_path / "logs", second)
-    run(tmp_path / "logs", tmp_path / "pieces")
-    assert all_digests(tmp_path / "pieces") == fed_at_once(tmp_path)
+    run(tmp_path / "logs", tmp_path / "home")
+    assert all_digests(tmp_path / "home") == in_days
+    assert hours <= parts_of(tmp_path / "home", "core_execution__outcomes").keys()
 
 
 def test_work_in_many_commits_gives_the_same_rows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    at_once: tuple[Path, list[Line], dict[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    append(tmp_path / "logs", tangled_lines(9, attempts=20, days=3))
-    expected = fed_at_once(tmp_path)
+    root, _, expected = at_once
     monkeypatch.setattr(rebuild, "BATCH_ROWS", 1)
-    assert fed_at_once(tmp_path, "home_of_small_commits") == expected
+    shutil.copytree(root / "logs", tmp_path / "logs")
+    assert fed_at_once(tmp_path) == expected
 
 
 def parts_of(home: Path, table: str) -> dict[str, set[str]]:
@@ -278,14 +291,13 @@ def test_new_sql_rebuilds_the_window_of_its_table_and_of_those_that_read_it(
     assert rows["certainty"].null_count < rows.num_rows
 
 
-def test_nothing_new_writes_nothing(tmp_path: Path) -> None:
-    append(tmp_path / "logs", tangled_lines(12))
-    run(tmp_path / "logs", tmp_path / "home")
-    before = [Lake(tmp_path / "home/lake").open(n).version() for n in rebuild.INPUTS]
-    report = run(tmp_path / "logs", tmp_path / "home")
+def test_nothing_new_writes_nothing(at_once: tuple[Path, list[Line], dict[str, str]]) -> None:
+    root, _, _ = at_once
+    before = [Lake(root / "whole/lake").open(name).version() for name in rebuild.INPUTS]
+    report = run(root / "logs", root / "whole")
     assert report.outcome == "unchanged"
     assert report.core.partitions == {}
-    assert before == [Lake(tmp_path / "home/lake").open(n).version() for n in rebuild.INPUTS]
+    assert before == [Lake(root / "whole/lake").open(n).version() for n in rebuild.INPUTS]
 
 
 @pytest.mark.parametrize(

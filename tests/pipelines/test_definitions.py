@@ -3,6 +3,7 @@
 import itertools
 import multiprocessing
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -28,7 +29,14 @@ from tests import loads
 AS_OF = "2025-11-08T12:00:00Z"
 AS_OF_MS = 1_762_603_200_000
 STORED = [*RAW_TABLES, *describe.CORE_TABLES]
-RUN_CONFIG = {"resources": {"refresh": {"config": {"as_of": AS_OF}}}}
+
+
+def enter(root: Path, patch: pytest.MonkeyPatch) -> Path:
+    """Name a data root that programs find through the environment; returns it."""
+    patch.setenv("EXECINTEL_HOME", str(root / "home"))
+    patch.setenv("EXECINTEL_LOG_DIR", str(root / "logs"))
+    patch.chdir(root)
+    return root / "home"
 
 
 @pytest.fixture
@@ -41,12 +49,8 @@ def logs(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def home(tmp_path: Path, logs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Name a data root that programs of this test find through the environment."""
-    root = tmp_path / "home"
-    monkeypatch.setenv("EXECINTEL_HOME", str(root))
-    monkeypatch.setenv("EXECINTEL_LOG_DIR", str(logs))
-    monkeypatch.chdir(tmp_path)
-    return root
+    """Enter a data root of this test."""
+    return enter(tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -76,6 +80,33 @@ def metadata_of(result: dg.ExecuteInProcessResult, name: str) -> dict[str, objec
             found = event.step_materialization_data.materialization.metadata
             return {label: value.value for label, value in found.items()}
     raise AssertionError(f"{name} was not materialized")
+
+
+@pytest.fixture(scope="module")
+def first_run(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, dg.ExecuteInProcessResult]:
+    """Execute the job once; returns the folder of its logs and home, kept aside, and its result."""
+    root = tmp_path_factory.mktemp("first") / "desk"
+    loads.append(root / "logs", loads.tangled_lines(7))
+    with pytest.MonkeyPatch.context() as patch:
+        home = enter(root, patch)
+        with dagster_home.opened(dagster_home.prepare(home)) as opened:
+            result = run_refresh(opened)
+    assert result.success
+    loads.keep_aside(root)
+    return root, result
+
+
+@pytest.fixture
+def published(
+    first_run: tuple[Path, dg.ExecuteInProcessResult], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Path, dg.DagsterInstance]]:
+    """Enter what that run left, put back where it was; returns the home and its Dagster."""
+    loads.put_back(first_run[0])
+    home = enter(first_run[0], monkeypatch)
+    with dagster_home.opened(home / "dagster") as opened:
+        yield home, opened
 
 
 # -- definitions --------------------------------------------------------------------------------
@@ -185,11 +216,10 @@ def test_column_lineage_names_the_stored_columns(
 
 
 def test_the_job_publishes_what_the_plain_call_publishes(
-    home: Path, instance: dg.DagsterInstance, logs: Path, tmp_path: Path
+    published: tuple[Path, dg.DagsterInstance], tmp_path: Path
 ) -> None:
-    result = run_refresh(instance)
-    assert result.success
-    plain = loads.settings_over(logs, tmp_path / "plain")
+    home, _ = published
+    plain = loads.settings_over(home.parent / "logs", tmp_path / "plain")
     store = Store(home / "snapshots")
     # The newest line's reading time is part of freshness: the same clock, the same digest.
     clock_ms = store.manifest(store.resolve(None))["created_ms"]
@@ -201,9 +231,10 @@ def test_the_job_publishes_what_the_plain_call_publishes(
 
 
 def test_materializations_carry_rows_columns_and_lineage(
-    home: Path, instance: dg.DagsterInstance
+    first_run: tuple[Path, dg.ExecuteInProcessResult], published: tuple[Path, dg.DagsterInstance]
 ) -> None:
-    result = run_refresh(instance)
+    _, result = first_run
+    home, _ = published
     specs = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
     for name in STORED + describe.FEATURE_TABLES:
         found = {**specs[name].metadata, **metadata_of(result, name)}
@@ -223,9 +254,9 @@ def test_materializations_carry_rows_columns_and_lineage(
 
 
 def test_the_same_run_again_reads_nothing_and_changes_nothing(
-    home: Path, instance: dg.DagsterInstance
+    published: tuple[Path, dg.DagsterInstance],
 ) -> None:
-    run_refresh(instance)
+    home, instance = published
     again = run_refresh(instance)
     assert metadata_of(again, "snapshot")["outcome"] == "unchanged"
     assert metadata_of(again, "raw_router__events")["lines read"] == 0
@@ -268,24 +299,26 @@ def test_one_feature_table_can_be_computed_alone_and_leaves_current(
 
 
 def test_the_snapshot_alone_is_built_on_core_tables_that_are_up_to_date(
-    home: Path, instance: dg.DagsterInstance, logs: Path
+    published: tuple[Path, dg.DagsterInstance],
 ) -> None:
-    run_refresh(instance, list(RAW_TABLES))
+    home, instance = published
+    expected = loads.feature_digests(home)
+    made = [path for path in (home / "lake").glob("*_*") if path.name not in RAW_TABLES]
+    for path in [*made, home / "snapshots", home / "cache"]:  # the raw tables alone stay
+        shutil.rmtree(path)
     assert run_refresh(instance, ["snapshot"]).success
-    alone = loads.feature_digests(home)
-    run_refresh(instance)
-    assert loads.feature_digests(home) == alone
+    assert loads.feature_digests(home) == expected
 
 
 def test_the_mirror_is_off_until_configured_and_its_failure_fails_nothing(
-    home: Path,
-    instance: dg.DagsterInstance,
+    first_run: tuple[Path, dg.ExecuteInProcessResult],
+    published: tuple[Path, dg.DagsterInstance],
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
 ) -> None:
     mirror = dg.AssetKey("firestore_mirror")
-    result = run_refresh(instance)
-    assert result.success
+    _, result = first_run
+    home, instance = published
     assert mirror not in {e.asset_key for e in result.get_asset_materialization_events()}
     said = [entry.message for entry in instance.all_logs(result.run_id)]
     assert any("mirroring is off: no Firestore is configured" in line for line in said)
@@ -312,9 +345,9 @@ def test_the_mirror_is_off_until_configured_and_its_failure_fails_nothing(
 
 
 def test_a_failed_check_fails_the_run_and_leaves_current(
-    home: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    published: tuple[Path, dg.DagsterInstance], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    run_refresh(instance)
+    home, instance = published
     before = Store(home / "snapshots").current()
     config = tmp_path / "strict.toml"
     config.write_text("[freshness.raw_market__bars]\nrequired = true\n")
@@ -415,7 +448,7 @@ def test_a_run_that_finds_another_writer_fails_and_names_it(
         job.execute_in_process(instance=instance, run_config=config)
     assert isinstance(caught.value.__cause__, WriterBusyError)
     assert "a test" in str(caught.value.__cause__)
-    assert job.execute_in_process(instance=instance, run_config=RUN_CONFIG).success
+    assert run_refresh(instance, ["raw_router__events"]).success
 
 
 def refresh_and_note(how: str, notes: Path) -> None:
@@ -446,7 +479,7 @@ def test_refreshes_started_together_never_overlap(
 ) -> None:
     notes = tmp_path / "notes"
     notes.mkdir()
-    ways = ["plain", "dagster", "plain", "dagster"]
+    ways = ["plain", "dagster", "dagster"]
     spawn = multiprocessing.get_context("spawn")
     children = [spawn.Process(target=refresh_and_note, args=(how, notes)) for how in ways]
     for child in children:

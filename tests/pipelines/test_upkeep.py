@@ -2,7 +2,6 @@
 
 import datetime as dt
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
@@ -21,19 +20,29 @@ from pipelines.refresh import refresh
 from tests import loads
 
 NOW_MS = loads.START_MS + 8 * loads.DAY_MS
+CHECKED = "feat_router__effectiveness"
 
 
-def grown_home(tmp_path: Path, refreshes: int) -> Settings:
-    """Refresh after each of several small deliveries of lines, an hour apart."""
-    logs = tmp_path / "logs"
-    settings = loads.settings_over(logs, tmp_path / "home")
-    lines = loads.tangled_lines(11, attempts=30 * refreshes)
-    share = -(-len(lines) // refreshes)
-    for number in range(refreshes):
-        loads.append(logs, lines[number * share : (number + 1) * share])
+@pytest.fixture(scope="module")
+def three_published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Refresh after each of three small deliveries of lines, an hour apart; keep that aside."""
+    root = tmp_path_factory.mktemp("grown") / "desk"
+    settings = loads.settings_over(root / "logs", root / "home")
+    lines = loads.tangled_lines(11, attempts=90)
+    share = -(-len(lines) // 3)
+    for number in range(3):
+        loads.append(root / "logs", lines[number * share : (number + 1) * share])
         report = refresh(settings, as_of_ms=NOW_MS + number * loads.HOUR_MS, now_ms=NOW_MS + number)
         assert report.outcome == "published"
-    return settings
+    loads.keep_aside(root)
+    return root
+
+
+@pytest.fixture
+def grown(three_published: Path) -> Settings:
+    """Put the three snapshots and their lake back where they were."""
+    loads.put_back(three_published)
+    return loads.settings_over(three_published / "logs", three_published / "home")
 
 
 def live_files(home: Path) -> dict[str, int]:
@@ -42,35 +51,21 @@ def live_files(home: Path) -> dict[str, int]:
     return {name: len(lake.open(name).file_uris()) for name in names}
 
 
-@dataclass(frozen=True)
-class Tended:
-    """A data root after two upkeeps, and what it held before."""
-
-    home: Path
-    reports: tuple[upkeep.UpkeepReport, upkeep.UpkeepReport]
-    digests_before: dict[str, str]
-    files_before: dict[str, int]
-
-
-@pytest.fixture(scope="module")
-def tended(tmp_path_factory: pytest.TempPathFactory) -> Tended:
-    settings = grown_home(tmp_path_factory.mktemp("tended"), 3)
-    digests, files = loads.lake_digests(settings.home), live_files(settings.home)
-    first = upkeep.upkeep(settings, now_ms=NOW_MS)
-    return Tended(settings.home, (first, upkeep.upkeep(settings, now_ms=NOW_MS)), digests, files)
-
-
-def test_upkeep_merges_files_and_changes_no_row(tended: Tended) -> None:
-    assert loads.lake_digests(tended.home) == tended.digests_before
-    files = live_files(tended.home)
-    assert files["raw_router__events"] < tended.files_before["raw_router__events"]
-    first, second = tended.reports
+def test_upkeep_merges_files_and_changes_no_row(grown: Settings) -> None:
+    digests, files_before = loads.lake_digests(grown.home), live_files(grown.home)
+    first = upkeep.upkeep(grown, now_ms=NOW_MS)
+    second = upkeep.upkeep(grown, now_ms=NOW_MS)
+    assert loads.lake_digests(grown.home) == digests
+    files = live_files(grown.home)
+    assert files["raw_router__events"] < files_before["raw_router__events"]
     assert first.files_compacted["raw_router__events"] > 0
     assert sum(second.files_compacted.values()) == 0
 
 
-def test_every_kept_snapshot_is_whole_after_upkeep(tended: Tended) -> None:
-    store, lake = Store(tended.home / "snapshots"), Lake(tended.home / "lake")
+def test_every_kept_snapshot_is_whole_after_upkeep(grown: Settings) -> None:
+    upkeep.upkeep(grown, now_ms=NOW_MS)
+    upkeep.upkeep(grown, now_ms=NOW_MS)
+    store, lake = Store(grown.snapshots_root), Lake(grown.lake_root)
     assert len(store.ids()) == 3
     for snapshot_id in store.ids():
         assert store.verify(snapshot_id) == []
@@ -86,28 +81,27 @@ def test_every_kept_snapshot_is_whole_after_upkeep(tended: Tended) -> None:
             assert [file.path for file in found.files] == source["files"]
 
 
-def test_files_that_no_snapshot_names_go_and_the_log_is_trimmed(tmp_path: Path) -> None:
-    settings = grown_home(tmp_path, 3)
-    orphan = settings.lake_root / "raw_router__events" / "part=2025-11-03" / "half.parquet"
+def test_files_that_no_snapshot_names_go_and_the_log_is_trimmed(grown: Settings) -> None:
+    orphan = grown.lake_root / "raw_router__events" / "part=2025-11-03" / "half.parquet"
     orphan.write_bytes(b"left by a killed run")
-    upkeep.upkeep(settings, now_ms=NOW_MS)
+    upkeep.upkeep(grown, now_ms=NOW_MS)
     assert not orphan.exists()
-    on_disk = sum(1 for _ in settings.lake_root.rglob("*.parquet"))
-    store = Store(settings.snapshots_root)
+    on_disk = sum(1 for _ in grown.lake_root.rglob("*.parquet"))
+    store = Store(grown.snapshots_root)
     for snapshot_id in store.ids()[:-1]:  # as if they had grown old
         (store.path(snapshot_id) / "manifest.json").unlink()
-    report = upkeep.upkeep(settings, now_ms=NOW_MS)
+    report = upkeep.upkeep(grown, now_ms=NOW_MS)
     assert sum(report.files_removed.values()) > 0
-    assert sum(1 for _ in settings.lake_root.rglob("*.parquet")) < on_disk
-    before = loads.lake_digests(settings.home)
-    later = refresh(settings, as_of_ms=NOW_MS + loads.DAY_MS, now_ms=NOW_MS + 99)
+    assert sum(1 for _ in grown.lake_root.rglob("*.parquet")) < on_disk
+    before = loads.lake_digests(grown.home)
+    later = refresh(grown, as_of_ms=NOW_MS + loads.DAY_MS, now_ms=NOW_MS + 99)
     assert later.outcome == "published"
     assert later.intake.lines == 0, "offsets in the trimmed log are still known"
-    upkeep.upkeep(settings, now_ms=NOW_MS)
+    upkeep.upkeep(grown, now_ms=NOW_MS)
     store.path(store.ids()[0]).joinpath("manifest.json").unlink()
-    trimmed = upkeep.upkeep(settings, now_ms=NOW_MS)
+    trimmed = upkeep.upkeep(grown, now_ms=NOW_MS)
     assert sum(trimmed.log_files_removed.values()) > 0
-    assert loads.lake_digests(settings.home) == before
+    assert loads.lake_digests(grown.home) == before
     assert store.verify(store.resolve(None)) == []
 
 
@@ -123,27 +117,25 @@ def asked(settings: Settings) -> list[dict[str, object]]:
     return rows
 
 
-def test_history_outlives_snapshots_in_fewer_files(tmp_path: Path) -> None:
-    settings = grown_home(tmp_path, 3)
-    before, files = asked(settings), live_files(settings.home)[history_store.TABLE]
+def test_history_outlives_snapshots_in_fewer_files(grown: Settings) -> None:
+    before, files = asked(grown), live_files(grown.home)[history_store.TABLE]
     assert [row["status"] for row in before] == ["unknown", "ok", "ok", "ok", "ok"]
-    for snapshot_id in Store(settings.snapshots_root).ids():
-        shutil.rmtree(settings.snapshots_root / snapshot_id)
-    upkeep.upkeep(settings, now_ms=NOW_MS)
-    assert live_files(settings.home)[history_store.TABLE] < files
-    assert asked(settings) == before
+    for snapshot_id in Store(grown.snapshots_root).ids():
+        shutil.rmtree(grown.snapshots_root / snapshot_id)
+    upkeep.upkeep(grown, now_ms=NOW_MS)
+    assert live_files(grown.home)[history_store.TABLE] < files
+    assert asked(grown) == before
 
 
-def test_upkeep_keeps_what_a_killed_refresh_published_before_it_collects(tmp_path: Path) -> None:
-    settings = grown_home(tmp_path, 2)
-    before = asked(settings)
-    shutil.rmtree(settings.lake_root / history_store.TABLE)  # as if no refresh had come that far
-    upkeep.upkeep(settings, now_ms=NOW_MS)
-    assert asked(settings) == before
+def test_upkeep_keeps_what_a_killed_refresh_published_before_it_collects(grown: Settings) -> None:
+    before = asked(grown)
+    shutil.rmtree(grown.lake_root / history_store.TABLE)  # as if no refresh had come that far
+    upkeep.upkeep(grown, now_ms=NOW_MS)
+    assert asked(grown) == before
 
 
-def test_upkeep_forgets_what_the_setting_says(tmp_path: Path) -> None:
-    settings = grown_home(tmp_path, 2).model_copy(update={"history_days": 1})
+def test_upkeep_forgets_what_the_setting_says(grown: Settings) -> None:
+    settings = grown.model_copy(update={"history_days": 1})
     kept = upkeep.upkeep(settings, now_ms=NOW_MS)
     assert kept.history_files_removed == 0
     gone = upkeep.upkeep(settings, now_ms=NOW_MS + 40 * loads.DAY_MS)
@@ -153,18 +145,17 @@ def test_upkeep_forgets_what_the_setting_says(tmp_path: Path) -> None:
     assert again.history_files_removed == 0
 
 
-def test_a_rebuild_after_upkeep_gives_the_same_features(tmp_path: Path) -> None:
-    settings = grown_home(tmp_path, 3)
-    before = loads.feature_digests(settings.home)
-    upkeep.upkeep(settings, now_ms=NOW_MS)
+def test_a_rebuild_after_upkeep_gives_the_same_features(grown: Settings) -> None:
+    before = loads.feature_digests(grown.home)
+    upkeep.upkeep(grown, now_ms=NOW_MS)
     # Another as-of and back: the same windows over other files.
-    refresh(settings, as_of_ms=NOW_MS + loads.DAY_MS, now_ms=NOW_MS + 2)
-    store = Store(settings.snapshots_root)
+    refresh(grown, as_of_ms=NOW_MS + loads.DAY_MS, now_ms=NOW_MS + 2)
+    store = Store(grown.snapshots_root)
     newest = store.ids()[-2]
     for path in store.path(newest).iterdir():
         path.unlink()
     store.path(newest).rmdir()
-    report = refresh(settings, as_of_ms=NOW_MS + 2 * loads.HOUR_MS, now_ms=NOW_MS + 2, publish=True)
+    report = refresh(grown, as_of_ms=NOW_MS + 2 * loads.HOUR_MS, now_ms=NOW_MS + 2, publish=True)
     assert report.snapshot_id == newest
     assert report.built.digests == before
 
@@ -207,11 +198,15 @@ def storage_bytes(folder: Path) -> int:
 
 
 def refresh_under_dagster(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instance: dg.DagsterInstance, number: int
+    instance: dg.DagsterInstance, number: int, selection: list[str] | None = None
 ) -> None:
+    """Execute the job, or the assets of it that a test asks about."""
     at = dt.datetime.fromtimestamp(NOW_MS / 1000, tz=dt.UTC) + dt.timedelta(seconds=number)
-    config = {"resources": {"refresh": {"config": {"as_of": at.isoformat()}}}}
-    done = defs.resolve_job_def("refresh").execute_in_process(instance=instance, run_config=config)
+    done = defs.resolve_job_def("refresh").execute_in_process(
+        instance=instance,
+        asset_selection=[dg.AssetKey(name) for name in selection] if selection else None,
+        run_config={"resources": {"refresh": {"config": {"as_of": at.isoformat()}}}},
+    )
     assert done.success
 
 
@@ -225,12 +220,10 @@ def dagster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return dagster_home.prepare(tmp_path / "home")
 
 
-def test_pruning_removes_old_runs_and_their_files(
-    dagster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pruning_removes_old_runs_and_their_files(dagster: Path) -> None:
     with dagster_home.opened(dagster) as instance:
         for number in range(3):
-            refresh_under_dagster(tmp_path, monkeypatch, instance, number)
+            refresh_under_dagster(instance, number, ["raw_router__events", CHECKED])
         waiting = instance.create_run_for_job(defs.resolve_job_def("refresh"))
         orphan = dagster / "history" / "runs" / "0a1b.db"
         orphan.touch()
@@ -244,9 +237,7 @@ def test_pruning_removes_old_runs_and_their_files(
         assert not orphan.exists()
         # Check executions of removed runs would pile up in the index.
         checks = instance.event_log_storage.get_asset_check_execution_history(
-            dg.AssetCheckKey(
-                dg.AssetKey("core_execution__outcomes"), "core_execution__outcomes_unique"
-            ),
+            dg.AssetCheckKey(dg.AssetKey(CHECKED), f"{CHECKED}_sound"),
             limit=100,
         )
         assert [check.run_id for check in checks] == before[:2]
@@ -254,12 +245,10 @@ def test_pruning_removes_old_runs_and_their_files(
         assert folders <= {waiting.run_id, before[1]}
 
 
-def test_pruning_keeps_the_run_of_each_assets_latest_materialization(
-    dagster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pruning_keeps_the_run_of_each_assets_latest_materialization(dagster: Path) -> None:
     job = defs.resolve_job_def("refresh")
     with dagster_home.opened(dagster) as instance:
-        refresh_under_dagster(tmp_path, monkeypatch, instance, 0)
+        refresh_under_dagster(instance, 0)
         alone = dg.AssetKey("raw_router__events")
         for _ in range(3):
             assert job.execute_in_process(instance=instance, asset_selection=[alone]).success
@@ -273,11 +262,9 @@ def test_pruning_keeps_the_run_of_each_assets_latest_materialization(
             assert instance.get_run_by_id(event.run_id) is not None
 
 
-def test_the_upkeep_job_tends_lake_and_storage(
-    dagster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_upkeep_job_tends_lake_and_storage(dagster: Path, tmp_path: Path) -> None:
     with dagster_home.opened(dagster) as instance:
-        refresh_under_dagster(tmp_path, monkeypatch, instance, 0)
+        refresh_under_dagster(instance, 0)
         result = defs.resolve_job_def("upkeep").execute_in_process(instance=instance)
         assert result.success
     store = Store(tmp_path / "home" / "snapshots")
@@ -285,10 +272,10 @@ def test_the_upkeep_job_tends_lake_and_storage(
 
 
 def test_preparing_twice_keeps_runs_and_mends_the_configuration(
-    dagster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dagster: Path, tmp_path: Path
 ) -> None:
     with dagster_home.opened(dagster) as instance:
-        refresh_under_dagster(tmp_path, monkeypatch, instance, 0)
+        refresh_under_dagster(instance, 0, ["raw_router__events"])
     (dagster / "dagster.yaml").write_text("telemetry:\n  enabled: true\n")
     assert dagster_home.prepare(tmp_path / "home") == dagster
     assert (dagster / "dagster.yaml").read_text() == dagster_home.CONFIG
@@ -309,13 +296,11 @@ def test_runs_that_a_killed_up_left_are_marked_failed(dagster: Path) -> None:
 
 
 @pytest.mark.soak
-def test_storage_stays_bounded_over_200_runs(
-    dagster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_storage_stays_bounded_over_200_runs(dagster: Path) -> None:
     sizes = []
     with dagster_home.opened(dagster) as instance:
         for number in range(200):
-            refresh_under_dagster(tmp_path, monkeypatch, instance, number)
+            refresh_under_dagster(instance, number)
             if number % 20 == 19:
                 upkeep.upkeep(Settings(), now_ms=NOW_MS + number * 1000)
                 dagster_home.prune(instance, keep=20)
@@ -324,14 +309,13 @@ def test_storage_stays_bounded_over_200_runs(
     assert sizes[-1] < 1.25 * sizes[1]
 
 
-def test_a_damaged_manifest_keeps_every_file_of_the_lake(tmp_path: Path) -> None:
-    settings = grown_home(tmp_path, 2)
-    store = Store(settings.snapshots_root)
+def test_a_damaged_manifest_keeps_every_file_of_the_lake(grown: Settings) -> None:
+    store = Store(grown.snapshots_root)
     oldest = store.ids()[0]
     manifest = store.path(oldest) / "manifest.json"
     whole = manifest.read_text()
     manifest.write_text(whole[:100])
-    report = upkeep.upkeep(settings, now_ms=NOW_MS)
+    report = upkeep.upkeep(grown, now_ms=NOW_MS)
     assert (report.snapshots_damaged, report.files_removed) == ([oldest], {})
     manifest.write_text(whole)
     assert store.verify(oldest) == []

@@ -6,26 +6,20 @@ from pathlib import Path
 import pytest
 
 from tests.pipelines.commands import desk as desks
-from tests.pipelines.commands.desk import Desk
-
-
-def _enter(folder: Path, patch: pytest.MonkeyPatch) -> Desk:
-    patch.chdir(folder)
-    patch.setenv("EXECINTEL_HOME", str(folder / "home"))
-    return Desk(folder / "home", folder / "logs")
+from tests.pipelines.commands.desk import Desk, enter
 
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     """Make an empty data root, name a log folder that is not there yet, and go elsewhere."""
-    return _enter(tmp_path, monkeypatch)
+    return enter(tmp_path, monkeypatch)
 
 
 @pytest.fixture(scope="module")
 def shared_desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     """Make the same for all tests of a file, which only read what one refresh made."""
     with pytest.MonkeyPatch.context() as patch:
-        yield _enter(tmp_path_factory.mktemp("desk"), patch)
+        yield enter(tmp_path_factory.mktemp("desk"), patch)
 
 
 @pytest.fixture

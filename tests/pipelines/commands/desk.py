@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from typer.testing import CliRunner, Result
 
 from pipelines.cli import app
@@ -56,6 +57,13 @@ class Desk:
         self.logs.mkdir(exist_ok=True)
         with (self.logs / name).open("a") as file:
             file.write("".join(lines))
+
+
+def enter(folder: Path, patch: pytest.MonkeyPatch) -> Desk:
+    """Go to a folder that holds a data root, or shall."""
+    patch.chdir(folder)
+    patch.setenv("EXECINTEL_HOME", str(folder / "home"))
+    return Desk(folder / "home", folder / "logs")
 
 
 def attempt(n: int, symbol: str = "BTCUSDT", **changes: Any) -> str:

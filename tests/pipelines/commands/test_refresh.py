@@ -5,12 +5,37 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import Result
 
 from features import catalog
 from features.catalog import Check
-from tests.pipelines.commands.desk import AS_OF, START_S, Desk
+from tests.loads import keep_aside, put_back
+from tests.pipelines.commands.desk import AS_OF, START_S, Desk, enter
+from tests.pipelines.commands.desk import attempt as line_of
 
 Line = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def five_aside(tmp_path_factory: pytest.TempPathFactory) -> tuple[Desk, Result]:
+    """Publish five attempts once and keep that aside; returns what the command said, too."""
+    folder = tmp_path_factory.mktemp("five") / "desk"
+    folder.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        desk = enter(folder, patch)
+        desk.write(*(line_of(n) for n in range(5)))
+        result = desk.refresh()
+    assert result.exit_code == 0, result.output
+    keep_aside(folder)
+    return desk, result
+
+
+@pytest.fixture
+def five(five_aside: tuple[Desk, Result], monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """Go to the five published attempts, put back where they were."""
+    folder = five_aside[0].home.parent
+    put_back(folder)
+    return enter(folder, monkeypatch)
 
 
 def test_first_run_with_an_empty_folder_publishes_nothing_and_says_where_it_looked(
@@ -56,38 +81,36 @@ def test_a_named_folder_that_is_not_there_is_an_error_and_the_others_are_read(
     assert "published" in beside.stdout
 
 
-def test_the_same_command_again_makes_no_snapshot_and_says_so(desk: Desk, attempt: Line) -> None:
-    desk.write(*(attempt(n) for n in range(5)))
-    first = desk.refresh()
-    assert first.exit_code == 0, first.output
+def test_the_same_command_again_makes_no_snapshot_and_says_so(
+    five: Desk, five_aside: tuple[Desk, Result]
+) -> None:
+    _, first = five_aside
     assert "published 20251106T000000Z-" in first.stdout
-    before = desk.current
+    before = five.current
 
-    again = desk.refresh()
+    again = five.refresh()
 
     assert again.exit_code == 0
     assert "no new rows, no new snapshot" in again.stdout
-    assert desk.current == before
-    assert len(list((desk.home / "snapshots").glob("2*"))) == 1
+    assert five.current == before
+    assert len(list((five.home / "snapshots").glob("2*"))) == 1
 
 
-def test_half_a_line_waits_for_its_end(desk: Desk, attempt: Line) -> None:
+def test_half_a_line_waits_for_its_end(five: Desk, attempt: Line) -> None:
     attempts = "SELECT CAST(SUM(n) AS BIGINT) AS n FROM feat_router__effectiveness WHERE symbol='*'"
-    desk.write(*(attempt(n) for n in range(5)))
-    desk.refresh()
-    assert desk.ask(attempts) == [{"n": 5}]
+    assert five.ask(attempts) == [{"n": 5}]
 
     whole, half = attempt(7)[:40], attempt(7)[40:]
-    desk.write(attempt(5), attempt(6), whole)  # three lines, one of them half -> two rows
-    two = desk.refresh()
+    five.write(attempt(5), attempt(6), whole)  # three lines, one of them half -> two rows
+    two = five.refresh()
     assert two.exit_code == 0, two.output
     assert two.stdout.split("raw_router__events")[1].split()[:2] == ["2", "2"]
-    assert desk.ask(attempts) == [{"n": 7}]
+    assert five.ask(attempts) == [{"n": 7}]
 
-    desk.write(half)  # its end -> one row
-    one = desk.refresh()
+    five.write(half)  # its end -> one row
+    one = five.refresh()
     assert one.stdout.split("raw_router__events")[1].split()[:2] == ["1", "1"]
-    assert desk.ask(attempts) == [{"n": 8}]
+    assert five.ask(attempts) == [{"n": 8}]
 
 
 def test_rejected_lines_are_counted_by_table(desk: Desk, attempt: Line) -> None:
@@ -98,20 +121,18 @@ def test_rejected_lines_are_counted_by_table(desk: Desk, attempt: Line) -> None:
     assert "execintel quarantine" in result.stdout
 
 
-def test_an_older_build_is_kept_and_published_only_when_asked(desk: Desk, attempt: Line) -> None:
-    desk.write(*(attempt(n) for n in range(5)))
-    desk.refresh()
-    newest = desk.current
-    words = ("refresh", "--logs", str(desk.logs), "--as-of", "2025-11-05T12:00:00")
+def test_an_older_build_is_kept_and_published_only_when_asked(five: Desk) -> None:
+    newest = five.current
+    words = ("refresh", "--logs", str(five.logs), "--as-of", "2025-11-05T12:00:00")
 
-    kept = desk.run(*words)
+    kept = five.run(*words)
     assert kept.exit_code == 0
     assert "older than CURRENT" in kept.stdout
-    assert desk.current == newest
+    assert five.current == newest
 
-    asked = desk.run(*words, "--publish")
+    asked = five.run(*words, "--publish")
     assert asked.exit_code == 0
-    assert desk.current.startswith("20251105T120000Z-")  # a naive time is UTC
+    assert five.current.startswith("20251105T120000Z-")  # a naive time is UTC
 
 
 @pytest.fixture
@@ -131,27 +152,25 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_a_failing_check_leaves_current_alone_and_is_named_everywhere(
-    desk: Desk, attempt: Line, request: pytest.FixtureRequest
+    five: Desk, attempt: Line, request: pytest.FixtureRequest
 ) -> None:
-    desk.write(*(attempt(n) for n in range(5)))
-    desk.refresh()
-    before = desk.current
+    before = five.current
     name = request.getfixturevalue("planted")
-    desk.write(attempt(5))
+    five.write(attempt(5))
 
-    result = desk.refresh()
+    result = five.refresh()
 
     assert result.exit_code == 1
     assert f"{name}, 1 row: planted by a test" in result.stderr
     assert "symbol=BTCUSDT, answer=42" in result.stderr
-    assert desk.current == before
-    (manifest,) = (desk.home / "snapshots" / "rejected").glob("*/manifest.json")
+    assert five.current == before
+    (manifest,) = (five.home / "snapshots" / "rejected").glob("*/manifest.json")
     assert json.loads(manifest.read_text())["failed_checks"] == [name]
-    doctor = desk.run("doctor")
+    doctor = five.run("doctor")
     assert doctor.exit_code == 1
     assert name in doctor.stdout
     assert "symbol=BTCUSDT, answer=42" in doctor.stdout
-    assert name in desk.run("snapshots", "list").stdout
+    assert name in five.run("snapshots", "list").stdout
 
 
 def test_a_required_source_that_is_silent_refuses_the_build_in_its_own_process(
@@ -173,15 +192,13 @@ def test_a_required_source_that_is_silent_refuses_the_build_in_its_own_process(
 
 
 def test_two_writers_never_overlap_and_the_second_says_who_is_first(
-    desk: Desk, attempt: Line, monkeypatch: pytest.MonkeyPatch
+    five: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from features.lock import writer_lock
 
     monkeypatch.setattr("pipelines.commands.snapshots._WAIT_S", 0.0)
-    desk.write(attempt(1))
-    desk.refresh()
-    with writer_lock(desk.home, "refresh"):
-        result = desk.run("snapshots", "resume")
+    with writer_lock(five.home, "refresh"):
+        result = five.run("snapshots", "resume")
     assert result.exit_code == 1
     assert "is being written by refresh (process" in result.stderr
 
@@ -214,23 +231,21 @@ def test_a_damaged_file_is_named_and_the_others_are_read(desk: Desk, attempt: Li
 
 
 def test_an_empty_build_says_what_current_lost_and_how_to_go_back(
-    desk: Desk, attempt: Line
+    five: Desk, attempt: Line
 ) -> None:
-    desk.write(*(attempt(n) for n in range(5)))
-    desk.refresh()
-    full = desk.current
+    full = five.current
     # one day later, of another environment: no time to name to a desk of paper
-    desk.write(attempt(9, ts=START_S + 86_400, environment="testnet"))
+    five.write(attempt(9, ts=START_S + 86_400, environment="testnet"))
 
-    empty = desk.run("refresh", "--logs", str(desk.logs))
+    empty = five.run("refresh", "--logs", str(five.logs))
 
     assert empty.exit_code == 0, empty.output
     assert "CURRENT now holds no symbol: no attempt of environment paper" in empty.stdout
     # the last line of paper is START_S + 4 min -> 10:57:20, and the second after it
     assert "execintel refresh --as-of 2025-11-05T10:57:21Z --publish" in empty.stdout
     assert f"{full}, CURRENT before, holds 1 symbols" in empty.stdout
-    back = desk.run("snapshots", "rollback", "--reason", "empty")
-    assert (back.exit_code, desk.current) == (0, full)
+    back = five.run("snapshots", "rollback", "--reason", "empty")
+    assert (back.exit_code, five.current) == (0, full)
 
 
 def test_a_build_that_stood_before_is_published_without_a_word_of_emptiness(
@@ -247,30 +262,28 @@ def test_a_build_that_stood_before_is_published_without_a_word_of_emptiness(
 
 
 def test_another_environments_build_is_kept_and_published_only_when_asked(
-    desk: Desk, attempt: Line, monkeypatch: pytest.MonkeyPatch
+    five: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk.write(*(attempt(n) for n in range(5)))
-    desk.refresh()
-    paper = desk.current
+    paper = five.current
     monkeypatch.setenv("EXECINTEL_ENVIRONMENT", "backtest")
-    words = ("refresh", "--logs", str(desk.logs), "--as-of", "2025-11-06T01:00:00Z")
+    words = ("refresh", "--logs", str(five.logs), "--as-of", "2025-11-06T01:00:00Z")
 
-    sign = (desk.home / "heartbeat.json").read_text()
+    sign = (five.home / "heartbeat.json").read_text()
 
-    kept = desk.run(*words)
+    kept = five.run(*words)
 
     assert kept.exit_code == 0
-    assert (desk.home / "heartbeat.json").read_text() == sign  # it says nothing of readers
+    assert (five.home / "heartbeat.json").read_text() == sign  # it says nothing of readers
     assert f"it is of environment backtest, CURRENT ({paper}) of paper; --publish" in kept.stdout
-    assert desk.current == paper
+    assert five.current == paper
 
-    desk.run(*words, "--publish")
+    five.run(*words, "--publish")
 
-    assert desk.current.startswith("20251106T010000Z-")
-    listed = desk.run("snapshots", "list").stdout.splitlines()
+    assert five.current.startswith("20251106T010000Z-")
+    listed = five.run("snapshots", "list").stdout.splitlines()
     assert [row.split()[2] for row in listed if paper in row] == ["paper"]
-    assert [row.split()[2] for row in listed if desk.current in row] == ["backtest"]
+    assert [row.split()[2] for row in listed if five.current in row] == ["backtest"]
     monkeypatch.delenv("EXECINTEL_ENVIRONMENT")
-    doctor = desk.run("doctor")
+    doctor = five.run("doctor")
     assert doctor.exit_code == 1
     assert "CURRENT is of environment backtest, configured is paper" in doctor.stdout

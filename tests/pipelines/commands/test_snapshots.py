@@ -10,7 +10,8 @@ import pytest
 from features import build, history_store
 from features.lake import Lake
 from pipelines.commands import snapshots
-from tests.pipelines.commands.desk import Desk, attempt
+from tests.loads import keep_aside, put_back
+from tests.pipelines.commands.desk import Desk, attempt, enter
 
 
 def publish_two(desk: Desk) -> tuple[Desk, str, str]:
@@ -23,26 +24,35 @@ def publish_two(desk: Desk) -> tuple[Desk, str, str]:
     return desk, first, desk.current
 
 
-@pytest.fixture
-def two(desk: Desk) -> tuple[Desk, str, str]:
-    return publish_two(desk)
-
-
 @pytest.fixture(scope="module")
-def two_to_read(shared_desk: Desk) -> tuple[Desk, str, str]:
-    """Publish two snapshots that every test leaves as they are."""
-    return publish_two(shared_desk)
+def two_aside(tmp_path_factory: pytest.TempPathFactory) -> tuple[Desk, str, str]:
+    """Publish two snapshots once and keep them aside."""
+    folder = tmp_path_factory.mktemp("two") / "desk"
+    folder.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        made = publish_two(enter(folder, patch))
+    keep_aside(folder)
+    return made
 
 
-def test_list_names_current_and_the_others(two_to_read: tuple[Desk, str, str]) -> None:
-    desk, first, second = two_to_read
+@pytest.fixture
+def two(two_aside: tuple[Desk, str, str], monkeypatch: pytest.MonkeyPatch) -> tuple[Desk, str, str]:
+    """Go to the two snapshots, put back where they were."""
+    folder = two_aside[0].home.parent
+    put_back(folder)
+    enter(folder, monkeypatch)
+    return two_aside
+
+
+def test_list_names_current_and_the_others(two: tuple[Desk, str, str]) -> None:
+    desk, first, second = two
     lines = desk.run("snapshots", "list").stdout.splitlines()
     assert any(first in line and "published" in line for line in lines)
     assert any(second in line and "CURRENT" in line for line in lines)
 
 
-def test_diff_counts_and_quotes_changed_values(two_to_read: tuple[Desk, str, str]) -> None:
-    desk, first, second = two_to_read
+def test_diff_counts_and_quotes_changed_values(two: tuple[Desk, str, str]) -> None:
+    desk, first, second = two
     output = desk.run("snapshots", "diff", first, second).stdout
     assert "feat_router__effectiveness: 0 rows added, 0 removed, 2 changed" in output
     assert "BTCUSDT: n 2 → 3" in output
@@ -158,9 +168,9 @@ def test_rebuild_gives_the_same_digests_also_after_upkeep(two: tuple[Desk, str, 
 
 
 def test_rebuild_takes_environment_and_parameters_from_the_manifest(
-    two_to_read: tuple[Desk, str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    two: tuple[Desk, str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    desk, _, _ = two_to_read
+    desk, _, _ = two
     monkeypatch.setenv("EXECINTEL_ENVIRONMENT", "live")
     monkeypatch.setenv("EXECINTEL_WINDOW_DAYS", "1")
     config = tmp_path / "other.toml"
@@ -171,8 +181,8 @@ def test_rebuild_takes_environment_and_parameters_from_the_manifest(
     assert "DIFFERS" not in result.stdout
 
 
-def test_rebuild_finds_a_table_that_differs(two_to_read: tuple[Desk, str, str]) -> None:
-    desk, _, second = two_to_read
+def test_rebuild_finds_a_table_that_differs(two: tuple[Desk, str, str]) -> None:
+    desk, _, second = two
     path = desk.home / "snapshots" / second / "manifest.json"
     whole = path.read_text()
     manifest = json.loads(whole)
@@ -186,9 +196,9 @@ def test_rebuild_finds_a_table_that_differs(two_to_read: tuple[Desk, str, str]) 
 
 
 def test_rebuild_with_other_code_refuses_and_names_both(
-    two_to_read: tuple[Desk, str, str], monkeypatch: pytest.MonkeyPatch
+    two: tuple[Desk, str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk, _, _ = two_to_read
+    desk, _, _ = two
     here = build.code_version()
     monkeypatch.setattr(build, "code_version", lambda: "9.9.9+abcdef")
     result = desk.run("snapshots", "rebuild")
