@@ -4,6 +4,7 @@ Put here: reading and writing query parameters and session state. Keep out: what
 (data.py), controls (panels.py).
 """
 
+import gc
 import sys
 from typing import Any, NoReturn
 
@@ -25,7 +26,11 @@ def settings() -> DashboardSettings:
 @st.cache_resource(show_spinner="Reading the newest snapshot …")
 def source() -> Source:
     """Return where all sessions of the process read; raises OffError."""
-    return open_source(settings())
+    opened = open_source(settings())
+    # Streamlit collects garbage after every run of a page. The modules, loaded by now and there to
+    # stay, would be looked through each time: a tenth of a second.
+    gc.freeze()
+    return opened
 
 
 def kept() -> Kept | None:
