@@ -12,7 +12,7 @@ import polars as pl
 
 from dashboard.accuracy_charts import COLOURS
 from dashboard.data import View
-from dashboard.panels import SHAPES, mark
+from dashboard.panels import SHAPES, mark, source_mark
 from features.reasons import mending
 from features.words import UNKNOWN, interval, minute, number, span
 
@@ -25,7 +25,7 @@ def sources(freshness: pl.DataFrame) -> pl.DataFrame:
     lines = [
         {
             "source": row["source"],
-            "status": mark(row["status"]) + (", required" if row["required"] else ""),
+            "status": source_mark(row["status"], is_required=row["required"]),
             "age": span(row["lag_s"]),
             "allowed": span(row["max_silence_s"]),
             "newest event, UTC": _utc(row["last_event_at_utc"]),

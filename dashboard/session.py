@@ -64,6 +64,12 @@ def go(name: str, **choices: str) -> NoReturn:
     st.switch_page(st.session_state["pages"][name], query_params=kept)
 
 
+def choices(symbol: str) -> dict[str, str]:
+    """Return what the address of a page names so that it shows a symbol at the moment chosen."""
+    at = st.session_state.get("at")
+    return {"symbol": symbol} | ({"at": at} if at else {})
+
+
 def symbol() -> str | None:
     """Return the symbol that is chosen."""
     return st.session_state.get("symbol")

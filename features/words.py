@@ -63,6 +63,18 @@ def on_stale(*, reduces_only: bool) -> str:
     return "size at most 1.00 and quote at least 2.00 bps"
 
 
+def on_status(status: str, *, reduces_only: bool = False) -> str:
+    """Say what engines do by a symbol's reading of this status; raises KeyError of another."""
+    if status == "ok":
+        return "engines act on these values"
+    why = {"stale": "too old", "insufficient": "few samples", "unknown": "not there"}[status]
+    if reduces_only:
+        by_far = " by far" if status == "stale" else ""
+        return f"{why}{by_far}: engines {on_stale(reduces_only=True)}"
+    most = "0.50" if status == "unknown" else "1.00"
+    return f"{why}: engines size at most {most} and quote at least 2.00 bps"
+
+
 def text(value: object) -> str:
     """Write a value as one line that a terminal shows and does not obey."""
     return UNKNOWN if value is None else plain(str(value))

@@ -69,11 +69,8 @@ def render_execution_intel(symbol: str | None, view: View | None = None) -> None
         _slippage(view, symbol)
     with right:
         _offset(view, symbol, answers.get("offset"))
-    left, right = st.columns(2, gap="medium")
-    with left:
-        _policy(view, symbol, answers.get("policy"))
-    with right:
-        _regime(view, symbol)
+    _policy(view, symbol, answers.get("policy"))
+    _regime(view, symbol)
     _size(view, symbol, answers.get("size"))
     tables = {"hourly": frames.hours(view, symbol), "slippage": frames.slippage(view, symbol)}
     tables |= {f"{name}_steps": frames.steps(part) for name, part in answers.items()}
@@ -96,7 +93,7 @@ def _explained(view: View, symbol: str) -> dict[str, Part]:
 def _answers(view: View, symbol: str) -> None:
     reading = view.read(symbol)
     score, size, regime, router, policy, _ = frames.parts_of(reading.record)
-    panels.badge(reading.status, tip=panels.STATUS_WORDS[reading.status])
+    panels.reading(reading)
     with panels.tiles("answers"):
         panels.tile("Symbol score", score.score, n=router.n, signed=True)
         panels.tile("Size factor", reading.acting.size_factor, n=size.n, unit=" ×")
@@ -142,7 +139,8 @@ def _hours(view: View, symbol: str) -> None:
     known = rows.filter(pl.col("closes") > 0).height
     st.caption(
         f"n = {closes:,} closes in {known} of 24 hours; lines are 95 % intervals, which one close"
-        " alone does not have. Age: of the snapshot above."
+        " alone does not have; longer ones are cut at the frame and stand in the table. Age: of"
+        " the snapshot above."
     )
     panels.table(rows, key="hours", columns=_HOURS, height=280)
 

@@ -1,0 +1,73 @@
+"""One of two forms of the same rows: a table on a wide page, a list of cards on a telephone.
+
+Put here: how a card looks, and which form a page of which width shows. Keep out: what stands on it
+(views/). The server does not know the width: both are sent, the browser shows one.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html import escape
+from urllib.parse import urlencode
+
+import streamlit as st
+
+from dashboard.panels import clip
+from features.words import number
+
+_STYLE = """<style>
+@media (max-width: 640px) { [class*="st-key-wide-"] { display: none } }
+@media (min-width: 640.1px) { [class*="st-key-narrow-"] { display: none } }
+a.card { display: block; padding: .5rem .2rem; border-bottom: 1px solid #8888; color: inherit;
+  text-decoration: none }
+a.card:focus-visible { outline: 2px solid #1f86c7 }
+.card p { display: flex; justify-content: space-between; margin: 0; gap: 1rem }
+.card div { display: flex; flex-wrap: wrap; gap: 0 .9rem; font-size: .85rem }
+.card small { opacity: .75; font-size: .8rem }
+</style>"""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One value of a card with the number of samples behind it."""
+
+    label: str
+    value: str
+    n: int | None = None
+
+
+@dataclass(frozen=True)
+class Card:
+    """One row: whose it is, its status behind a shape, its values."""
+
+    title: str
+    status: str
+    facts: tuple[Fact, ...]
+    choices: Mapping[str, str]  # of the page that the card leads to
+
+
+@contextmanager
+def wide(key: str) -> Iterator[None]:
+    """Show what follows on wide pages only."""
+    with st.container(key=f"wide-{key}"):
+        yield
+
+
+def narrow(key: str, page: str, cards: Iterable[Card]) -> None:
+    """Show cards on narrow pages only; each is a link to ``page``, reached by keyboard too."""
+    with st.container(key=f"narrow-{key}"):
+        st.html(_STYLE + "".join(_drawn(card, page) for card in cards))
+
+
+def _drawn(card: Card, page: str) -> str:
+    facts = "".join(
+        f"<span><small>{escape(fact.label)}</small> <b>{escape(clip(fact.value))}</b>"
+        + (f" <small>n {number(fact.n, 0)}</small>" if fact.n is not None else "")
+        + "</span>"
+        for fact in card.facts
+    )
+    return (
+        f'<a class="card" href="{escape(f"{page}?{urlencode(card.choices)}")}">'
+        f"<p><b>{escape(clip(card.title))}</b><span>{escape(card.status)}</span></p>"
+        f"<div>{facts}</div></a>"
+    )
