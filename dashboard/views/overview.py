@@ -63,7 +63,7 @@ def _columns(hour: int) -> dict[str, Any]:
         "by_hour": st.column_config.ImageColumn(
             "0 to 23 h",
             width=112,
-            help="expectancy by UTC hour: up earns, down loses, a gap is unknown; the longest bar is"
+            help="expectancy by UTC hour: up earns, down loses, a gap is unknown; the longest is"
             " the largest of its row",
         ),
     }
