@@ -40,11 +40,7 @@ def rolling(rows: pl.DataFrame, names: Sequence[str]) -> alt.LayerChart | alt.Fa
             "day:T",
             title=None,
             timeUnit="utcyearmonthdate",
-            axis=alt.Axis(
-                format="%-d %b",
-                tickCount=alt.TimeIntervalStep(interval="day", step=1),
-                labelOverlap=True,
-            ),
+            axis=alt.Axis(format="%-d %b", labelOverlap=True),
         ),
         y=alt.Y("cumulative_return_pct:Q", title="sum of returns, percent points"),
         color=alt.Color("strategy:N", scale=colour, legend=alt.Legend(orient="top", title=None)),

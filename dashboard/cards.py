@@ -18,11 +18,11 @@ from features.words import number
 _STYLE = """<style>
 @media (max-width: 640px) { [class*="st-key-wide-"] { display: none } }
 @media (min-width: 640.1px) { [class*="st-key-narrow-"] { display: none } }
-a.card { display: block; padding: .5rem .2rem; border-bottom: 1px solid #8888; color: inherit;
+.card { display: block; padding: .5rem .2rem; border-bottom: 1px solid #8888; color: inherit;
   text-decoration: none }
 a.card:focus-visible { outline: 2px solid #1f86c7 }
 .card p { display: flex; justify-content: space-between; margin: 0; gap: 1rem }
-.card div { display: flex; flex-wrap: wrap; gap: 0 .9rem; font-size: .85rem }
+.card > div { display: flex; flex-wrap: wrap; gap: 0 .9rem; font-size: .85rem }
 .card small { opacity: .75; font-size: .8rem }
 </style>"""
 
@@ -43,7 +43,7 @@ class Card:
     title: str
     status: str
     facts: tuple[Fact, ...]
-    choices: Mapping[str, str]  # of the page that the card leads to
+    choices: Mapping[str, str] | None = None  # of the page that the card leads to
 
 
 @contextmanager
@@ -53,8 +53,8 @@ def wide(key: str) -> Iterator[None]:
         yield
 
 
-def narrow(key: str, page: str, cards: Iterable[Card]) -> None:
-    """Show cards on narrow pages only; each is a link to ``page``, reached by keyboard too."""
+def narrow(key: str, cards: Iterable[Card], *, page: str = "") -> None:
+    """Show cards on narrow pages only; each with choices is a link to ``page``, by keyboard too."""
     with st.container(key=f"narrow-{key}"):
         st.html(_STYLE + "".join(_drawn(card, page) for card in cards))
 
@@ -66,8 +66,10 @@ def _drawn(card: Card, page: str) -> str:
         + "</span>"
         for fact in card.facts
     )
-    return (
-        f'<a class="card" href="{escape(f"{page}?{urlencode(card.choices)}")}">'
+    drawn = (
         f"<p><b>{escape(clip(card.title))}</b><span>{escape(card.status)}</span></p>"
-        f"<div>{facts}</div></a>"
+        f"<div>{facts}</div>"
     )
+    if card.choices is None:
+        return f'<div class="card">{drawn}</div>'
+    return f'<a class="card" href="{escape(f"{page}?{urlencode(card.choices)}")}">{drawn}</a>'

@@ -81,15 +81,16 @@ def waterfall(rows: pl.DataFrame) -> Drawn:
 def expectancy(rows: pl.DataFrame) -> Drawn:
     """Draw expectancy by hour with its 95 % interval; an hour without closes stays empty.
 
-    The axis holds every point. One interval of two closes would flatten all others: what is longer
-    than three quarters of them is cut at the frame.
+    The axis holds every point. One interval of two closes would flatten them all: what reaches
+    further than three quarters of the intervals, or three times the points, is cut at the frame.
     """
     known = rows.filter(pl.col("closes") > 0)
     furthest = known.select(
         pl.col("exp_bps").abs().max(),
-        pl.col("exp_lo95_bps", "exp_hi95_bps").abs().quantile(0.75),
+        pl.max_horizontal(pl.col("exp_lo95_bps", "exp_hi95_bps").abs()).quantile(0.75).alias("end"),
     )
-    top = 1.1 * max(1.0, *(each or 0.0 for each in furthest.row(0)))
+    point, end = (each or 0.0 for each in furthest.row(0))
+    top = 1.1 * max(1.0, point, min(end, 3 * point))
     y = alt.Scale(domain=[-top, top], nice=True)
     tips = [
         alt.Tooltip("hour:Q", title="UTC hour"),

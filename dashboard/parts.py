@@ -9,7 +9,8 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import frames, panels
+from dashboard import cards, frames, panels
+from dashboard.cards import Fact
 from dashboard.data import View
 from dashboard.panels import SHAPES, badge, md, tile, tiles
 from features.explain import MAKER_FIRST, Part
@@ -22,18 +23,26 @@ GUARDS = ("evidence_cap", "incomplete", "clamp", "change")  # after the product,
 
 def steps(part: Part, *, key: str) -> None:
     """Show the steps to an answer: input, n, result, rule; an arrow marks what changed it."""
-    st.dataframe(
-        frames.steps(part),
-        hide_index=True,
-        key=key,
-        placeholder="",
-        column_config={
-            "step": st.column_config.TextColumn(width=130, pinned=True),
-            "n": st.column_config.NumberColumn(width=55),
-            "rule": st.column_config.TextColumn(width=330),
-        },
-    )
+    rows = frames.steps(part)
+    with cards.wide(key):
+        st.dataframe(
+            rows,
+            hide_index=True,
+            key=key,
+            placeholder="",
+            column_config={
+                "step": st.column_config.TextColumn(width=130, pinned=True),
+                "n": st.column_config.NumberColumn(width=55),
+                "rule": st.column_config.TextColumn(width=330),
+            },
+        )
+    cards.narrow(key, [_step(*row) for row in rows.iter_rows()])
     st.caption(" · ".join(md(words) for words in (part.answer, *part.notes)))
+
+
+def _step(step: str, measured: str, n: int | None, effect: str, rule: str) -> cards.Card:
+    facts = [Fact("of", measured, n)] if measured or n is not None else []
+    return cards.Card(step, effect, (*facts, Fact(rule, "")))
 
 
 def components(score: Score) -> None:
@@ -83,7 +92,8 @@ def kpis(found: Mapping[str, Any], ack_n: int | None) -> None:
     """
     with tiles("kpis"):
         tile("Attempts", found["n"], digits=0, note=f"{found['unknown_n']:,} of unknown end")
-        tile("Fill ratio", found["fill_ratio"], n=found["fill_known_n"], digits=3)
+        known = f"n = {found['fill_known_n']:,} of {found['n']:,}"
+        tile("Fill ratio", found["fill_ratio"], note=known, digits=3)
         tile("Maker fills", found["maker_fill_ratio"], n=found["maker_known_n"], digits=3)
         tile("Fallback", found["fallback_ratio"], n=found["fallback_known_n"], digits=3)
         tile("Slippage q25", found["slip_q25"], n=found["slip_n"], unit=" bps")

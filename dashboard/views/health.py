@@ -60,7 +60,7 @@ def render(view: View) -> None:
     page = panels.paged(rows, key="healths")
     with cards.wide("healths"):
         _table(page)
-    cards.narrow("healths", "health", [_card(row) for row in page.iter_rows(named=True)])
+    cards.narrow("healths", [_card(row) for row in page.iter_rows(named=True)], page="health")
     panels.export("health", view, {"health": rows})
     symbol = panels.symbol_select(view)
     if not symbol:

@@ -14,18 +14,22 @@ from live.records import ALL
 
 _PER_PAGE = 7  # symbols beside "all" in the heatmap: their values fit a phone
 _HOURS = {
-    "hour": st.column_config.NumberColumn("UTC hour", format="%02d:00", pinned=True),
-    "trades": st.column_config.NumberColumn("n attempts"),
-    "fills": st.column_config.NumberColumn("n fills"),
-    "exp_bps": st.column_config.NumberColumn("expectancy", format="%+.2f bps"),
-    "exp_lo95_bps": st.column_config.NumberColumn("from", format="%+.2f", help="95 % interval"),
-    "exp_hi95_bps": st.column_config.NumberColumn("to", format="%+.2f", help="95 % interval"),
-    "closes": st.column_config.NumberColumn("n closes"),
+    "hour": st.column_config.NumberColumn("hour", width=54, format="%02d:00", pinned=True),
+    "exp_bps": st.column_config.NumberColumn("expectancy", width=94, format="%+.2f bps"),
+    "exp_lo95_bps": st.column_config.NumberColumn(
+        "from", width=66, format="%+.2f", help="95 % interval"
+    ),
+    "exp_hi95_bps": st.column_config.NumberColumn(
+        "to", width=66, format="%+.2f", help="95 % interval"
+    ),
+    "closes": st.column_config.NumberColumn("n closes", width=64),
     "exp_shrunk_bps": st.column_config.NumberColumn(
         "shrunk", format="%+.2f", help="drawn towards all hours of the symbol, bps"
     ),
     "slip_bps_avg": st.column_config.NumberColumn("slippage", format="%.2f bps", help="mean"),
     "slip_n": st.column_config.NumberColumn("n slippage"),
+    "trades": st.column_config.NumberColumn("n attempts"),
+    "fills": st.column_config.NumberColumn("n fills"),
     "offset_bps": st.column_config.NumberColumn("offset", format="%.2f bps"),
 }
 
@@ -142,7 +146,7 @@ def _hours(view: View, symbol: str) -> None:
         " alone does not have; longer ones are cut at the frame and stand in the table. Age: of"
         " the snapshot above."
     )
-    panels.table(rows, key="hours", columns=_HOURS, height=280)
+    panels.table(rows.select(list(_HOURS)), key="hours", columns=_HOURS, height=280)
 
 
 def _slippage(view: View, symbol: str) -> None:

@@ -89,7 +89,8 @@ def _totals(view: View) -> None:
         few = sum(view.read(name).status != "ok" for name in view.symbols)
         panels.tile("Symbols", len(view.symbols), digits=0, note=f"{few} not ok")
         panels.tile("Attempts", router.n, digits=0, note=f"{router.unknown_n:,} of unknown end")
-        panels.tile("Fill ratio", router.fill_ratio, n=router.fill_known_n, digits=3)
+        known = f"n = {router.fill_known_n:,} of {router.n:,}"
+        panels.tile("Fill ratio", router.fill_ratio, note=known, digits=3)
         panels.tile("Slippage q50", router.slip_q50, n=router.slip_n, unit=" bps")
         panels.tile("Maker fills", router.maker_fill_ratio, n=router.maker_known_n, digits=3)
         panels.tile("Fallback", router.fallback_ratio, n=router.fallback_known_n, digits=3)
@@ -111,7 +112,7 @@ def _symbols(view: View) -> None:
     page = panels.paged(rows, key="symbols")
     with cards.wide("symbols"):
         _table(view, page)
-    cards.narrow("symbols", "intel", [_card(row, view) for row in page.iter_rows(named=True)])
+    cards.narrow("symbols", [_card(row, view) for row in page.iter_rows(named=True)], page="intel")
     panels.export("overview", view, {"symbols": rows, "alerts": view.table("feat_ops__alerts")})
 
 
