@@ -14,7 +14,7 @@ from live.records import ALL
 
 _PER_PAGE = 7  # symbols beside "all" in the heatmap: their values fit a phone
 _HOURS = {
-    "hour": st.column_config.NumberColumn("hour", width=54, format="%02d:00", pinned=True),
+    "hour": st.column_config.NumberColumn("UTC hour", width=70, format="%02d:00", pinned=True),
     "exp_bps": st.column_config.NumberColumn("expectancy", width=94, format="%+.2f bps"),
     "exp_lo95_bps": st.column_config.NumberColumn(
         "from", width=66, format="%+.2f", help="95 % interval"
