@@ -106,8 +106,9 @@ def _symbols(view: View) -> None:
         return
     st.subheader("Symbols", anchor=False)
     st.caption(
-        f"Offset and expectancy are of the hour of the day that is now: {view.hour_utc:02d}:00 UTC."
-        " In bps; a dash is unknown."
+        f"Offset and expectancy are of one hour of the day, {view.hour_utc:02d}:00 to"
+        f" {view.hour_utc:02d}:59 UTC, as it {'was then' if view.is_past else 'is now'}. In bps; a"
+        " dash is unknown."
     )
     page = panels.paged(rows, key="symbols")
     with cards.wide("symbols"):
