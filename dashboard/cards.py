@@ -15,6 +15,7 @@ import streamlit as st
 from dashboard.panels import clip
 from features.words import number
 
+_LONG = 200  # characters of a value: warnings and guards are lists
 _STYLE = """<style>
 @media (max-width: 640px) { [class*="st-key-wide-"] { display: none } }
 @media (min-width: 640.1px) { [class*="st-key-narrow-"] { display: none } }
@@ -61,7 +62,7 @@ def narrow(key: str, cards: Iterable[Card], *, page: str = "") -> None:
 
 def _drawn(card: Card, page: str) -> str:
     facts = "".join(
-        f"<span><small>{escape(fact.label)}</small> <b>{escape(clip(fact.value))}</b>"
+        f"<span><small>{escape(fact.label)}</small> <b>{escape(clip(fact.value, _LONG))}</b>"
         + (f" <small>n {number(fact.n, 0)}</small>" if fact.n is not None else "")
         + "</span>"
         for fact in card.facts

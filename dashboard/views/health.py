@@ -101,7 +101,7 @@ def _card(row: dict[str, Any]) -> cards.Card:
     facts = [
         Fact("applied ×", number(row["applied_size_factor"]) + capped, row["round_trip_n"]),
         Fact("Sharpe", number(row["sharpe_7d"]), row["round_trip_n"]),
-        Fact("dd today", f"{number(row['dd_today_pct'], 3)} %", row["close_n"]),
+        Fact("dd today, %", number(row["dd_today_pct"], 3), row["close_n"]),
         Fact("router", panels.mark(row["policy_quality"]), row["n"]),
         Fact("slip q50", number(row["slip_q50"]), row["slip_n"]),
         Fact("regime", panels.mark(row["atr_regime"]), row["bars_n"]),
