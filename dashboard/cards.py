@@ -15,10 +15,11 @@ import streamlit as st
 from dashboard.panels import clip
 from features.words import number
 
+PAGE_ROWS = 25  # both forms of 50 rows would take the browser half again as long as the table alone
 _LONG = 200  # characters of a value: warnings and guards are lists
 _STYLE = """<style>
-@media (max-width: 640px) { [class*="st-key-wide-"] { display: none } }
-@media (min-width: 640.1px) { [class*="st-key-narrow-"] { display: none } }
+@media (max-width: 640px) { .st-key-wide-KEY { display: none } }
+@media (min-width: 640.1px) { .st-key-narrow-KEY { display: none } }
 .card { display: block; padding: .5rem .2rem; border-bottom: 1px solid #8888; color: inherit;
   text-decoration: none }
 a.card:focus-visible { outline: 2px solid #1f86c7 }
@@ -57,7 +58,8 @@ def wide(key: str) -> Iterator[None]:
 def narrow(key: str, cards: Iterable[Card], *, page: str = "") -> None:
     """Show cards on narrow pages only; each with choices is a link to ``page``, by keyboard too."""
     with st.container(key=f"narrow-{key}"):
-        st.html(_STYLE + "".join(_drawn(card, page) for card in cards))
+        style = _STYLE.replace("KEY", key.replace(" ", "-"))  # as Streamlit makes a class of a key
+        st.html(style + "".join(_drawn(card, page) for card in cards))
 
 
 def _drawn(card: Card, page: str) -> str:

@@ -57,7 +57,7 @@ def render(view: View) -> None:
         f"{warned.height} of {rows.height} with warnings, first. Select one for its document."
     )
     rows = rows.sort(pl.col("warnings") == "", "symbol")
-    page = panels.paged(rows, key="healths")
+    page = panels.paged(rows, key="healths", page_rows=cards.PAGE_ROWS)
     with cards.wide("healths"):
         _table(page)
     cards.narrow("healths", [_card(row) for row in page.iter_rows(named=True)], page="health")

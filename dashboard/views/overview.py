@@ -110,7 +110,7 @@ def _symbols(view: View) -> None:
         f" {view.hour_utc:02d}:59 UTC, as it {'was then' if view.is_past else 'is now'}. In bps; a"
         " dash is unknown."
     )
-    page = panels.paged(rows, key="symbols")
+    page = panels.paged(rows, key="symbols", page_rows=cards.PAGE_ROWS)
     with cards.wide("symbols"):
         _table(view, page)
     cards.narrow("symbols", [_card(row, view) for row in page.iter_rows(named=True)], page="intel")
