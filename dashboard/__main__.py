@@ -14,18 +14,18 @@ from pathlib import Path
 from dashboard import settings
 from features.setting_faults import BadSettingError
 
-PORT = 8501
 HOST = "127.0.0.1"
 # What the first page would wait for.
 _WAITED_FOR = ("altair", "polars", "dashboard.session", "dashboard.views.overview",
                "dashboard.views.intel", "dashboard.views.health")  # fmt: skip
 
 
-def command(words: Sequence[str], *, port: int) -> list[str]:
+def command(words: Sequence[str], *, port: int | None = None) -> list[str]:
     """Return the arguments of streamlit that serve the pages on loopback."""
     app = Path(__file__).with_name("app.py")
     return [
-        *("streamlit", "run", str(app), "--server.port", str(port), "--server.address", HOST),
+        *("streamlit", "run", str(app), "--server.address", HOST),
+        *(() if port is None else ("--server.port", str(port))),
         *("--browser.gatherUsageStats", "false", "--", *words),
     ]
 
@@ -35,9 +35,9 @@ def main(argv: Sequence[str]) -> int:
     own = argparse.ArgumentParser(
         prog="python -m dashboard", parents=[settings.parser()], description=__doc__
     )
-    own.add_argument("--port", type=int, default=PORT, help="port on this machine, such as 8502")
+    own.add_argument("--port", type=int, help="port on this machine; without it Streamlit's")
     ports = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    ports.add_argument("--port", type=int, default=PORT)
+    ports.add_argument("--port", type=int)
     if {"-h", "--help"} & set(argv):
         own.parse_args(argv)
     mine, words = ports.parse_known_args(argv)

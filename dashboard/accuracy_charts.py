@@ -34,13 +34,19 @@ def _scales(names: Sequence[str]) -> tuple[alt.Scale, alt.Scale, alt.Scale]:
 def rolling(rows: pl.DataFrame, names: Sequence[str]) -> alt.LayerChart | alt.FacetChart:
     """Draw each strategy's running sum of returns by day; its name stands at its end."""
     colour, dash, shape = _scales(names)
-    base = alt.Chart(rows.with_columns(pl.col("day").str.to_date())).encode(
-        x=alt.X("day:T", title=None, axis=alt.Axis(format="%-d %b", labelOverlap=True)),
+    base = alt.Chart(rows).encode(
+        # In UTC, wherever the reader is; a tick a day, for between two days there is nothing.
+        x=alt.X(
+            "day:T",
+            title=None,
+            timeUnit="utcyearmonthdate",
+            axis=alt.Axis(format="%-d %b", labelOverlap=True),
+        ),
         y=alt.Y("cumulative_return_pct:Q", title="sum of returns, percent points"),
         color=alt.Color("strategy:N", scale=colour, legend=alt.Legend(orient="top", title=None)),
         tooltip=[
             alt.Tooltip("strategy:N"),
-            alt.Tooltip("day:T", format="%Y-%m-%d", title="day, UTC"),
+            alt.Tooltip("day:N", title="day, UTC"),
             alt.Tooltip("cumulative_return_pct:Q", format=".2f", title="sum so far, pp"),
             alt.Tooltip("return_pct:Q", format=".2f", title="that day, pp"),
             alt.Tooltip("n:Q", title="closed that day, n"),
@@ -53,7 +59,7 @@ def rolling(rows: pl.DataFrame, names: Sequence[str]) -> alt.LayerChart | alt.Fa
     points = base.mark_point(filled=True, size=36).encode(
         shape=alt.Shape("strategy:N", scale=shape, legend=None)
     )
-    zero = alt.Chart().mark_rule(opacity=0.5, strokeDash=[2, 2]).encode(y=alt.datum(0))
+    zero = alt.Chart().mark_rule(color="#888").encode(y=alt.datum(0))
     return alt.layer(zero, line, points).properties(height=300)
 
 

@@ -4,6 +4,9 @@ Put here: marks, scales, tooltips. Keep out: the rows (frames.py). A value is ne
 alone: it is written, or stands at its place on an axis.
 """
 
+from collections.abc import Sequence
+from urllib.parse import quote
+
 import altair as alt
 import polars as pl
 
@@ -11,6 +14,35 @@ Drawn = alt.LayerChart | alt.FacetChart
 LOSS, NONE, GAIN = "#b35806", "#b9bcc2", "#2f7fc1"  # told apart by every kind of colour vision
 _THIN = 20  # closes below which a cell is faded: what an hour needs to speak in an offset
 _HOURS = alt.Axis(values=list(range(0, 24, 3)), labelExpr="datum.value + ':00'", title="UTC hour")
+
+
+_SPARK_PX, _STEP, _MIDDLE = 96, 4, 12  # of a table's cell: a bar an hour, up to 11 high
+
+
+def spark(values: Sequence[float | None]) -> str | None:
+    """Draw values by hour as an image's address: bars up earn, bars down lose, a gap is unknown.
+
+    The longest bar is the largest value of its own row. None where no hour is known.
+    """
+    top = max((abs(value) for value in values if value is not None), default=None)
+    if top is None:
+        return None
+    moves: dict[str, list[str]] = {GAIN: [], LOSS: []}
+    for hour, value in enumerate(values):
+        if value is not None:
+            long = max(2, round(11 * abs(value) / (top or 1)))  # of 0 something is seen too
+            x, up = hour * _STEP + 2, "-" if value >= 0 else ""
+            moves[GAIN if value >= 0 else LOSS].append(f"M{x} {_MIDDLE}v{up}{long}")
+    bars = "".join(
+        f'<path d="{"".join(each)}" stroke="{colour}" stroke-width="2.5"/>'
+        for colour, each in moves.items()
+        if each
+    )
+    drawn = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_SPARK_PX}" height="24">{bars}'
+        f'<path d="M0 {_MIDDLE}h{_SPARK_PX}" stroke="#8b8f96"/></svg>'
+    )
+    return f"data:image/svg+xml,{quote(drawn)}"
 
 
 def _hour_x(name: str = "hour") -> alt.X:
@@ -47,8 +79,19 @@ def waterfall(rows: pl.DataFrame) -> Drawn:
 
 
 def expectancy(rows: pl.DataFrame) -> Drawn:
-    """Draw expectancy by hour with its 95 % interval; an hour without closes stays empty."""
+    """Draw expectancy by hour with its 95 % interval; an hour without closes stays empty.
+
+    The axis holds every point. One interval of two closes would flatten them all: what reaches
+    further than three quarters of the intervals, or three times the points, is cut at the frame.
+    """
     known = rows.filter(pl.col("closes") > 0)
+    furthest = known.select(
+        pl.col("exp_bps").abs().max(),
+        pl.max_horizontal(pl.col("exp_lo95_bps", "exp_hi95_bps").abs()).quantile(0.75).alias("end"),
+    )
+    point, end = (each or 0.0 for each in furthest.row(0))
+    top = 1.1 * max(1.0, point, min(end, 3 * point))
+    y = alt.Scale(domain=[-top, top], nice=True)
     tips = [
         alt.Tooltip("hour:Q", title="UTC hour"),
         alt.Tooltip("exp_bps:Q", title="expectancy, bps", format="+.2f"),
@@ -58,13 +101,12 @@ def expectancy(rows: pl.DataFrame) -> Drawn:
         alt.Tooltip("exp_shrunk_bps:Q", title="drawn to all hours", format="+.2f"),
     ]
     base = alt.Chart(known).encode(x=_hour_x(), tooltip=tips)
-    # One close has no interval; where all have none the axis is that of the points.
-    ends = base.transform_filter("isValid(datum.exp_lo95_bps)")
-    whisker = ends.mark_rule(strokeWidth=2, color=NONE).encode(
-        y=alt.Y("exp_lo95_bps:Q", title="bps of notional"), y2="exp_hi95_bps:Q"
+    ranges = base.transform_filter("isValid(datum.exp_lo95_bps)")
+    whisker = ranges.mark_rule(strokeWidth=2, color=NONE, clip=True).encode(
+        y=alt.Y("exp_lo95_bps:Q", title="bps of notional", scale=y), y2="exp_hi95_bps:Q"
     )
     points = base.mark_point(filled=True, size=70, opacity=1).encode(
-        y=alt.Y("exp_bps:Q", title="bps of notional"),
+        y=alt.Y("exp_bps:Q", title="bps of notional", scale=y),
         color=alt.condition("datum.exp_bps >= 0", alt.value(GAIN), alt.value(LOSS)),
         shape=alt.condition(
             "datum.exp_bps >= 0", alt.value("triangle-up"), alt.value("triangle-down")

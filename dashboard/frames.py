@@ -16,15 +16,14 @@ from features.explain.words import effect, measured
 from live.reading import Reading
 from live.records import ALL, HOURS, Hour, Policy, Record, Regime, Risk, Router, Score, Size
 
-# Dots of a Braille character from the bottom up: two hours a character, four heights each.
-_LEFT, _RIGHT = (0x40, 0x04, 0x02, 0x01), (0x80, 0x20, 0x10, 0x08)
 _ROUTES = {True: "maker first", False: "never maker", None: "maker if wanted"}
 
-SYMBOLS = {
+SYMBOLS: dict[str, Any] = {
     "symbol": pl.String, "status": pl.String, "score": pl.Float64, "n": pl.Int64,
     "size_factor": pl.Float64, "round_trip_n": pl.Int64, "quality": pl.String,
     "policy": pl.String, "offset_now_bps": pl.Float64, "slip_q50_bps": pl.Float64,
-    "slip_n": pl.Int64, "exp_now_bps": pl.Float64, "close_n": pl.Int64, "exp_by_hour": pl.String,
+    "slip_n": pl.Int64, "exp_now_bps": pl.Float64, "exp_now_lo95_bps": pl.Float64,
+    "exp_now_hi95_bps": pl.Float64, "close_n": pl.Int64, "exp_by_hour_bps": pl.List(pl.Float64),
 }  # fmt: skip
 HOURLY = {
     "hour": pl.Int64, "trades": pl.Int64, "fills": pl.Int64, "exp_bps": pl.Float64,
@@ -75,15 +74,18 @@ def _symbol(reading: Reading, hour: int) -> dict[str, Any]:
         "slip_q50_bps": router.slip_q50,
         "slip_n": router.slip_n,
         "exp_now_bps": _exp(now, now.exp_per_notional),
+        "exp_now_lo95_bps": _exp(now, now.exp_lo95),
+        "exp_now_hi95_bps": _exp(now, now.exp_hi95),
         "close_n": now.close_n,
-        "exp_by_hour": sparkline(hourly_values(record)),
+        "exp_by_hour_bps": hourly_values(record),
     }
 
 
 def policy_words(reading: Reading) -> str:
-    """Return the route that acts: maker first or not, and which way it leans."""
+    """Return the route that acts: maker first or not, and which way it leans if it does."""
     acting = reading.acting
-    return f"{_ROUTES[acting.maker_first]}, {acting.taker_bias.replace('_', ' ')}"
+    leans = "" if acting.taker_bias == "balanced" else f", {acting.taker_bias.replace('_', ' ')}"
+    return f"{_ROUTES[acting.maker_first]}{leans}"
 
 
 def hourly_values(record: Record) -> list[float | None]:
@@ -93,18 +95,13 @@ def hourly_values(record: Record) -> list[float | None]:
     return [_exp(row, row.exp_per_notional) for row in found]
 
 
-def sparkline(values: Sequence[float | None]) -> str:
-    """Return values as columns of dots, one to four high from the lowest; none is an unknown one.
-
-    A character holds two columns, so 24 hours are 12 characters.
-    """
+def signs(values: Sequence[float | None]) -> str:
+    """Say how many hours earn and lose, the rest being unknown: +13 −9."""
     known = [value for value in values if value is not None]
-    low = min(known, default=0.0)
-    width = max(known, default=0.0) - low or 1.0
-    heights = [0 if v is None else 1 + round((v - low) / width * 3) for v in values]
-    pairs = zip(heights[::2], heights[1::2], strict=True)
-    dots = (sum(_LEFT[:left]) + sum(_RIGHT[:right]) for left, right in pairs)
-    return "".join(chr(0x2800 + bits) for bits in dots)
+    if not known:
+        return "none"
+    lost = sum(value < 0 for value in known)
+    return f"+{len(known) - lost} \N{MINUS SIGN}{lost}"
 
 
 def hours(view: View, symbol: str) -> pl.DataFrame:
@@ -248,6 +245,7 @@ def health(view: View) -> pl.DataFrame:
                     "sharpe_7d": sizing["sharpe_7d"],
                     "round_trip_n": sizing["round_trip_n"],
                     "dd_today_pct": risk["dd_today_pct"],
+                    "close_n": parts_of(view.record(name))[-1].n,
                     "atr_regime": vol["atr_regime"],
                     "atr_ratio": vol["atr_ratio"],
                     "bars_n": vol["n"],

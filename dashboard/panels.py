@@ -18,7 +18,8 @@ import streamlit as st
 from dashboard import frames
 from dashboard.data import View
 from dashboard.states import Level
-from features.words import UNKNOWN, number, plain, span, when
+from features.words import UNKNOWN, number, on_status, plain, span, when
+from live.reading import Reading
 
 # Shape, word and colour say the same thing, so that none of them is needed.
 SHAPES: Mapping[Level, str] = {"ok": "●", "warn": "▲", "bad": "■", "unknown": "○"}
@@ -33,7 +34,8 @@ LEVELS: Mapping[str, Level] = {
     "normal": "ok", "quiet": "ok",
     "demo": "warn", "insufficient": "warn", "degraded": "warn", "silent": "warn",
     "warning": "warn", "incomplete": "warn", "hot": "warn", "open": "warn", "opened": "warn",
-    "stale": "bad", "broken": "bad", "missing": "bad", "critical": "bad", "panic": "bad",
+    "missing": "warn",
+    "stale": "bad", "broken": "bad", "critical": "bad", "panic": "bad",
 }  # fmt: skip
 CLIP = 60  # characters of a name or reason in a label; tables show them whole
 PAGE_ROWS = 50
@@ -41,14 +43,6 @@ _ADDRESS = re.compile(r"(?i)https?:(?=//)|www(?=\.)|[\w+](?=@)")
 _FORMULA = r"^[=+\-@\t\r]"  # of a text, a spreadsheet would run it
 ALERTS_A_PAGE = 5
 TILE_PX = 164  # two side by side on a phone
-STATUS_WORDS = {
-    "ok": "engines act on these values",
-    "stale": "too old: engines size at most 1.00 and quote at least 2.00 bps; beyond four times the"
-    " greatest age they only reduce",
-    "insufficient": "few samples: engines size at most 1.00 and quote at least 2.00 bps",
-    "unknown": "not there: engines size at most 0.50 and quote at least 2.00 bps; without any"
-    " snapshot they only reduce",
-}
 
 
 def mark(word: str) -> str:
@@ -56,10 +50,24 @@ def mark(word: str) -> str:
     return f"{SHAPES[LEVELS.get(word, 'unknown')]} {word}"
 
 
-def badge(word: str, *, level: Level | None = None, tip: str | None = None) -> None:
+def source_mark(status: str, *, is_required: bool) -> str:
+    """Return a source's status behind its shape: silence of one that is optional is no fault."""
+    if status == "ok":
+        return mark(status)
+    return f"{SHAPES['bad']} {status}, required" if is_required else f"{mark(status)}, optional"
+
+
+def badge(word: str, *, level: Level | None = None) -> None:
     """Show a status as shape, word and colour."""
     found = level or LEVELS.get(word, "unknown")
-    st.badge(f"{SHAPES[found]} {md(word)}", color=COLOURS[found], help=tip)
+    st.badge(f"{SHAPES[found]} {md(word)}", color=COLOURS[found])
+
+
+def reading(found: Reading) -> None:
+    """Show the status of a symbol's reading and what engines do by it."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        badge(found.status)
+        st.caption(on_status(found.status, reduces_only=found.reduce_only))
 
 
 def clip(words: object, limit: int = CLIP) -> str:
@@ -165,6 +173,17 @@ def symbol_select(
     return None if chosen == none else chosen
 
 
+def paged(frame: pl.DataFrame, *, key: str, page_rows: int = PAGE_ROWS) -> pl.DataFrame:
+    """Return the rows of the page that is chosen; where there are more, another can be."""
+    pages = -(-frame.height // page_rows)
+    if pages <= 1:
+        return frame
+    page = st.pagination(pages, key=f"{key} page")
+    st.caption(f"rows {(page - 1) * page_rows + 1} to "
+               f"{min(page * page_rows, frame.height)} of {frame.height}")  # fmt: skip
+    return frame.slice((page - 1) * page_rows, page_rows)
+
+
 def table(
     frame: pl.DataFrame,
     *,
@@ -174,24 +193,13 @@ def table(
     **more: Any,
 ) -> Any:
     """Show a table, by pages where it is long; returns what st.dataframe does."""
-    pages = -(-frame.height // page_rows)
-    shown = frame
-    if pages > 1:
-        page = st.pagination(pages, key=f"{key} page")
-        shown = frame.slice((page - 1) * page_rows, page_rows)
-        st.caption(f"rows {(page - 1) * page_rows + 1} to "
-                   f"{min(page * page_rows, frame.height)} of {frame.height}")  # fmt: skip
+    shown = paged(frame, key=key, page_rows=page_rows)
     if not shown.is_empty():  # no character of a log may turn the text around it
         texts = [name for name, kind in shown.schema.items() if kind == pl.String]
         shown = shown.with_columns(frames.written(shown, texts, plain))
     return st.dataframe(
         shown, hide_index=True, column_config=columns, key=key, placeholder=UNKNOWN, **more
     )
-
-
-def row_of(key: str, place: int, page_rows: int = PAGE_ROWS) -> int:
-    """Return the row of the whole frame that a table's selection means."""
-    return int(place + (st.session_state.get(f"{key} page", 1) - 1) * page_rows)
 
 
 @contextmanager

@@ -9,9 +9,10 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import frames
+from dashboard import cards, frames, panels
+from dashboard.cards import Fact
 from dashboard.data import View
-from dashboard.panels import SHAPES, STATUS_WORDS, badge, md, tile, tiles
+from dashboard.panels import SHAPES, badge, md, tile, tiles
 from features.explain import MAKER_FIRST, Part
 from features.words import UNKNOWN, number
 from live.reading import Reading
@@ -22,18 +23,26 @@ GUARDS = ("evidence_cap", "incomplete", "clamp", "change")  # after the product,
 
 def steps(part: Part, *, key: str) -> None:
     """Show the steps to an answer: input, n, result, rule; an arrow marks what changed it."""
-    st.dataframe(
-        frames.steps(part),
-        hide_index=True,
-        key=key,
-        placeholder="",
-        column_config={
-            "step": st.column_config.TextColumn(width=130, pinned=True),
-            "n": st.column_config.NumberColumn(width=55),
-            "rule": st.column_config.TextColumn(width=330),
-        },
-    )
+    rows = frames.steps(part)
+    with cards.wide(key):
+        st.dataframe(
+            rows,
+            hide_index=True,
+            key=key,
+            placeholder="",
+            column_config={
+                "step": st.column_config.TextColumn(width=130, pinned=True),
+                "n": st.column_config.NumberColumn(width=55),
+                "rule": st.column_config.TextColumn(width=330),
+            },
+        )
+    cards.narrow(key, [_step(*row) for row in rows.iter_rows()])
     st.caption(" · ".join(md(words) for words in (part.answer, *part.notes)))
+
+
+def _step(step: str, measured: str, n: int | None, effect: str, rule: str) -> cards.Card:
+    facts = [Fact("of", measured, n)] if measured or n is not None else []
+    return cards.Card(step, effect, (*facts, Fact(rule, "")))
 
 
 def components(score: Score) -> None:
@@ -83,7 +92,8 @@ def kpis(found: Mapping[str, Any], ack_n: int | None) -> None:
     """
     with tiles("kpis"):
         tile("Attempts", found["n"], digits=0, note=f"{found['unknown_n']:,} of unknown end")
-        tile("Fill ratio", found["fill_ratio"], n=found["fill_known_n"], digits=3)
+        known = f"n = {found['fill_known_n']:,} of {found['n']:,}"
+        tile("Fill ratio", found["fill_ratio"], note=known, digits=3)
         tile("Maker fills", found["maker_fill_ratio"], n=found["maker_known_n"], digits=3)
         tile("Fallback", found["fallback_ratio"], n=found["fallback_known_n"], digits=3)
         tile("Slippage q25", found["slip_q25"], n=found["slip_n"], unit=" bps")
@@ -98,17 +108,20 @@ def health(found: Mapping[str, Any], view: View) -> None:
     """Show a symbol's health document, warnings first."""
     router, risk, vol, sizing = (found[name] for name in ("router", "risk", "vol", "sizing"))
     st.subheader(md(found["symbol"]), anchor=False)
-    with st.container(horizontal=True):
-        badge(found["status"], tip=STATUS_WORDS[found["status"]])
-        for flag in (*router["router_warnings"], *risk["risk_flags"]):
-            badge(flag, level="bad" if "kill" in flag or "disabled" in flag else "warn")
+    reading = view.read(found["symbol"])
+    panels.reading(reading)
+    flags = (*router["router_warnings"], *risk["risk_flags"])
+    if flags:
+        with st.container(horizontal=True):
+            for flag in flags:
+                badge(flag, level="bad" if "kill" in flag or "disabled" in flag else "warn")
     st.markdown("#### Router")
     with tiles("router"):
         tile("Quality", router["policy_quality"], n=router["n"])
         tile("Maker fills", router["maker_fill_ratio"], n=router["maker_known_n"], digits=3)
         tile("Fallback", router["fallback_ratio"], n=router["fallback_known_n"], digits=3)
         tile("Slippage q50", router["slip_q50"], n=router["slip_n"], unit=" bps")
-        offset_bps = view.read(found["symbol"]).acting.offsets_bps[view.hour_utc]
+        offset_bps = reading.acting.offsets_bps[view.hour_utc]
         tile(f"Offset at {view.hour_utc:02d} UTC", offset_bps, n=router["n"], unit=" bps")
     st.caption(
         f"{MAKER_FIRST[router['policy_maker_first']]} · {md(router['policy_taker_bias'])}"
@@ -120,7 +133,7 @@ def health(found: Mapping[str, Any], view: View) -> None:
         with tiles("risk"):
             trips = sizing.get("round_trip_n", 0)
             tile("Sharpe", sizing["sharpe_7d"], n=trips)
-            *_, record = frames.parts_of(view.record(found["symbol"]))
+            *_, record = frames.parts_of(reading.record)
             tile("Drawdown today", risk["dd_today_pct"], n=record.n, unit=" %", digits=3)
         off = {True: "switched off", False: "switched on", None: "no switch known"}
         switch = "" if view.is_past else f" · {off[risk['toggle_active']]}"

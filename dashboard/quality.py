@@ -12,7 +12,7 @@ import polars as pl
 
 from dashboard.accuracy_charts import COLOURS
 from dashboard.data import View
-from dashboard.panels import SHAPES, mark
+from dashboard.panels import SHAPES, mark, source_mark
 from features.reasons import mending
 from features.words import UNKNOWN, interval, minute, number, span
 
@@ -25,7 +25,7 @@ def sources(freshness: pl.DataFrame) -> pl.DataFrame:
     lines = [
         {
             "source": row["source"],
-            "status": mark(row["status"]) + (", required" if row["required"] else ""),
+            "status": source_mark(row["status"], is_required=row["required"]),
             "age": span(row["lag_s"]),
             "allowed": span(row["max_silence_s"]),
             "newest event, UTC": _utc(row["last_event_at_utc"]),
@@ -203,9 +203,11 @@ def coverage(rows: pl.DataFrame) -> pl.DataFrame:
         low, high = row["unexplained_lo_usd"], row["unexplained_hi_usd"]
         lines.append(
             {
-                "account": row["account"],
                 "day": "window" if row["day"] == "*" else row["day"],
                 "status": mark(row["status"]),
+                "of PnL": _range(row["pnl_explained_lo"], row["pnl_explained_hi"]),
+                "of positions": _range(*2 * [row["position_explained_ratio"]]),
+                "position changes (n)": row["position_change_n"],
                 "NAV change": number(row["nav_change_usd"]),
                 "NAVs (n)": row["n"],
                 "PnL": number(row["realized_pnl_usd"]),
@@ -214,10 +216,8 @@ def coverage(rows: pl.DataFrame) -> pl.DataFrame:
                 "fees known (n)": f"{row['fees_known_n']} of {row['trade_n']}",
                 "unrealised": number(row["unrealized_change_usd"]),
                 "unexplained": number(low) if low == high else interval(low, high),
-                "of PnL": _range(row["pnl_explained_lo"], row["pnl_explained_hi"]),
-                "of positions": _range(*2 * [row["position_explained_ratio"]]),
-                "position changes (n)": row["position_change_n"],
                 "likely missing": (row["likely_cause"] or UNKNOWN).replace("_", " "),
+                "account": row["account"],
             }
         )
     return pl.DataFrame(lines, infer_schema_length=None)
@@ -240,9 +240,9 @@ def unexplained(rows: pl.DataFrame) -> pl.DataFrame:
 
     found = rows.filter(pl.col("cause").is_not_null()).sort("from_ms", descending=True)
     return found.select(
-        "account",
         "symbol",
         pl.col("position_side").alias("side"),
+        pl.col("unexplained_usd").alias("unexplained, USD"),
         utc("from_ms").alias("seen, UTC"),
         utc("to_ms").alias("seen again"),
         pl.col("qty_before").alias("before"),
@@ -250,9 +250,9 @@ def unexplained(rows: pl.DataFrame) -> pl.DataFrame:
         pl.col("explained_qty").alias("fills"),
         pl.col("fill_n").alias("fills (n)"),
         pl.col("unexplained_qty").alias("unexplained"),
-        pl.col("unexplained_usd").alias("unexplained, USD"),
         pl.col("pnl_missing_usd").alias("PnL missing, USD"),
         pl.col("cause").str.replace_all("_", " ").alias("likely cause"),
+        "account",
     )
 
 

@@ -4,6 +4,7 @@ Put here: reading and writing query parameters and session state. Keep out: what
 (data.py), controls (panels.py).
 """
 
+import gc
 import sys
 from typing import Any, NoReturn
 
@@ -25,7 +26,11 @@ def settings() -> DashboardSettings:
 @st.cache_resource(show_spinner="Reading the newest snapshot …")
 def source() -> Source:
     """Return where all sessions of the process read; raises OffError."""
-    return open_source(settings())
+    opened = open_source(settings())
+    # Streamlit collects garbage after every run of a page. The modules, loaded by now and there to
+    # stay, would be looked through each time: a tenth of a second.
+    gc.freeze()
+    return opened
 
 
 def kept() -> Kept | None:
@@ -57,6 +62,12 @@ def go(name: str, **choices: str) -> NoReturn:
     st.session_state.update(choices)
     kept = {key: st.session_state[key] for key in KEPT if st.session_state.get(key)}
     st.switch_page(st.session_state["pages"][name], query_params=kept)
+
+
+def choices(symbol: str) -> dict[str, str]:
+    """Return what the address of a page names so that it shows a symbol at the moment chosen."""
+    at = st.session_state.get("at")
+    return {"symbol": symbol} | ({"at": at} if at else {})
 
 
 def symbol() -> str | None:

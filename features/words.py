@@ -138,6 +138,19 @@ def source_state(status: str, *, required: bool) -> tuple[Level, str]:
     return "bad" if required else "warn", words
 
 
+def on_status(status: str, *, reduces_only: bool = False) -> str:
+    """Say what engines do by a symbol's reading of this status; raises KeyError of another."""
+    if status == "ok":
+        return "engines act on these values"
+    why = {"stale": "too old", "insufficient": "few samples", "unknown": "not there"}[status]
+    if reduces_only:
+        by_far = " by far" if status == "stale" else ""
+        return f"{why}{by_far}: engines {on_stale(reduces_only=True)}"
+    if status == "unknown":
+        return f"{why}: engines size at most 0.50 and quote at least 2.00 bps"
+    return f"{why}: engines {on_stale(reduces_only=False)}"
+
+
 def text(value: object) -> str:
     """Write a value as one line that a terminal shows and does not obey."""
     return UNKNOWN if value is None else plain(str(value))

@@ -3,34 +3,42 @@
 Put here: the table of all and the document of one. Keep out: the document (live/health.py).
 """
 
+from typing import Any
+
 import polars as pl
 import streamlit as st
 
-from dashboard import frames, live_helpers, panels, parts, session
+from dashboard import cards, frames, live_helpers, panels, parts, session
+from dashboard.cards import Fact
 from dashboard.data import View
+from features.words import number
 
+_TEXT, _NUMBER = st.column_config.TextColumn, st.column_config.NumberColumn
+# What decides comes first: a page shows about 1200 pixels of it, the rest by scrolling.
 _COLUMNS = {
-    "symbol": st.column_config.TextColumn("symbol", pinned=True, width=110),
-    "warnings": st.column_config.TextColumn("warnings", width=220),
-    "policy_quality": st.column_config.TextColumn("router"),
-    "n": st.column_config.NumberColumn("n attempts"),
-    "maker_fill_ratio": st.column_config.NumberColumn("maker fills", format="%.3f"),
-    "maker_known_n": st.column_config.NumberColumn("n maker"),
-    "fallback_ratio": st.column_config.NumberColumn("fallback", format="%.3f"),
-    "fallback_known_n": st.column_config.NumberColumn("n fallback"),
-    "slip_q50": st.column_config.NumberColumn("slippage q50", format="%.2f bps"),
-    "slip_n": st.column_config.NumberColumn("n slippage"),
-    "sharpe_7d": st.column_config.NumberColumn("Sharpe", format="%.2f"),
-    "round_trip_n": st.column_config.NumberColumn("n trips"),
-    "dd_today_pct": st.column_config.NumberColumn(
-        "drawdown", format="%.3f %%", help="today, of equity"
+    "symbol": _TEXT("symbol", pinned=True, width=88),
+    "status": _TEXT("status", width=98),
+    "warnings": _TEXT("warnings", width=172),
+    "applied_size_factor": _NUMBER(
+        "applied ×", width=68, format="%.2f", help="what engines multiply targets by"
     ),
-    "atr_regime": st.column_config.TextColumn("regime"),
-    "atr_ratio": st.column_config.NumberColumn("ATR ratio", format="%.2f"),
-    "bars_n": st.column_config.NumberColumn("n bars"),
-    "final_size_factor": st.column_config.NumberColumn("product ×", format="%.2f"),
-    "applied_size_factor": st.column_config.NumberColumn("applied ×", format="%.2f"),
-    "capped_by": st.column_config.TextColumn("capped by", width=180),
+    "capped_by": _TEXT("capped by", width=110, help="guards that changed the product"),
+    "round_trip_n": _NUMBER("n trips", width=58, help="round trips behind size and Sharpe"),
+    "sharpe_7d": _NUMBER("Sharpe", width=58, format="%.2f"),
+    "dd_today_pct": _NUMBER("dd today", width=70, format="%.3f %%", help="drawdown, % of equity"),
+    "close_n": _NUMBER("n closes", width=62, help="closes behind the drawdown"),
+    "policy_quality": _TEXT("router", width=86),
+    "n": _NUMBER("n attempts", width=78),
+    "slip_q50": _NUMBER("slip q50", width=64, format="%.2f", help="median slippage, bps"),
+    "slip_n": _NUMBER("n slip", width=54, help="fills behind the median"),
+    "atr_regime": _TEXT("regime", width=86),
+    "atr_ratio": _NUMBER("ATR ×", width=56, format="%.2f", help="ATR now over the usual one"),
+    "bars_n": _NUMBER("n bars", width=56),
+    "maker_fill_ratio": _NUMBER("maker", width=56, format="%.3f", help="fills that were maker"),
+    "maker_known_n": _NUMBER("n maker", width=64),
+    "fallback_ratio": _NUMBER("fallback", width=64, format="%.3f", help="of maker attempts"),
+    "fallback_known_n": _NUMBER("n fallback", width=76),
+    "final_size_factor": _NUMBER("product ×", width=72, format="%.2f", help="before the guards"),
 }
 
 
@@ -46,24 +54,13 @@ def render(view: View) -> None:
     warned = rows.filter(pl.col("warnings") != "")
     st.subheader("All symbols", anchor=False)
     st.caption(
-        f"{warned.height} of {rows.height} with warnings, first. Select a row for its document."
+        f"{warned.height} of {rows.height} with warnings, first. Select one for its document."
     )
     rows = rows.sort(pl.col("warnings") == "", "symbol")
-    shown = rows.with_columns(
-        *frames.written(rows, ("status", "policy_quality", "atr_regime"), panels.mark),
-        *frames.written(rows, ("symbol",), panels.clip),
-        pl.when(pl.col("warnings") == "")
-        .then(pl.lit("● none"))
-        .otherwise(pl.lit("▲ ") + pl.col("warnings"))
-        .alias("warnings"),
-    )
-    panels.table(
-        shown,
-        key="healths",
-        columns=_COLUMNS,
-        on_select=lambda: _choose(rows),
-        selection_mode="single-row",
-    )
+    page = panels.paged(rows, key="healths", page_rows=cards.PAGE_ROWS)
+    with cards.wide("healths"):
+        _table(page)
+    cards.narrow("healths", [_card(row) for row in page.iter_rows(named=True)], page="health")
     panels.export("health", view, {"health": rows})
     symbol = panels.symbol_select(view)
     if not symbol:
@@ -75,7 +72,40 @@ def render(view: View) -> None:
     panels.export("health document", view, {}, symbol=symbol, health=document)
 
 
-def _choose(rows: pl.DataFrame) -> None:
-    chosen = st.session_state["healths"].selection.rows
-    if chosen:
-        session.choose(rows["symbol"][panels.row_of("healths", chosen[0])])
+def _table(rows: pl.DataFrame) -> None:
+    shown = rows.with_columns(
+        *frames.written(rows, ("status", "policy_quality", "atr_regime"), panels.mark),
+        *frames.written(rows, ("symbol",), panels.clip),
+        *frames.written(rows, ("warnings",), _warned),
+    )
+
+    def choose() -> None:
+        for row in st.session_state["health table"].selection.rows:
+            session.choose(rows["symbol"][row])
+
+    panels.table(
+        shown.select(list(_COLUMNS)),
+        key="health table",
+        columns=_COLUMNS,
+        on_select=choose,
+        selection_mode="single-row",
+    )
+
+
+def _warned(warnings: str) -> str:
+    return f"{panels.SHAPES['warn']} {warnings}" if warnings else f"{panels.SHAPES['ok']} none"
+
+
+def _card(row: dict[str, Any]) -> cards.Card:
+    capped = f", capped by {row['capped_by']}" if row["capped_by"] else ""
+    facts = [
+        Fact("applied ×", number(row["applied_size_factor"]) + capped, row["round_trip_n"]),
+        Fact("Sharpe", number(row["sharpe_7d"]), row["round_trip_n"]),
+        Fact("dd today, %", number(row["dd_today_pct"], 3), row["close_n"]),
+        Fact("router", panels.mark(row["policy_quality"]), row["n"]),
+        Fact("slip q50", number(row["slip_q50"]), row["slip_n"]),
+        Fact("regime", panels.mark(row["atr_regime"]), row["bars_n"]),
+        Fact("warnings", _warned(row["warnings"])),
+    ]
+    status = panels.mark(row["status"])
+    return cards.Card(row["symbol"], status, tuple(facts), session.choices(row["symbol"]))

@@ -14,18 +14,22 @@ from live.records import ALL
 
 _PER_PAGE = 7  # symbols beside "all" in the heatmap: their values fit a phone
 _HOURS = {
-    "hour": st.column_config.NumberColumn("UTC hour", format="%02d:00", pinned=True),
-    "trades": st.column_config.NumberColumn("n attempts"),
-    "fills": st.column_config.NumberColumn("n fills"),
-    "exp_bps": st.column_config.NumberColumn("expectancy", format="%+.2f bps"),
-    "exp_lo95_bps": st.column_config.NumberColumn("from", format="%+.2f", help="95 % interval"),
-    "exp_hi95_bps": st.column_config.NumberColumn("to", format="%+.2f", help="95 % interval"),
-    "closes": st.column_config.NumberColumn("n closes"),
+    "hour": st.column_config.NumberColumn("UTC hour", width=70, format="%02d:00", pinned=True),
+    "exp_bps": st.column_config.NumberColumn("expectancy", width=94, format="%+.2f bps"),
+    "exp_lo95_bps": st.column_config.NumberColumn(
+        "from", width=66, format="%+.2f", help="95 % interval"
+    ),
+    "exp_hi95_bps": st.column_config.NumberColumn(
+        "to", width=66, format="%+.2f", help="95 % interval"
+    ),
+    "closes": st.column_config.NumberColumn("n closes", width=64),
     "exp_shrunk_bps": st.column_config.NumberColumn(
         "shrunk", format="%+.2f", help="drawn towards all hours of the symbol, bps"
     ),
     "slip_bps_avg": st.column_config.NumberColumn("slippage", format="%.2f bps", help="mean"),
     "slip_n": st.column_config.NumberColumn("n slippage"),
+    "trades": st.column_config.NumberColumn("n attempts"),
+    "fills": st.column_config.NumberColumn("n fills"),
     "offset_bps": st.column_config.NumberColumn("offset", format="%.2f bps"),
 }
 
@@ -69,11 +73,8 @@ def render_execution_intel(symbol: str | None, view: View | None = None) -> None
         _slippage(view, symbol)
     with right:
         _offset(view, symbol, answers.get("offset"))
-    left, right = st.columns(2, gap="medium")
-    with left:
-        _policy(view, symbol, answers.get("policy"))
-    with right:
-        _regime(view, symbol)
+    _policy(view, symbol, answers.get("policy"))
+    _regime(view, symbol)
     _size(view, symbol, answers.get("size"))
     tables = {"hourly": frames.hours(view, symbol), "slippage": frames.slippage(view, symbol)}
     tables |= {f"{name}_steps": frames.steps(part) for name, part in answers.items()}
@@ -96,7 +97,7 @@ def _explained(view: View, symbol: str) -> dict[str, Part]:
 def _answers(view: View, symbol: str) -> None:
     reading = view.read(symbol)
     score, size, regime, router, policy, _ = frames.parts_of(reading.record)
-    panels.badge(reading.status, tip=panels.STATUS_WORDS[reading.status])
+    panels.reading(reading)
     with panels.tiles("answers"):
         panels.tile("Symbol score", score.score, n=router.n, signed=True)
         panels.tile("Size factor", reading.acting.size_factor, n=size.n, unit=" ×")
@@ -142,9 +143,10 @@ def _hours(view: View, symbol: str) -> None:
     known = rows.filter(pl.col("closes") > 0).height
     st.caption(
         f"n = {closes:,} closes in {known} of 24 hours; lines are 95 % intervals, which one close"
-        " alone does not have. Age: of the snapshot above."
+        " alone does not have; longer ones are cut at the frame and stand in the table. Age: of"
+        " the snapshot above."
     )
-    panels.table(rows, key="hours", columns=_HOURS, height=280)
+    panels.table(rows.select(list(_HOURS)), key="hours", columns=_HOURS, height=280)
 
 
 def _slippage(view: View, symbol: str) -> None:

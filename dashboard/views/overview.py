@@ -8,49 +8,65 @@ from typing import Any
 import polars as pl
 import streamlit as st
 
-from dashboard import frames, panels, session
+from dashboard import cards, charts, frames, panels, session
+from dashboard.cards import Fact
 from dashboard.data import View
-from features.words import span
+from features.words import interval, number, span
 from live.records import ALL
 
-_COLUMNS = {
-    "symbol": st.column_config.TextColumn("symbol", pinned=True, width=95),
-    "status": st.column_config.TextColumn("status", help="ok: engines act on these values"),
-    "score": st.column_config.NumberColumn("score", width=55, format="%+.2f"),
-    "n": st.column_config.NumberColumn(
-        "n", width=48, help="attempts behind score, router and offset"
-    ),
-    "size_factor": st.column_config.NumberColumn(
-        "size ×",
-        width=52,
-        format="%.2f",
-        help="what engines multiply targets by, after every guard",
-    ),
-    "round_trip_n": st.column_config.NumberColumn(
-        "n trips", width=60, help="round trips behind the size"
-    ),
-    "quality": st.column_config.TextColumn("router", width=80),
-    "policy": st.column_config.TextColumn("route", width=165),
-    "offset_now_bps": st.column_config.NumberColumn(
-        "offset", width=55, format="%.2f", help="maker offset from mid in this UTC hour, bps"
-    ),
-    "slip_q50_bps": st.column_config.NumberColumn(
-        "slip q50",
-        width=68,
-        format="%.2f",
-        help="median against the decision price, bps; up is a cost",
-    ),
-    "slip_n": st.column_config.NumberColumn("n fills", width=58, help="fills behind the median"),
-    "exp_now_bps": st.column_config.NumberColumn(
-        "expect.", width=66, format="%+.2f", help="PnL per notional in this UTC hour, bps"
-    ),
-    "close_n": st.column_config.NumberColumn(
-        "n closes", width=70, help="closes of this hour behind it"
-    ),
-    "exp_by_hour": st.column_config.TextColumn(
-        "expectancy by hour", width=150, help="0 to 23 UTC, low to high; a gap is unknown"
-    ),
+_SOURCES = {
+    "source": st.column_config.TextColumn("source", pinned=True, width=120),
+    "status": st.column_config.TextColumn("status", width=128),
+    "age": st.column_config.TextColumn("age", width=80),
+    "rejected": st.column_config.NumberColumn("rejected", width=66),
 }
+
+
+def _columns(hour: int) -> dict[str, Any]:
+    """Return how each column looks; two are of one hour of the day, which their heads name."""
+    number, text = st.column_config.NumberColumn, st.column_config.TextColumn
+    of_hour = f"of the UTC hour {hour:02d}:00 to {hour:02d}:59 on all days of the window, in bps"
+    return {
+        "symbol": text("symbol", pinned=True, width=88),
+        "status": text("status", width=98, help="ok: engines act on these values"),
+        "size_factor": number(
+            "size ×",
+            width=52,
+            format="%.2f",
+            help="what engines multiply targets by, after every guard",
+        ),
+        "round_trip_n": number("n trips", width=54, help="round trips behind the size"),
+        "score": number("score", width=50, format="%+.2f"),
+        "n": number("n", width=46, help="attempts behind score, router and offset"),
+        "quality": text("router", width=80),
+        "policy": text("route", width=150),
+        "offset_now_bps": number(
+            "offset", width=52, format="%.2f", help=f"maker offset from mid {of_hour}"
+        ),
+        "slip_q50_bps": number(
+            "slip q50",
+            width=62,
+            format="%.2f",
+            help="median against the decision price over all hours, bps; up is a cost",
+        ),
+        "slip_n": number("n fills", width=50, help="fills behind the median"),
+        "exp_now_bps": number(
+            f"expect. {hour:02d} h", width=84, format="%+.2f", help=f"PnL per notional {of_hour}"
+        ),
+        "interval": text(
+            "95 %", width=92, help="interval of that expectancy; one close alone has none"
+        ),
+        "close_n": number("n closes", width=62, help=f"closes behind expectancy {of_hour}"),
+        "signs": text(
+            "hours", width=62, help="how many hours of the day earn and lose; the rest is unknown"
+        ),
+        "by_hour": st.column_config.ImageColumn(
+            "0 to 23 h",
+            width=112,
+            help="expectancy by UTC hour: up earns, down loses, a gap is unknown; the longest is"
+            " the largest of its row",
+        ),
+    }
 
 
 def render(view: View) -> None:
@@ -73,7 +89,8 @@ def _totals(view: View) -> None:
         few = sum(view.read(name).status != "ok" for name in view.symbols)
         panels.tile("Symbols", len(view.symbols), digits=0, note=f"{few} not ok")
         panels.tile("Attempts", router.n, digits=0, note=f"{router.unknown_n:,} of unknown end")
-        panels.tile("Fill ratio", router.fill_ratio, n=router.fill_known_n, digits=3)
+        known = f"n = {router.fill_known_n:,} of {router.n:,}"
+        panels.tile("Fill ratio", router.fill_ratio, note=known, digits=3)
         panels.tile("Slippage q50", router.slip_q50, n=router.slip_n, unit=" bps")
         panels.tile("Maker fills", router.maker_fill_ratio, n=router.maker_known_n, digits=3)
         panels.tile("Fallback", router.fallback_ratio, n=router.fallback_known_n, digits=3)
@@ -87,22 +104,61 @@ def _symbols(view: View) -> None:
             " --publish."
         )
         return
-    st.subheader(f"Symbols at {view.hour_utc:02d}:00 UTC", anchor=False)
+    st.subheader("Symbols", anchor=False)
+    st.caption(
+        f"Offset and expectancy are of one hour of the day, {view.hour_utc:02d}:00 to"
+        f" {view.hour_utc:02d}:59 UTC, as it {'was then' if view.is_past else 'is now'}. In bps; a"
+        " dash is unknown."
+    )
+    page = panels.paged(rows, key="symbols", page_rows=cards.PAGE_ROWS)
+    with cards.wide("symbols"):
+        _table(view, page)
+    cards.narrow("symbols", [_card(row, view) for row in page.iter_rows(named=True)], page="intel")
+    panels.export("overview", view, {"symbols": rows, "alerts": view.table("feat_ops__alerts")})
+
+
+def _table(view: View, rows: pl.DataFrame) -> None:
+    lines = list(rows.iter_rows(named=True))
+    drawn: dict[str, list[str] | list[str | None]] = {
+        "interval": [
+            interval(row["exp_now_lo95_bps"], row["exp_now_hi95_bps"], 1) for row in lines
+        ],
+        "signs": [frames.signs(row["exp_by_hour_bps"]) for row in lines],
+        "by_hour": [charts.spark(row["exp_by_hour_bps"]) for row in lines],
+    }
+    columns = _columns(view.hour_utc)
     shown = rows.with_columns(
+        *(pl.Series(name, texts, dtype=pl.String) for name, texts in drawn.items()),
         *frames.written(rows, ("status", "quality"), panels.mark),
         *frames.written(rows, ("symbol",), panels.clip),
     )
     chosen = panels.table(
-        shown, key="symbols", columns=_COLUMNS, on_select="rerun", selection_mode="single-row"
+        shown.select(list(columns)),
+        key="symbol table",
+        columns=columns,
+        on_select="rerun",
+        selection_mode="single-row",
     )
-    st.caption(
-        "Select a row to open the symbol. Offset, slippage, expectancy in bps; a dash is unknown."
-    )
+    st.caption("Select a row to open the symbol.")
     if chosen.selection.rows:
-        session.go(
-            "intel", symbol=rows["symbol"][panels.row_of("symbols", chosen.selection.rows[0])]
-        )
-    panels.export("overview", view, {"symbols": rows, "alerts": view.table("feat_ops__alerts")})
+        session.go("intel", symbol=rows["symbol"][chosen.selection.rows[0]])
+
+
+def _card(row: dict[str, Any], view: View) -> cards.Card:
+    hour = f"{view.hour_utc:02d} h"
+    expected = number(row["exp_now_bps"])
+    if row["exp_now_lo95_bps"] is not None:
+        expected += f" ({interval(row['exp_now_lo95_bps'], row['exp_now_hi95_bps'])})"
+    facts = (
+        Fact("size ×", number(row["size_factor"]), row["round_trip_n"]),
+        Fact("score", number(row["score"]), row["n"]),
+        Fact("slip q50", number(row["slip_q50_bps"]), row["slip_n"]),
+        Fact("router", f"{panels.mark(row['quality'])}, {row['policy']}", row["n"]),
+        Fact(f"offset {hour}", number(row["offset_now_bps"]), row["n"]),
+        Fact(f"expect. {hour}", expected, row["close_n"]),
+    )
+    status = panels.mark(row["status"])
+    return cards.Card(row["symbol"], status, facts, session.choices(row["symbol"]))
 
 
 def _alerts(view: View) -> None:
@@ -121,21 +177,19 @@ def _sources(view: View) -> None:
         return
     rows = rows.filter(pl.col("symbol") == ALL).sort("source")
     (lag,) = frames.written(rows, ("lag_s",), span)
+    states = [
+        panels.source_mark(row["status"], is_required=row["required"])
+        for row in rows.iter_rows(named=True)
+    ]
     shown = rows.select(
         pl.col("source").str.strip_prefix("raw_"),
-        pl.Series("status", [_state(row) for row in rows.iter_rows(named=True)], dtype=pl.String),
-        lag.alias("newest event"),
+        pl.Series("status", states, dtype=pl.String),
+        lag.alias("age"),
+        pl.col("rejected_24h").alias("rejected"),
         pl.col("n").alias("lines"),
-        pl.col("rejected_24h").alias("rejected, 24 h"),
     )
-    panels.table(shown, key="sources")
-    st.caption("Age of the newest event when the snapshot was made; lines of the window.")
-
-
-def _state(row: dict[str, Any]) -> str:
-    """Write a source's status; silence of one that is not required is worth knowing, no fault."""
-    if row["status"] == "ok":
-        return panels.mark("ok")
-    if row["required"]:
-        return f"{panels.SHAPES['bad']} {row['status']}, required"
-    return f"{panels.SHAPES['warn']} {row['status']}"
+    panels.table(shown, key="sources", columns=_SOURCES)
+    st.caption(
+        "Age of the newest event when the snapshot was made; lines of the window, rejected ones of"
+        " its last 24 h."
+    )

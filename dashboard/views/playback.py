@@ -109,10 +109,10 @@ def _publications(view: View, kept: Kept, made: list[Publication]) -> pl.DataFra
         [
             {
                 "published, UTC": when(each.published_ms).removesuffix(" UTC"),
-                "snapshot": each.snapshot_id,
-                "kept": kept.extent(each.snapshot_id),
-                "by": each.by,
                 "shown": "● shown" if each.snapshot_id == view.snapshot_id else "",
+                "kept": kept.extent(each.snapshot_id),
+                "snapshot": each.snapshot_id,
+                "by": each.by,
             }
             for each in lines
         ]

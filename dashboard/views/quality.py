@@ -110,6 +110,7 @@ def _rejected(view: View) -> _Tables:
     chosen = reasons.row(kinds.index(kind), named=True) if kind in kinds else None
     if chosen is None:
         return {"quarantine": reasons}
+    st.caption(f"To mend: {panels.md(chosen['mend'])}")
     pages = -(-chosen["lines (n)"] // _LINES)
     page = st.pagination(pages, key=f"lines of {kind}") if pages > 1 else 1
     lines = quality.lines_of(view, chosen["source"], chosen["reason"], _LINES, (page - 1) * _LINES)

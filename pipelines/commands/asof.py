@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from features.words import on_status
 from pipelines.commands import common
 from pipelines.commands.common import number
 from pipelines.commands.sql import Format, finite
@@ -280,15 +281,13 @@ def _print_tables(seen: _Seen, reading: "Reading | str") -> None:
 
 def _print_engine(seen: _Seen, reading: "Reading | str") -> None:
     from features.explain import MAKER_FIRST
-    from pipelines.commands.health import STATUS
+    from pipelines.commands.health import style_of
 
     if isinstance(reading, str):
         common.say(f"engines      cannot be told: {reading}", style="yellow")
         return
-    words, style = STATUS[reading.status]
-    if reading.reduce_only:
-        words += "; they only reduce"
-    common.say(f"engines      {reading.status}, {words}", style=style)
+    words = on_status(reading.status, reduces_only=reading.reduce_only)
+    common.say(f"engines      {reading.status}, {words}", style=style_of(reading.status))
     acting, hour = reading.acting, seen.hour_utc
     common.say(
         f"             size {number(acting.size_factor)} × target;"

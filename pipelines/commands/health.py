@@ -6,7 +6,7 @@ Put here: which reading a snapshot gives, and its lines. Keep out: the document 
 import time
 from typing import TYPE_CHECKING, Any
 
-from features.words import on_stale
+from features.words import on_status
 from pipelines.commands import common
 from pipelines.commands.common import number, with_n
 
@@ -17,12 +17,9 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 
-STATUS = {
-    "ok": ("engines act on these values", "green"),
-    "stale": (f"too old: engines {on_stale(reduces_only=False)}", "yellow"),
-    "insufficient": (f"few samples: engines {on_stale(reduces_only=False)}", "yellow"),
-    "unknown": ("not there: engines size at most 0.50 and quote at least 2.00 bps", "yellow"),
-}
+
+def style_of(status: str) -> str:
+    return "green" if status == "ok" else "yellow"
 
 
 def reads(settings: "Settings", store: "Store", snapshot_id: str) -> "Read":
@@ -72,9 +69,8 @@ def print_health(
     found: Document, score: Document, only_reduces: bool, *, is_past: bool = False
 ) -> None:
     """Print a symbol's document as a few lines, warnings in yellow."""
-    words, style = STATUS[found["status"]]
-    if only_reduces:
-        words = f"too old by far: engines {on_stale(reduces_only=True)}"
+    words = on_status(found["status"], reduces_only=only_reduces)
+    style = style_of(found["status"])
     then = "when this snapshot was new: " if is_past else ""
     common.say()
     common.say(f"{found['symbol']}: {then}{found['status']}, {words}", style=f"bold {style}")

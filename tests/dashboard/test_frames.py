@@ -4,30 +4,35 @@ import csv
 import io
 import json
 import math
+import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import polars as pl
 import pytest
 
-from dashboard import frames, panels
+from dashboard import charts, frames, panels
 from dashboard.data import View
 from dashboard.settings import load
 from features.explain import Line, Part
 
 
 @pytest.mark.parametrize(
-    ("values", "drawn"),
+    ("values", "words", "bars"),
     [
-        ((None, None), "\u2800"),  # nothing known -> a gap
-        ((0.0, 3.0), "\u28f8"),  # the lowest is one dot, the highest four
-        ((None, -2.0), "\u2880"),  # one known value alone is the lowest
-        ((0.0, 1.0, 2.0, 3.0), "\u28e0\u28fe"),  # steps of a third
+        ((None, None), "none", None),  # nothing known -> nothing drawn, and said
+        ((None, 3.0), "+1 \N{MINUS SIGN}0", ["M6 12v-11"]),  # one alone -> up, at its own hour
+        ((-1.0, 2.0), "+1 \N{MINUS SIGN}1", ["M6 12v-11", "M2 12v6"]),  # half as far -> half, down
+        ((0.0, None), "+1 \N{MINUS SIGN}0", ["M2 12v-2"]),  # a known 0 is seen, unlike a gap
     ],
 )
-def test_sparkline_is_a_column_of_dots_for_each_hour(
-    values: tuple[float | None, ...], drawn: str
+def test_hours_are_bars_from_zero_and_words(
+    values: tuple[float | None, ...], words: str, bars: list[str] | None
 ) -> None:
-    assert frames.sparkline(values) == drawn
+    assert frames.signs(values) == words
+    drawn = charts.spark(values)
+    found = drawn and re.findall(r'path d="(M\d+ 12v[^"]+)"', unquote(drawn))
+    assert found == bars
 
 
 def test_parts_of_a_score_reach_from_sum_to_sum_and_end_in_the_score() -> None:

@@ -32,6 +32,16 @@ def number(text: str) -> float | None:
     return None if bare in ("–", "None", "") else float(bare)
 
 
+def _is_hour(row: dict[str, str], name: str, hour: Line) -> None:
+    """Expect what an hour earned, its interval to one digit and its closes; none tells nothing."""
+    known = bool(hour["close_n"])
+    assert number(row[name]) == near(1e4 * hour["exp_per_notional"] if known else None)
+    assert number(row["n closes"]) == hour["close_n"]
+    ends = [hour["exp_lo95"], hour["exp_hi95"]] if known else [None]
+    written = [f"{round(1e4 * end, 1) + 0:,.1f}" for end in ends if end is not None]
+    assert row["95 %"] == (" to ".join(written) or "–")
+
+
 def test_overview_shows_the_snapshots_numbers(
     server: chrome.Server, chromium: Browser, lines: dict[str, Line]
 ) -> None:
@@ -44,9 +54,12 @@ def test_overview_shows_the_snapshots_numbers(
         assert f"n = {everything['slip_n']}" in tab.text
         head, *rows = tab.cells()
         assert len(rows) == len(lines) - 1
+        (expected,) = (name for name in head if name.startswith("expect. "))
+        hour = str(int(expected.split()[1]))  # of now, as the head says
         for cells in rows:
             row = dict(zip(head, cells, strict=True))
             line = lines[row["symbol"]]
+            _is_hour(row, expected, line["hourly"].get(hour, {"close_n": 0}))
             assert row["status"].split()[1] == line["status"]
             assert number(row["score"]) == near(line["score"]["score"])
             assert number(row["n"]) == line["n"]

@@ -33,7 +33,7 @@ def test_sources_show_the_worst_first_and_unknown_as_a_dash() -> None:
     )
     shown = quality.sources(rows)
     assert shown["source"].to_list() == ["raw_c", "raw_b", "raw_a"]
-    assert shown["status"].to_list() == ["■ missing, required", "▲ silent", "● ok"]
+    assert shown["status"].to_list() == ["■ missing, required", "▲ silent, optional", "● ok"]
     assert shown["age"].to_list() == ["–", "1 min 30 s", "1 min 30 s"]
 
 

@@ -173,14 +173,17 @@ def test_hostile_text_shows_as_text_and_runs_nothing(
             assert "was refused and the snapshot below stays" in tab.text, where
             assert tab.page.evaluate("window.hit") is None, where
             assert tab.page.locator(_INJECTED).count() == 0, where
+            links = tab.page.locator("a").evaluate_all("all => all.map(a => a.hostname)")
+            assert set(links) <= {chrome.HOST}, where
             assert not tab.is_wider_than_window(), where
         tab.open(server.address("quality", part="Quarantine"))
         expect(tab.page.locator('[data-testid="stCode"]').first).to_contain_text(homes.SCRIPT)
         assert (tab.errors, tab.outside, server.outside()) == ([], [], [])
 
 
-# An image, a formula, a colour or a link that a text of a log made.
+# An image, a formula, a colour or a link that a text of a log made. A card's own link names the
+# symbol, encoded; that it and every other leads nowhere else is asserted of all.
 _INJECTED = ", ".join(
     f"[data-testid='stMain'] {each}"
-    for each in ("img", ".katex", ".stMarkdownColoredText", "a[href*='evil.example' i]")
+    for each in ("img", ".katex", ".stMarkdownColoredText", "a:not(.card)[href*='evil.example' i]")
 )

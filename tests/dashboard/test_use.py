@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from features.snapshot import Store
 from tests.dashboard import browser as chrome
@@ -29,6 +29,28 @@ def test_row_leads_to_the_symbol_whose_address_can_be_shared(
             other.open(tab.page.url)
             assert other.page.get_by_role("heading", name=symbol).count() == 1
         assert tab.errors == []
+
+
+def test_a_telephone_shows_a_card_a_symbol_that_leads_to_it(
+    server: chrome.Server, chromium: Browser, store: Store
+) -> None:
+    first, _ = store.ids()
+    with chrome.tab(chromium, width=chrome.NARROW) as tab:
+        for path, leads_to in (("", "intel"), ("health", "health")):
+            tab.open(server.address(path, at=first))
+            card = tab.page.locator("a.card", has_text="LINKUSDT")
+            expect(card).to_be_visible()
+            expect(tab.page.locator('[class*="st-key-wide-"]')).to_be_hidden()
+            assert "size ×" in card.inner_text() or "applied ×" in card.inner_text()
+            box = card.bounding_box()
+            assert box is not None
+            assert box["x"] + box["width"] <= chrome.NARROW
+            card.press("Enter")  # by keyboard as by finger
+            tab.page.wait_for_url(f"**/{leads_to}?symbol=LINKUSDT&at={first}")
+            assert tab.settle().page.get_by_role("heading", name="LINKUSDT").count() >= (path != "")
+        tab.page.set_viewport_size({"width": chrome.WIDE, "height": 900})
+        expect(tab.page.locator("a.card").first).to_be_hidden()
+        assert (tab.errors, tab.outside) == ([], [])
 
 
 def test_pages_without_a_symbol_say_what_to_do(server: chrome.Server, chromium: Browser) -> None:

@@ -196,7 +196,7 @@ def test_engines_of_then_are_told_by_the_age_of_the_snapshot_also_once_it_was_co
         assert found == (status, reduce_only, size)
     output = desk.run("asof", "BTCUSDT", iso(moment_ms)).stdout
     assert "engines      stale, too old" in output
-    assert "they only reduce" in output
+    assert "engines open nothing and only reduce" in output
     assert "size 1.00 × target; offset at" in output
 
     before = seen(desk, "BTCUSDT", iso(moment_ms))
