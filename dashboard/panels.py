@@ -17,12 +17,20 @@ import streamlit as st
 
 from dashboard import frames
 from dashboard.data import View
-from dashboard.states import Level
-from features.words import UNKNOWN, number, on_status, plain, span, when
+from features.words import (
+    MARKS,
+    UNKNOWN,
+    Level,
+    number,
+    on_status,
+    plain,
+    source_state,
+    span,
+    when,
+)
 from live.reading import Reading
 
-# Shape, word and colour say the same thing, so that none of them is needed.
-SHAPES: Mapping[Level, str] = {"ok": "●", "warn": "▲", "bad": "■", "unknown": "○"}
+# Mark, word and colour say the same thing, so that none of them is needed.
 COLOURS: Mapping[Level, Literal["green", "orange", "red", "gray"]] = {
     "ok": "green",
     "warn": "orange",
@@ -47,20 +55,19 @@ TILE_PX = 164  # two side by side on a phone
 
 def mark(word: str) -> str:
     """Return a status word behind the shape of its level: what a table cell shows."""
-    return f"{SHAPES[LEVELS.get(word, 'unknown')]} {word}"
+    return f"{MARKS[LEVELS.get(word, 'unknown')]} {word}"
 
 
 def source_mark(status: str, *, is_required: bool) -> str:
-    """Return a source's status behind its shape: silence of one that is optional is no fault."""
-    if status == "ok":
-        return mark(status)
-    return f"{SHAPES['bad']} {status}, required" if is_required else f"{mark(status)}, optional"
+    """Return a source's status behind its mark: silence of one that is optional is no fault."""
+    level, words = source_state(status, required=is_required)
+    return f"{MARKS[level]} {words}"
 
 
 def badge(word: str, *, level: Level | None = None) -> None:
     """Show a status as shape, word and colour."""
     found = level or LEVELS.get(word, "unknown")
-    st.badge(f"{SHAPES[found]} {md(word)}", color=COLOURS[found])
+    st.badge(f"{MARKS[found]} {md(word)}", color=COLOURS[found])
 
 
 def reading(found: Reading) -> None:
@@ -95,7 +102,7 @@ def head(title: str, view: View) -> None:
     st.fragment(_freshness, run_every=view.settings.refresh_interval_s)(view.bare())
     for notice in view.notices:
         box = {"bad": st.error, "warn": st.warning}.get(notice.level, st.info)
-        box(md(f"{SHAPES[notice.level]} {notice.text}", limit=2000))
+        box(md(f"{MARKS[notice.level]} {notice.text}", limit=2000))
 
 
 def _freshness(view: View) -> None:
@@ -295,7 +302,10 @@ def as_csv(view: View, tables: Mapping[str, pl.DataFrame]) -> str:
     """Return tables as one CSV below each other's columns; `table` names each row's."""
     stamped = [
         frame.select(
-            pl.lit(name).alias("table"), pl.lit(view.snapshot_id).alias("snapshot_id"), pl.all()
+            pl.lit(name).alias("table"),
+            pl.lit(view.snapshot_id).alias("snapshot_id"),
+            pl.lit(view.as_of_ms).alias("as_of_ms"),
+            pl.all().exclude("as_of_ms"),
         )
         for name, frame in tables.items()
         if frame.width

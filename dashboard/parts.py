@@ -12,9 +12,9 @@ import streamlit as st
 from dashboard import cards, frames, panels
 from dashboard.cards import Fact
 from dashboard.data import View
-from dashboard.panels import SHAPES, badge, md, tile, tiles
+from dashboard.panels import badge, md, tile, tiles
 from features.explain import MAKER_FIRST, Part
-from features.words import UNKNOWN, number
+from features.words import MARKS, UNKNOWN, number
 from live.reading import Reading
 from live.records import Score, Size
 
@@ -69,7 +69,7 @@ def chain(reading: Reading, size: Size, part: Part | None) -> None:
         colour = "orange" if line.is_fired else "gray"
         name = md(line.what.replace("_", " "))
         effect = number(line.effect) if isinstance(line.effect, float) else UNKNOWN
-        links.append(f"→ :{colour}-badge[{SHAPES['warn'] + ' ' if line.is_fired else ''}"
+        links.append(f"→ :{colour}-badge[{MARKS['warn'] + ' ' if line.is_fired else ''}"
                      f"{name} {effect}]")  # fmt: skip
     if part is None and size.capped_by:
         links.append(f"→ :orange-badge[▲ {md(', '.join(size.capped_by))}]")

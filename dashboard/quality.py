@@ -12,9 +12,19 @@ import polars as pl
 
 from dashboard.accuracy_charts import COLOURS
 from dashboard.data import View
-from dashboard.panels import SHAPES, mark, source_mark
+from dashboard.panels import mark, source_mark
 from features.reasons import mending
-from features.words import UNKNOWN, interval, minute, number, span
+from features.words import (
+    MARKS,
+    UNKNOWN,
+    interval,
+    likely_missing,
+    minute,
+    number,
+    share,
+    span,
+    what_is_missing,
+)
 
 
 def sources(freshness: pl.DataFrame) -> pl.DataFrame:
@@ -187,10 +197,10 @@ def _result(check: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
     if not check["rows"]:
         return mark("ok")
     if check["name"] in manifest["failed_checks"]:
-        return f"{SHAPES['bad']} refused the build"
+        return f"{MARKS['bad']} refused the build"
     if check["name"] in manifest.get("held_checks", []):
-        return f"{SHAPES['warn']} held for a person"
-    return f"{SHAPES['warn']} warns"
+        return f"{MARKS['warn']} held for a person"
+    return f"{MARKS['warn']} warns"
 
 
 # --------------------------------------------------------------------------------------- coverage
@@ -216,7 +226,7 @@ def coverage(rows: pl.DataFrame) -> pl.DataFrame:
                 "fees known (n)": f"{row['fees_known_n']} of {row['trade_n']}",
                 "unrealised": number(row["unrealized_change_usd"]),
                 "unexplained": number(low) if low == high else interval(low, high),
-                "likely missing": (row["likely_cause"] or UNKNOWN).replace("_", " "),
+                "likely missing": likely_missing(row["likely_cause"]),
                 "account": row["account"],
             }
         )
@@ -225,10 +235,10 @@ def coverage(rows: pl.DataFrame) -> pl.DataFrame:
 
 def explained(row: Mapping[str, Any]) -> str:
     """Say what of an account's window is explained, from its row of feat_account__coverage."""
-    share = "an unknown share" if row["coverage"] is None else f"{100 * row['coverage']:.1f} %"
+    known = "an unknown share" if row["coverage"] is None else share(row["coverage"])
     changes = f"{row['position_unexplained_n']} of {row['position_change_n']} position changes"
-    cause = f"; probably {row['likely_cause'].replace('_', ' ')}" if row["likely_cause"] else ""
-    return f"the logs explain {share}; fills do not explain {changes}{cause}"
+    cause = f". {what_is_missing(row['likely_cause'])}" if row["likely_cause"] else ""
+    return f"the logs explain {known}; fills do not explain {changes}{cause}"
 
 
 def unexplained(rows: pl.DataFrame) -> pl.DataFrame:

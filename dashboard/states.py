@@ -6,18 +6,16 @@ Put here: the words of each state, worst first. Keep out: how they look (panels.
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from dashboard.settings import DashboardSettings
 from features.snapshot import Store
-from features.words import counted, on_stale, span, when
+from features.words import Level, counted, on_stale, span, when
 from live import controls
 
 if TYPE_CHECKING:
     from dashboard.data import Held, Status
     from dashboard.data_traces import TraceTables
-
-Level = Literal["ok", "warn", "bad", "unknown"]
 
 
 @dataclass(frozen=True)

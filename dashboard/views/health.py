@@ -11,7 +11,7 @@ import streamlit as st
 from dashboard import cards, frames, live_helpers, panels, parts, session
 from dashboard.cards import Fact
 from dashboard.data import View
-from features.words import number
+from features.words import MARKS, number
 
 _TEXT, _NUMBER = st.column_config.TextColumn, st.column_config.NumberColumn
 # What decides comes first: a page shows about 1200 pixels of it, the rest by scrolling.
@@ -93,7 +93,7 @@ def _table(rows: pl.DataFrame) -> None:
 
 
 def _warned(warnings: str) -> str:
-    return f"{panels.SHAPES['warn']} {warnings}" if warnings else f"{panels.SHAPES['ok']} none"
+    return f"{MARKS['warn']} {warnings}" if warnings else f"{MARKS['ok']} none"
 
 
 def _card(row: dict[str, Any]) -> cards.Card:
