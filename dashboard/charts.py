@@ -17,6 +17,7 @@ _HOURS = alt.Axis(values=list(range(0, 24, 3)), labelExpr="datum.value + ':00'",
 
 
 _SPARK_PX, _STEP, _MIDDLE = 96, 4, 12  # of a table's cell: a bar an hour, up to 11 high
+_EVEN = "#8b8f96"  # neither gain nor loss
 
 
 def spark(values: Sequence[float | None]) -> str | None:
@@ -27,12 +28,15 @@ def spark(values: Sequence[float | None]) -> str | None:
     top = max((abs(value) for value in values if value is not None), default=None)
     if top is None:
         return None
-    moves: dict[str, list[str]] = {GAIN: [], LOSS: []}
+    moves: dict[str, list[str]] = {GAIN: [], LOSS: [], _EVEN: []}
     for hour, value in enumerate(values):
-        if value is not None:
-            long = max(2, round(11 * abs(value) / (top or 1)))  # of 0 something is seen too
-            x, up = hour * _STEP + 2, "-" if value >= 0 else ""
-            moves[GAIN if value >= 0 else LOSS].append(f"M{x} {_MIDDLE}v{up}{long}")
+        x = hour * _STEP + 2
+        if value == 0:  # seen too, unlike a gap
+            moves[_EVEN].append(f"M{x} {_MIDDLE - 1}v2")
+        elif value is not None:
+            long = max(2, round(11 * abs(value) / (top or 1)))
+            up = "-" if value > 0 else ""
+            moves[GAIN if value > 0 else LOSS].append(f"M{x} {_MIDDLE}v{up}{long}")
     bars = "".join(
         f'<path d="{"".join(each)}" stroke="{colour}" stroke-width="2.5"/>'
         for colour, each in moves.items()
@@ -40,7 +44,7 @@ def spark(values: Sequence[float | None]) -> str | None:
     )
     drawn = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_SPARK_PX}" height="24">{bars}'
-        f'<path d="M0 {_MIDDLE}h{_SPARK_PX}" stroke="#8b8f96"/></svg>'
+        f'<path d="M0 {_MIDDLE}h{_SPARK_PX}" stroke="{_EVEN}"/></svg>'
     )
     return f"data:image/svg+xml,{quote(drawn)}"
 

@@ -96,12 +96,12 @@ def hourly_values(record: Record) -> list[float | None]:
 
 
 def signs(values: Sequence[float | None]) -> str:
-    """Say how many hours earn and lose, the rest being unknown: +13 −9."""
+    """Say how many hours earn and lose, the rest being unknown or even: +13 −9."""
     known = [value for value in values if value is not None]
     if not known:
         return "none"
-    lost = sum(value < 0 for value in known)
-    return f"+{len(known) - lost} \N{MINUS SIGN}{lost}"
+    earned, lost = sum(value > 0 for value in known), sum(value < 0 for value in known)
+    return f"+{earned} \N{MINUS SIGN}{lost}"
 
 
 def hours(view: View, symbol: str) -> pl.DataFrame:

@@ -304,8 +304,8 @@ def as_csv(view: View, tables: Mapping[str, pl.DataFrame]) -> str:
         frame.select(
             pl.lit(name).alias("table"),
             pl.lit(view.snapshot_id).alias("snapshot_id"),
-            pl.lit(view.as_of_ms).alias("as_of_ms"),
-            pl.all().exclude("as_of_ms"),
+            pl.lit(view.as_of_ms).alias("snapshot_as_of_ms"),
+            pl.all(),
         )
         for name, frame in tables.items()
         if frame.width

@@ -138,10 +138,20 @@ class Lake:
         opened = self.open(table)
         have = {field.name for field in opened.schema().fields}
         if any(field.name not in have for field in schema):
-            write_deltalake(opened, schema.empty_table(), mode="append", schema_mode="merge")
+            write_deltalake(
+                opened, schema.empty_table(), mode="append", schema_mode="merge",
+                post_commithook_properties=_QUIET,
+            )  # fmt: skip
             opened.update_incremental()
+        self.keep_properties(table)
+
+    def keep_properties(self, table: str) -> None:
+        """Give a table that an older release made the properties that it lacks."""
+        if not self.exists(table):
+            return
+        opened = self.open(table)
         if not _PROPERTIES.items() <= opened.metadata().configuration.items():
-            opened.alter.set_table_properties(_PROPERTIES)
+            opened.alter.set_table_properties(_PROPERTIES, post_commithook_properties=_QUIET)
             opened.update_incremental()
 
     def append(self, table: DeltaTable, data: pa.Table, transactions: Mapping[str, int]) -> None:

@@ -4,6 +4,7 @@ Put here: pure functions from a value to a short text. Keep out: where it is sho
 """
 
 import datetime as dt
+from math import floor
 from typing import Literal
 
 UNKNOWN = "–"
@@ -170,15 +171,15 @@ def number(value: float | None, digits: int = 2) -> str:
 
 
 def share(value: float | None) -> str:
-    """Write a share of 0 to 1 in percent, to the nearest tenth."""
-    return UNKNOWN if value is None else f"{number(100 * value, 1)} %"
+    """Write a share of 0 to 1 in percent; its tenths are never rounded up to what is needed."""
+    return UNKNOWN if value is None else f"{number(floor(1000 * value + 1e-9) / 10, 1)} %"
 
 
 def share_range(low: float | None, high: float | None) -> str:
     """Write the bounds of a share; one share where they are equal."""
     if low is None or high is None:
         return UNKNOWN
-    return share(low) if low == high else f"{share(low)} to {share(high)}"
+    return share(low) if share(low) == share(high) else f"{share(low)} to {share(high)}"
 
 
 def with_n(value: float | None, n: int | None, digits: int = 2) -> str:

@@ -84,9 +84,17 @@ def _source(path: Path) -> tuple[str, ...]:
 
 
 def _ends_ms(path: Path) -> tuple[float, float]:
-    """Return the first and the last time of a file; an empty one is nowhere."""
-    column = _open(path).read(["exch_ms"]).column("exch_ms")
-    ends = pc.min_max(column).as_py()
+    """Return the first and the last time of what a file tells; an empty one is nowhere.
+
+    Rows that are left out when it is read do not count: a time of 0 stands in some of them.
+    """
+    kind = QUOTES if path.name.endswith(QUOTES) else TRADES
+    time, *values = _NEEDED[kind]
+    rows = _open(path).read([time, *values])
+    is_told = pc.and_(pc.greater(rows[values[0]], 0), pc.greater(rows[values[1]], 0))
+    if kind == QUOTES:
+        is_told = pc.and_(is_told, pc.less(rows["bid"], rows["ask"]))
+    ends = pc.min_max(rows.filter(is_told)[time]).as_py()
     return (inf, inf) if ends["min"] is None else (ends["min"], ends["max"])
 
 

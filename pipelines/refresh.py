@@ -86,6 +86,8 @@ class Refresh:
         """Create what the lake lacks; refuses a lake of another format."""
         self.lake.prepare()
         ensure_tables(self.lake)
+        for table in catalog.stored():
+            self.lake.keep_properties(table.name)
 
     def read(self, tables: set[str] | None = None) -> IntakeReport:
         """Ingest the new lines of every source, or of some raw tables."""

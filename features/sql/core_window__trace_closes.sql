@@ -131,7 +131,7 @@ incomplete AS (
 cells AS (
     SELECT strategy, symbol FROM traced
     UNION
-    SELECT strategy, symbol FROM trips
+    SELECT strategy, symbol FROM closes
 ),
 
 sets AS (

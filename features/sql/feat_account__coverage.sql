@@ -446,7 +446,7 @@ positions AS (
         CAST(SUM(inferred_fill_n) AS BIGINT) AS inferred_fill_n,
         CAST(COALESCE(SUM(change_n) FILTER (cause = 'close_line_missing'), 0) AS BIGINT) AS pnl_missing_n,
         CAST(SUM(pnl_missing_usd) FILTER (cause = 'close_line_missing') AS DOUBLE) AS pnl_missing_usd,
-        -- Of the causes of unexplained changes the one that moved most.
+        -- Of the causes of unexplained changes the one that moved most, as far as changes have a price.
         arg_min(cause, (-COALESCE(unexplained_usd, 0), -unexplained_n, cause)) FILTER (unexplained_n > 0)
             AS main_cause,
     FROM changes
@@ -637,6 +637,6 @@ SELECT
         WHEN pnl_missing_n > 0 THEN 'close_line_missing'
         WHEN abs(unexplained_usd) > 1e-2 THEN 'funding_or_transfer'
         WHEN unexplained_lo_usd > 1e-2 OR unexplained_hi_usd < -1e-2 THEN 'nav_moved_without_closes'
-    END AS likely_cause, -- what is probably missing: the cause in core_position__reconciliation that moved most USD, else funding_or_transfer or nav_moved_without_closes; NULL = nothing or not known
+    END AS likely_cause, -- what is probably missing: the cause in core_position__reconciliation that moved most USD as far as changes have a price, else funding_or_transfer or nav_moved_without_closes; NULL = nothing or not known
 FROM judged
 ORDER BY account, day

@@ -189,13 +189,8 @@ coverage_alerts AS (
         'warning' AS severity,
         'Account ' || account || CASE
             WHEN coverage IS NOT NULL
-                -- To the nearest tenth as everywhere, unless that would read as enough.
-                THEN ': the logs explain ' || CAST(
-                    round(
-                        100 * coverage,
-                        CASE WHEN round(100 * coverage, 1) < round(100 * $min_pnl_coverage, 1) THEN 1 ELSE 3 END
-                    ) AS VARCHAR
-                ) || ' % of its PnL and position changes (n = ' || CAST(n AS VARCHAR) || ' NAV values), needed are '
+                -- Never rounded up to what is needed.
+                THEN ': the logs explain ' || CAST(floor(1e3 * coverage + 1e-9) / 10 AS VARCHAR) || ' % of its PnL and position changes (n = ' || CAST(n AS VARCHAR) || ' NAV values), needed are '
                     || CAST(round(100 * $min_pnl_coverage, 1) AS VARCHAR) || ' %'
             WHEN status = 'incomplete' THEN ': the logs explain too little of its PnL or position changes'
             ELSE ': how much of its PnL and position changes the logs explain cannot be known'

@@ -168,22 +168,37 @@ def _coverage(store: "Store", current: str, needed: float, found: Findings) -> N
         ],
         left=2,
     )  # fmt: skip
-    for name, status, *_, low, high, nav_n, moves, change_n, cause in rows:
+    for name, status, *_, refused, low, high, nav_n, moves, change_n, cause in rows:
         if status == "complete":
             continue
         of_nav = "an unknown share" if low is None else share_range(low, high)
         of_moves = "an unknown share" if moves is None else common.share(moves)
-        missing = (
-            "No NAV is logged: let the executor write nav_snapshot in orders_attempted.jsonl"
-            if nav_n == 0 and cause is None
-            else what_is_missing(cause)
-        )
+        moved = f"{of_moves} of its position changes (n = {change_n})"
+        is_explained = (low or 0.0) >= needed and (not change_n or (moves or 0.0) >= needed)
         found.notes.append(
             f"account {name} is {status}: the logs explain {of_nav} of its NAV change "
-            f"(n = {nav_n} NAV values) and {of_moves} of its position changes (n = {change_n}); "
-            f"a size above 1 needs {common.share(needed)} of both. {missing}. "
-            "execintel reconcile lists each"
+            f"(n = {nav_n} NAV values)"
+            f"{f' and {moved}' if change_n else '; no change of position was seen'}; "
+            f"a size above 1 needs {common.share(needed)} of both. "
+            f"{_missing(cause, nav_n, refused, is_explained)}. execintel reconcile lists each"
         )
+
+
+def _missing(cause: str | None, nav_n: int, refused: int, is_explained: bool) -> str:
+    """Say what an account's logs lack, and what to do."""
+    if cause is None and nav_n == 0 and refused:
+        return (
+            f"All NAV values were refused ({refused}: 0, or far from the day's median): "
+            "let the executor write what the venue says"
+        )
+    if cause is None and nav_n == 0:
+        return "No NAV is logged: let the executor write nav_snapshot in orders_attempted.jsonl"
+    if cause is None and is_explained:
+        return (
+            "Its NAV values span too little of what was logged: "
+            "let the executor write one with every attempt"
+        )
+    return what_is_missing(cause)
 
 
 def _missing_files(inputs: Iterable[dict[str, list[str]]]) -> list[str]:

@@ -283,7 +283,8 @@ def _coverage(con: "duckdb.DuckDBPyConnection", account: str | None) -> None:
 
 def _causes(con: "duckdb.DuckDBPyConnection", account: str | None) -> None:
     rows = con.sql(
-        "SELECT account, cause, COUNT(*) AS n, SUM(unexplained_usd), SUM(pnl_missing_usd)"
+        "SELECT account, cause, COUNT(*) AS n, COUNT(unexplained_usd), SUM(unexplained_usd),"
+        " SUM(pnl_missing_usd)"
         " FILTER (cause = 'close_line_missing')"
         " FROM core_position__reconciliation"
         " WHERE cause IS NOT NULL AND ($account IS NULL OR account = $account)"
@@ -295,11 +296,11 @@ def _causes(con: "duckdb.DuckDBPyConnection", account: str | None) -> None:
         return
     common.show_table(
         "By likely cause, the largest first: position changes in the window, and what mends them",
-        ("account", "likely cause", "missing", "changes", "USD", "PnL missing", "mend"),
+        ("account", "likely cause", "missing", "changes", "priced", "USD", "PnL missing", "mend"),
         [
-            (name, cause.replace("_", " "), likely_missing(cause), n, number(usd), number(pnl),
-             mending_missing(cause))
-            for name, cause, n, usd, pnl in rows
+            (name, cause.replace("_", " "), likely_missing(cause), n, priced, number(usd),
+             number(pnl), mending_missing(cause))
+            for name, cause, n, priced, usd, pnl in rows
         ],
         left=3,
         has_words=True,

@@ -1,9 +1,12 @@
 """The lake's tables: created once, committed with their transactions, listed with statistics."""
 
+import os
+import time
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
 
 from features.engines import duckdb as engine
 from features.lake import (
@@ -181,3 +184,39 @@ def test_numbers_fold_into_what_a_transaction_can_hold(value: int, folded: int) 
 def test_days_are_utc() -> None:
     assert utc_day(1_762_387_199_999) == "2025-11-05"
     assert utc_day(1_762_387_200_000) == "2025-11-06"
+
+
+def test_a_table_of_an_older_release_takes_the_properties_and_loses_no_version(
+    tmp_path: Path,
+) -> None:
+    lake = Lake(tmp_path / "lake")
+    lake.prepare()
+    path = lake.path("raw_x__y")
+    DeltaTable.create(str(path), SCHEMA, partition_by=["part"])
+    for n in range(1, 12):
+        lake.append(lake.open("raw_x__y"), rows((n, "A", "d1")), {})
+    lake.open("raw_x__y").create_checkpoint()
+    long_ago = time.time() - 90 * 86_400  # Delta lets go of logs after 30 days, unless told not to
+    for log in (path / "_delta_log").iterdir():
+        os.utime(log, (long_ago, long_ago))
+    wider = SCHEMA.append(pa.field("more", pa.int64()))
+    for schema in (SCHEMA, wider):
+        Lake(lake.root).ensure("raw_x__y", schema, ["part"], "a table")
+    opened = Lake(lake.root).open("raw_x__y")
+    assert opened.metadata().configuration["delta.checkpointInterval"] == "10"
+    assert opened.version() == 13  # once for the properties, once for the column
+    for version in range(opened.version() + 1):
+        assert DeltaTable(str(path), version=version).version() == version
+
+
+def test_the_only_writer_of_a_lake_sees_its_own_commits(lake: Lake) -> None:
+    mine = Lake(lake.root, is_only_writer=True)
+    assert contents(mine) == []
+    mine.append(mine.open("raw_x__y"), rows((1, "A", "d1")), {"a": 1})
+    assert contents(mine) == [(1, "A")]
+    replacing = rows((2, "B", "d1")).to_reader()
+    mine.replace(mine.open("raw_x__y"), replacing, "part = 'd1'", {"a": 2})
+    assert contents(mine) == [(2, "B")]
+    assert mine.open("raw_x__y").transaction_version("a") == 2
+    lake.append(lake.open("raw_x__y"), rows((3, "C", "d2")), {})
+    assert contents(mine) == [(2, "B")], "it looked for others' commits"

@@ -127,6 +127,13 @@ def named(folder: Path, **firsts: int) -> Path:
     return folder
 
 
+def test_a_row_that_is_left_out_does_not_make_two_recordings_of_one(tmp_path: Path) -> None:
+    named(tmp_path, btcusdt_20240808=10)
+    rows = {"exch_ms": [0, 21], "bid": [None, 10.0], "ask": [None, 11.0]}
+    pq.write_table(pa.table(rows), tmp_path / "btcusdt_20240809_bbo.parquet")
+    assert len(quotes.find(tmp_path, ["BTCUSDT"])["BTCUSDT"]) == 2
+
+
 def test_files_of_one_recording_follow_each_other(tmp_path: Path) -> None:
     folder = named(tmp_path, usdm_btcusdt_20240809=10, usdm_btcusdt_20240808=0)
     (group,) = quotes.spans(quotes.find(folder, ["BTCUSDT"]), 1_000)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from typer.testing import CliRunner
 
 from features.settings import Settings
@@ -185,6 +186,8 @@ def test_a_service_that_answers_late_is_not_told_again(tmp_path: Path, service: 
     until = time.monotonic() + 10
     while (tmp_path / "alerts" / "told.json").read_text() == before and time.monotonic() < until:
         time.sleep(0.01)
+    with FileLock(tmp_path / "alerts" / "told.lock", timeout=10):
+        pass  # whoever wrote it has ended
     again = deliver(settings, [BROKEN], now_ms=NOW_MS + 300_000)
     assert (again.sent, again.problems, len(service.got)) == (0, [], 1)
 

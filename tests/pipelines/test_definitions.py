@@ -479,7 +479,7 @@ def test_refreshes_started_together_never_overlap(
 ) -> None:
     notes = tmp_path / "notes"
     notes.mkdir()
-    ways = ["plain", "dagster", "dagster"]
+    ways = ["plain", "dagster", "plain", "dagster"]
     spawn = multiprocessing.get_context("spawn")
     children = [spawn.Process(target=refresh_and_note, args=(how, notes)) for how in ways]
     for child in children:

@@ -136,7 +136,7 @@ def test_an_account_that_the_logs_do_not_explain_speaks_whether_its_share_is_kno
     found = alerts(
         con,
         feat_account__coverage=[
-            covered("low", "incomplete", coverage=0.94996),  # to a tenth it would read as enough
+            covered("low", "incomplete", coverage=0.9499999),  # never rounded up to what is needed
             covered("real", "incomplete", coverage=0.16171757932916928),  # as show and doctor say
             covered("bounded", "incomplete"),  # not even its best case is enough
             covered("dark", "unknowable"),
@@ -145,16 +145,16 @@ def test_an_account_that_the_logs_do_not_explain_speaks_whether_its_share_is_kno
         ],
     )
     assert {subject: row["value"] for (_, subject), row in found.items()} == {
-        "low": 0.94996,
+        "low": 0.9499999,
         "real": 0.16171757932916928,
         "bounded": None,
         "dark": None,
     }
     assert {rule for rule, _ in found} == {"coverage_incomplete"}
     said = {subject: row["text"] for (_, subject), row in found.items()}
-    assert "94.996 % of its PnL and position changes (n = 7 NAV values)" in said["low"]
+    assert "94.9 % of its PnL and position changes (n = 7 NAV values)" in said["low"]
     assert f"explain {share(0.16171757932916928)} of its PnL" in said["real"]
-    assert "explain 16.2 % of its PnL" in said["real"]
+    assert "explain 16.1 % of its PnL" in said["real"]
     assert "too little" in said["bounded"]
     assert "cannot be known" in said["dark"]
 

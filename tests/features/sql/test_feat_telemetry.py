@@ -301,6 +301,23 @@ def test_daily_returns_of_sampled_traces_are_those_of_all_closes(con: Con) -> No
     assert [row["inclusion_rate"] is None for row in some[:4]] == [False, True, True, False]
 
 
+def test_a_symbol_that_only_closes_tell_of_is_missed_where_they_do_not_say_what_they_left(
+    con: Con,
+) -> None:
+    whole = [
+        traded(1.0, T + H, inclusion_probability=0.5),
+        traded(-3.0, T + 2 * H, symbol="BTCUSDT"),
+    ]
+    lines = [*whole[0], *whole[1][1:]]  # of BTC there is no trace
+    known = accuracy(con, *lines)["*", "*", "all"]
+    assert (known["path_source"], known["path_n"], known["return_sum_pct"]) == (
+        "closes", 2, pytest.approx(-2.0),
+    )  # fmt: skip
+    lines[-1].values["position_size_after"] = None
+    unknown = accuracy(con, *lines)["*", "*", "all"]
+    assert (unknown["path_source"], unknown["path_n"]) == ("sampled", 1)
+
+
 def test_a_trace_whose_close_is_not_logged_leaves_the_path_to_the_sample(con: Con) -> None:
     lines = logged(1, 2, 6)
     lost = [x for x in lines if x.table == literal.OUTCOMES and x.values["close_ms"] == T + 3 * H]

@@ -233,8 +233,8 @@ def test_what_the_logs_leave_out_is_said_in_words(published: Desk) -> None:
     unseen = published.run("doctor").stdout
     assert (
         "note: account default is unknowable: the logs explain an unknown share of its NAV change "
-        "(n = 0 NAV values) and an unknown share of its position changes (n = 0); a size above 1 "
-        "needs 95.0 % of both. No NAV is logged: "
+        "(n = 0 NAV values); no change of position was seen; a size above 1 needs 95.0 % of both. "
+        "No NAV is logged: "
     ) in unseen
     _plant(
         published,
@@ -245,12 +245,53 @@ def test_what_the_logs_leave_out_is_said_in_words(published: Desk) -> None:
     )
     told = published.run("doctor").stdout
     assert (
-        "note: account default is incomplete: the logs explain 59.0 % of its NAV change "
-        "(n = 655 NAV values) and 16.2 % of its position changes (n = 599); a size above 1 "
+        "note: account default is incomplete: the logs explain 58.9 % of its NAV change "
+        "(n = 655 NAV values) and 16.1 % of its position changes (n = 599); a size above 1 "
         "needs 95.0 % of both. Probably missing: orders whose end nobody logged; let the executor "
         "log how every order ended. execintel reconcile lists each"
     ) in told
     assert "pnl_explained" not in told
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        # both shares are enough, yet NAV was seen for a small part of the time
+        (
+            "n = 2, pnl_explained_lo = 1, pnl_explained_hi = 1, position_explained_ratio = 1,"
+            " position_change_n = 3",
+            "100.0 % of its position changes (n = 3); a size above 1 needs 95.0 % of both. Its NAV "
+            "values span too little",
+        ),
+        # nothing moved: there is no share of it
+        (
+            "n = 2, pnl_explained_lo = 0.9499999, pnl_explained_hi = 0.9499999,"
+            " position_explained_ratio = NULL, position_change_n = 0",
+            "explain 94.9 % of its NAV change (n = 2 NAV values); no change of position was seen; "
+            "a size above 1 needs 95.0 % of both. What is missing cannot be told",
+        ),
+        # NAV is logged, and none of it is credible
+        (
+            "n = 0, nav_rejected_n = 2, pnl_explained_lo = NULL, pnl_explained_hi = NULL,"
+            " position_explained_ratio = NULL, position_change_n = 0",
+            "All NAV values were refused (2: 0, or far from the day's median)",
+        ),
+        (
+            "n = 0, nav_rejected_n = 0, pnl_explained_lo = NULL, pnl_explained_hi = NULL,"
+            " position_explained_ratio = NULL, position_change_n = 0",
+            "No NAV is logged",
+        ),
+    ],
+)
+def test_an_account_that_cannot_be_known_is_told_why(
+    published: Desk, values: str, said: str
+) -> None:
+    _plant(
+        published,
+        "UPDATE feat_account__coverage SET status = 'unknowable', coverage = NULL,"
+        f" likely_cause = NULL, {values} WHERE day = '*'",
+    )
+    assert said in published.run("doctor").stdout
 
 
 def test_sources_say_whether_they_are_required(

@@ -135,8 +135,8 @@ def test_json_of_a_symbol_that_is_not_there_names_those_there_are(published: Des
     ("sizing", "words"),
     [
         (
-            {"pnl_coverage": 0.162, "coverage_status": "incomplete"},
-            "logs explain 16.2 % of the account's PnL and position changes (the lower), incomplete",
+            {"pnl_coverage": 0.1619, "coverage_status": "incomplete"},
+            "logs explain 16.1 % of the account's PnL and position changes (the lower), incomplete",
         ),
         # PnL at its lower bound: the share is what it is at least
         (

@@ -88,8 +88,8 @@ def test_a_changed_value_has_the_digits_of_its_unit(
     assert snapshots._moved(column, old, new) == said
 
 
-def test_diff_of_equal_snapshots_says_so(two_to_read: tuple[Desk, str, str]) -> None:
-    desk, first, _ = two_to_read
+def test_diff_of_equal_snapshots_says_so(two: tuple[Desk, str, str]) -> None:
+    desk, first, _ = two
     same = desk.run("snapshots", "diff", first, first)
     assert "hold equal rows in every table" in same.stdout
 
