@@ -133,7 +133,8 @@ def _hours(reading: "Reading") -> None:
             )
         )
     common.show_table(
-        f"{reading.symbol} by UTC hour. exp: expectancy, PnL per notional, bps; n closes",
+        f"{reading.symbol} by UTC hour. exp: expectancy, PnL before fees per notional, bps; "
+        "n closes",
         ("hour", "attempts", "fills", "exp (n)", "95 % bounds", "shrunk", "slippage (n)", "offset"),
         rows,
     )
