@@ -58,7 +58,7 @@ _GUARDS = {
     "evidence_cap": "at most 1 until enough round trips show a gain",
     "incomplete": "at most 1 while the logs explain too little of the account",
     "clamp": "kept between the least and the most size there is, which may raise it",
-    "change": "moved from the snapshot before by one step at most, which may hold it up",
+    "change": "moved from the snapshot before by one step at most, which may keep it higher",
 }
 
 

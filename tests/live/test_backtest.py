@@ -447,7 +447,7 @@ def test_sigterm_ends_the_engine_in_order_and_loses_no_trace(
         finally:
             child.kill()  # where it hangs, the test must not
     assert child.returncode == 0, said
-    assert "Trading session ended: run, equity" in said
+    assert "Trading session ended: trading allowed, equity" in said
     summary = said.splitlines()[-1]
     captured = int(summary.split("Telemetry: ")[1].split()[0])
     assert captured > 5
