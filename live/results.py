@@ -17,7 +17,7 @@ from live.telemetry import TelemetryStats, TradeTelemetry
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """What the closed trades of one strategy, or of all (``*``), came to; USD are net of fees."""
+    """What the closed trades of one strategy, or of all (``*``), came to; net is after fees."""
 
     strategy: str
     trade_n: int
@@ -211,7 +211,9 @@ def table(summaries: Sequence[Summary]) -> str:
             f"{_number(each.gross_usd):>11} {_number(each.fees_usd):>10} "
             f"{_number(each.net_usd):>11} {interval:>28} {_number(each.holding_min_avg, 1):>9}"
         )
-    rows.append("gross and its mean return, of entry notional, are before fees; net is after them")
+    rows.append(
+        "win rate, gross and mean return (of entry notional) are before fees, net after them"
+    )
     return "\n".join(rows)
 
 
