@@ -4,6 +4,7 @@ Put here: pure functions from a value to a short text. Keep out: where it is sho
 """
 
 import datetime as dt
+from collections.abc import Iterable
 from math import floor
 from typing import Literal
 
@@ -50,6 +51,14 @@ _MISSING = {
         "what moved NAV without a close",
         "compare with the venue: execintel reconcile --income FILE",
     ),
+}
+
+# What each guard of a size does, by its name in feat_symbol__sizing.capped_by.
+_GUARDS = {
+    "evidence_cap": "at most 1 until enough round trips show a gain",
+    "incomplete": "at most 1 while the logs explain too little of the account",
+    "clamp": "kept between the least and the most size there is, which may raise it",
+    "change": "moved from the snapshot before by one step at most, which may keep it higher",
 }
 
 
@@ -168,6 +177,11 @@ def number(value: float | None, digits: int = 2) -> str:
         return UNKNOWN
     written = f"{value:,.{digits}f}"
     return written.removeprefix("-") if float(written.replace(",", "")) == 0 else written
+
+
+def guards(capped_by: Iterable[str]) -> str:
+    """Say what the guards that limited a size do; those of another release by their names alone."""
+    return "; ".join(f"{name}: {_GUARDS[name]}" if name in _GUARDS else name for name in capped_by)
 
 
 def share(value: float | None) -> str:

@@ -33,7 +33,15 @@ from live.controls import Controls
 from live.engine import Engine
 from live.market import Bar, Event
 from live.past import PastSnapshots
-from live.results import Curve, Result, report, summarise
+from live.results import (
+    Curve,
+    Result,
+    count_orders,
+    gathering,
+    report,
+    summarise,
+    worth_of_open,
+)
 from live.sessions import DAY_MS, SESSIONS
 from live.strategies import Strategy
 from live.telemetry import TradeTelemetry
@@ -65,12 +73,6 @@ def replay(
     every UTC midnight. Raises ValueError where there is none.
     """
     trades: list[ClosedTrade] = []
-
-    def on_closed(trade: ClosedTrade) -> None:
-        trades.append(trade)
-        if telemetry is not None:
-            telemetry.on_close(trade)
-
     first = next(groups, None)
     if first is None:
         raise ValueError(
@@ -102,7 +104,7 @@ def replay(
             clock=clock,
             log_dir=folder,
             controls=controls,
-            on_closed=on_closed,
+            on_closed=gathering(trades, telemetry),
             run_id=f"backtest-{seed}",
         )
         curve = Curve(trading.paper_equity_usd)
@@ -116,6 +118,7 @@ def replay(
                 curve.see(group, venue.account().equity_usd)
         finally:
             engine.close()
+        order_n, filled_n = count_orders(folder)
         names = [strategy.name for strategy in strategies]
         return Result(
             folder=folder,
@@ -124,8 +127,11 @@ def replay(
             end_ms=curve.end_ms,
             equity_start_usd=trading.paper_equity_usd,
             equity_end_usd=venue.account().equity_usd,
+            open_usd=worth_of_open(engine.executor.sleeves.values(), venue.account().marks),
             max_drawdown_pct=curve.max_drawdown_pct,
             open_positions={p.symbol: p.qty for p in venue.positions()},
+            order_n=order_n,
+            filled_n=filled_n,
             snapshots_used=len(past.used),
             vetoes=_vetoes(folder),
             resumed_n=resumed_n,

@@ -52,6 +52,11 @@ def word(mode: Mode) -> str:
     return mode.replace("_", "-")
 
 
+def standing(mode: Mode) -> str:
+    """Say whether an engine in this mode trades."""
+    return "trading allowed" if mode == "run" else f"{word(mode)}, engines {_DOES[mode]}"
+
+
 def notices(state: State, now_ms: int) -> Iterator[tuple[Literal["bad", "warn"], str]]:
     """Say what is switched off: all trading is bad, single symbols are worth knowing."""
     if state.mode != "run":

@@ -16,7 +16,7 @@ from live import lines
 from live.attempt import Attempt, Leg
 from live.book import DUST, ClosedTrade, Lots
 from live.clock import Clock, SimulatedClock
-from live.controls import Controls
+from live.controls import Controls, Mode, standing
 from live.controls import State as ControlState
 from live.exposure import exposure, nav
 from live.gates import Ask, Veto, World, judge
@@ -32,6 +32,7 @@ from live.router import Router
 from live.sizing import decide
 from live.sleeves import SleeveKey, Sleeves
 from live.venues import (
+    Account,
     Fill,
     Instrument,
     PositionSide,
@@ -88,7 +89,7 @@ class Executor:
         self._kept_peaks: Peaks | None = None  # as the journal has them
         self._reconciler = Reconciler(venue, self.lots)
         self._is_to_adopt = False
-        self._mode = "run"
+        self._mode: Mode = "run"
         self._cancel_at = float("-inf")
         self._seq = 0
         self._id_n = 0
@@ -199,13 +200,18 @@ class Executor:
         known = [wake for wake in wakes if wake is not None]
         return int(min(known)) + 1 if known else None
 
+    def account(self) -> Account:
+        """Return what the venue says of the account now."""
+        return self._venue.account()
+
     def summary(self) -> str:
         """Return one line of where the engine stands."""
         usd = self.guard.equity_usd
         equity = "unknown" if usd is None else f"{usd:.2f} USD"
         positions = ", ".join(f"{s} {q:.12g}" for s, q in sorted(self.lots.net().items())) or "flat"
         why = "" if self.is_reconciled else f"; unreconciled: {self._reconciler.difference}"
-        return f"{self._mode}, equity {equity}, {positions}, {len(self._attempts)} in flight{why}"
+        mode = standing(self._mode)
+        return f"{mode}, equity {equity}, {positions}, {len(self._attempts)} in flight{why}"
 
     # -- Desk: what the router needs -------------------------------------------------------------
 

@@ -1,22 +1,23 @@
 """What a replay came to: trades summed up by strategy, the equity's way, and both in words.
 
-Put here: arithmetic over closed trades. Keep out: replaying (backtest.py).
+Put here: arithmetic over trades. Keep out: replaying (backtest.py).
 """
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 from scipy import stats
 
-from live.book import ClosedTrade
+from live.book import ClosedTrade, Sleeve
 from live.market import Bar, Event, moment_of
-from live.telemetry import TelemetryStats
+from live.telemetry import TelemetryStats, TradeTelemetry
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """What the closed trades of one strategy, or of all (``*``), came to; USD are net of fees."""
+    """What the closed trades of one strategy, or of all (``*``), came to; net is after fees."""
 
     strategy: str
     trade_n: int
@@ -39,8 +40,11 @@ class Result(msgspec.Struct, frozen=True):
     end_ms: int | None
     equity_start_usd: float
     equity_end_usd: float  # open positions at the last mark
+    open_usd: float | None  # what open trades came to at the last mark, net of their fees so far
     max_drawdown_pct: float  # of equity at the ends of groups, from its peak; at or below 0
     open_positions: dict[str, float]
+    order_n: int  # attempts that were sent
+    filled_n: int  # of those, filled whole or in part
     snapshots_used: int
     vetoes: dict[str, int]  # orders that a gate refused, by gate
     resumed_n: int  # times that trading was resumed for a person, at midnight
@@ -102,13 +106,101 @@ def summarise(strategy: str, trades: Sequence[ClosedTrade]) -> Summary:
     )
 
 
+def worth_of_open(sleeves: Iterable[Sleeve], marks: Mapping[str, float]) -> float | None:
+    """Return what trades that are not closed came to at the marks, net of the fees paid so far.
+
+    None where a mark or a fee is unknown.
+    """
+    worth_usd = []
+    for sleeve in sleeves:
+        mark = marks.get(sleeve.signal.symbol)
+        if mark is None or sleeve.fees_usd is None:
+            return None
+        sign = 1.0 if sleeve.direction == "LONG" else -1.0
+        worth_usd.append(sign * (sleeve.closed_usd - sleeve.opened_usd) + sleeve.qty * mark)
+        worth_usd.append(-sleeve.fees_usd)
+    return math.fsum(worth_usd)
+
+
 def report(result: Result, took_s: float, file_name: str) -> str:
     """Return what a person reads at the end."""
+    held = ", ".join(f"{symbol} {qty:.12g}" for symbol, qty in result.open_positions.items())
+    refused = ", ".join(f"{gate} {count:,}" for gate, count in result.vetoes.items())
+    change_pct = (result.equity_end_usd / result.equity_start_usd - 1) * 100
+    net_usd = result.summaries[-1].net_usd
+    known = f"{result.snapshots_used} snapshots of the history were read"
+    if not result.snapshots_used:
+        known += (
+            ": none was published by the time of these prices, so no size, offset or policy of "
+            "execintel acted; the engine traded as without a snapshot, sizes half at most. To "
+            "test what would have been known, keep snapshots of that time in the history: "
+            "docs/history.md, What nobody published"
+        )
+    return "\n".join(
+        [
+            table(result.summaries),
+            "",
+            f"equity {result.equity_start_usd:,.2f} → {result.equity_end_usd:,.2f} USD "
+            f"({change_pct:+.2f} %), deepest drawdown {result.max_drawdown_pct:.2f} %, "
+            f"still open: {held or 'nothing'}",
+            tied(result.equity_end_usd - result.equity_start_usd, net_usd, result.open_usd),
+            orders_line(result.order_n, result.filled_n),
+            f"refused by gates: {refused or 'nothing'}"
+            + (f"; resumed at {result.resumed_n} midnights" if result.resumed_n else ""),
+            f"{result.bar_n:,} bars in {took_s:.1f} s ({result.bar_n / took_s:,.0f} a second)",
+            known,
+            f"logs, traces, {file_name}: {result.folder}",
+        ]
+    )
+
+
+def tied(change_usd: float, net_usd: float | None, open_usd: float | None) -> str:
+    """Say how a change of equity, what closed trades came to and what open ones go together."""
+    line = (
+        f"equity change {change_usd:+,.2f} USD = net of closed trades {_number(net_usd)}, open "
+        f"trades at the last mark less their fees so far {_number(open_usd)}"
+    )
+    if net_usd is None or open_usd is None:
+        return line + ", where a fee or a mark is unknown"
+    other_usd = change_usd - net_usd - open_usd
+    return line if abs(other_usd) < 0.01 else f"{line}, of no trade {other_usd:+,.2f}"
+
+
+def orders_line(order_n: int, filled_n: int) -> str:
+    """Say how many attempts were sent and how many of them filled."""
+    return f"orders {order_n:,}, filled {filled_n:,} (whole or in part)"
+
+
+def count_orders(folder: Path) -> tuple[int, int]:
+    """Return how many attempts the logs of a run tell of, and how many of them filled."""
+    path = folder / "order_metrics.jsonl"
+    if not path.exists():
+        return 0, 0
+    with path.open("rb") as file:
+        prices = [json.loads(line)["prices"]["avg_fill"] for line in file]
+    return len(prices), sum(bool(price) for price in prices)
+
+
+def gathering(
+    trades: list[ClosedTrade], telemetry: TradeTelemetry | None
+) -> Callable[[ClosedTrade], None]:
+    """Return what an engine tells of closed trades: it keeps them and hands them to telemetry."""
+
+    def on_closed(trade: ClosedTrade) -> None:
+        trades.append(trade)
+        if telemetry is not None:
+            telemetry.on_close(trade)
+
+    return on_closed
+
+
+def table(summaries: Sequence[Summary]) -> str:
+    """Return the closed trades of each strategy as lines of a table."""
     rows = [
         f"{'strategy':<10} {'trades':>7} {'win rate':>9} {'gross USD':>11} {'fees USD':>10} "
-        f"{'net USD':>11} {'mean return % (95 %)':>28} {'hold min':>9}"
+        f"{'net USD':>11} {'gross mean return % (95 %)':>28} {'hold min':>9}"
     ]
-    for each in result.summaries:
+    for each in summaries:
         interval = "–"
         if each.return_avg_pct is not None:
             interval = f"{each.return_avg_pct:.4f}"
@@ -119,23 +211,10 @@ def report(result: Result, took_s: float, file_name: str) -> str:
             f"{_number(each.gross_usd):>11} {_number(each.fees_usd):>10} "
             f"{_number(each.net_usd):>11} {interval:>28} {_number(each.holding_min_avg, 1):>9}"
         )
-    held = ", ".join(f"{symbol} {qty:.12g}" for symbol, qty in result.open_positions.items())
-    refused = ", ".join(f"{gate} {count:,}" for gate, count in result.vetoes.items())
-    change_pct = (result.equity_end_usd / result.equity_start_usd - 1) * 100
-    return "\n".join(
-        [
-            *rows,
-            "",
-            f"equity {result.equity_start_usd:,.2f} → {result.equity_end_usd:,.2f} USD "
-            f"({change_pct:+.2f} %), deepest drawdown {result.max_drawdown_pct:.2f} %, "
-            f"still open: {held or 'nothing'}",
-            f"refused by gates: {refused or 'nothing'}"
-            + (f"; resumed at {result.resumed_n} midnights" if result.resumed_n else ""),
-            f"{result.bar_n:,} bars in {took_s:.1f} s ({result.bar_n / took_s:,.0f} a second); "
-            f"{result.snapshots_used} snapshots of the history were read",
-            f"logs, traces, {file_name}: {result.folder}",
-        ]
+    rows.append(
+        "win rate, gross and mean return (of entry notional) are before fees, net after them"
     )
+    return "\n".join(rows)
 
 
 def _number(value: float | None, digits: int = 2) -> str:

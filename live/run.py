@@ -14,8 +14,9 @@ from pathlib import Path
 
 from features import setting_faults
 from features.settings import Settings
-from live import arguments, bars
+from live import arguments, bars, results
 from live.backtest import add_bars, within
+from live.book import ClosedTrade
 from live.clock import RealClock
 from live.controls import Controls
 from live.engine import Engine
@@ -56,6 +57,7 @@ def run(args: argparse.Namespace, settings: Settings) -> None:
             "empty folder with --log-dir"
         )
     with ExitStack() as stack:
+        trades: list[ClosedTrade] = []
         telemetry = arguments.telemetry(args, chosen, settings.home / TRACES, buffer_size=50)
         if telemetry is not None:
             stack.callback(telemetry.close)
@@ -63,7 +65,7 @@ def run(args: argparse.Namespace, settings: Settings) -> None:
             paths = bars.find(args.bars, args.symbols, args.interval)
             engine = paper_over_bars(
                 within(bars.merged(paths), args), chosen, settings=settings, log_dir=log_dir,
-                seed=args.seed, telemetry=telemetry, stack=stack,
+                seed=args.seed, telemetry=telemetry, stack=stack, trades=trades,
             )  # fmt: skip
         else:
             data, venue = _exchange(args)
@@ -76,6 +78,28 @@ def run(args: argparse.Namespace, settings: Settings) -> None:
         _log.info("Trading session started: %s, %s", " ".join(args.symbols), where)
         engine.run()
         _log.info("Trading session ended: %s", engine.executor.summary())
+        if args.bars:
+            names = [strategy.name for strategy in chosen]
+            print(_result(engine, names, trades, settings.trading.paper_equity_usd, log_dir))
+
+
+def _result(
+    engine: Engine, names: Sequence[str], trades: list[ClosedTrade], start_usd: float, log_dir: Path
+) -> str:
+    """Return what a person reads after a paper run over bars, as after a backtest."""
+    account = engine.executor.account()
+    summaries = [results.summarise(name, trades) for name in [*names, "*"]]
+    open_usd = results.worth_of_open(engine.executor.sleeves.values(), account.marks)
+    return "\n".join(
+        [
+            results.table(summaries),
+            "",
+            f"equity {start_usd:,.2f} → {account.equity_usd:,.2f} USD",
+            results.tied(account.equity_usd - start_usd, summaries[-1].net_usd, open_usd),
+            results.orders_line(*results.count_orders(log_dir)),
+            f"logs: {log_dir}",
+        ]
+    )
 
 
 def at_an_exchange(
@@ -162,8 +186,11 @@ def paper_over_bars(
     seed: int,
     telemetry: TradeTelemetry | None,
     stack: ExitStack,
+    trades: list[ClosedTrade] | None = None,
 ) -> Engine:
     """Return an engine whose ``run`` trades the bars on paper; ``stack`` takes what to close.
+
+    Closed trades are added to ``trades``.
 
     Raises ValueError where there is no bar.
     """
@@ -190,7 +217,7 @@ def paper_over_bars(
         clock=clock,
         log_dir=log_dir,
         controls=Controls(settings.controls_root),
-        on_closed=telemetry.on_close if telemetry else None,
+        on_closed=results.gathering([] if trades is None else trades, telemetry),
         feed=feed,
     )
     clock.is_over = lambda: engine.is_stopping

@@ -632,6 +632,8 @@ def maker_offsets(
             row = hours.get((symbol, hour), {})
             earns, low, high = (row.get(x) for x in ("exp_per_notional", "exp_lo95", "exp_hi95"))
             closes = row.get("close_n", 0)
+            if not closes:
+                earns = None
             sign = 0.0 if not earns else -0.2 if earns > 0 else 0.2
             excludes = low is not None and high is not None and (low > 0 or high < 0)
             speaks = sign if closes >= 20 and excludes else 0.0

@@ -17,5 +17,5 @@ QUALIFY COUNT(*) OVER (PARTITION BY symbol) <> 24
     OR (maker_known_n = 0 AND maker_fill_ratio IS NOT NULL)
     OR (fallback_known_n = 0 AND fallback_ratio IS NOT NULL)
     OR (slip_n = 0 AND slip_bps_q50 IS NOT NULL)
-    OR (close_n = 0 AND exp_lo95 IS NOT NULL)
+    OR (close_n = 0 AND (exp_per_notional IS NOT NULL OR exp_lo95 IS NOT NULL))
 ORDER BY symbol, hour_utc

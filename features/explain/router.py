@@ -17,7 +17,8 @@ _REGIMES = ("quiet", "hot", "panic")
 def offset_part(row: Row, policy: Row, params: Params) -> Part:
     """Explain offset_bps of one hour: the base, each adjustment and the bounds."""
     fallback, slip = policy["acting_fallback_ratio"], policy["acting_slip_bps"]
-    earns = _bps(row["exp_per_notional"])
+    # An hour without a close is unknown; snapshots of earlier releases hold 0 there.
+    earns = _bps(row["exp_per_notional"]) if row["close_n"] else None
     maker_n, fallback_n, slip_n = row["maker_known_n"], row["fallback_known_n"], row["slip_n"]
     p = named(params, "offset_")
     steps = (
@@ -83,16 +84,30 @@ def _labels(row: Row) -> tuple[Line, ...]:
         row[name] for name in ("quality", "candidate_quality", "previous_quality")
     )
     waits = quality != candidate
-    remembered = "a better label must come twice"
+    remembered = "the label that acted then; a better one acts when seen twice, a worse at once"
     if before is None:
         remembered = "none is remembered: a label begins at unknown, a better one must come twice"
-    acts = f"acts until a second snapshot says {candidate} too" if waits else "what acts"
     return (
         Line("regime", weak, "", regime, n=row["regime_n"], is_fired=regime == "panic"),
         Line("this snapshot", "the worst of them", candidate),
         Line("snapshot before", remembered, before),
-        Line("label", acts, quality, is_fired=waits),
+        Line("label", _why_it_acts(quality, candidate, before), quality, is_fired=waits),
     )
+
+
+_RANKS = ("broken", "degraded", "unknown", "ok", "good")  # from the tightest to the loosest
+
+
+def _why_it_acts(quality: str, candidate: str, before: str | None) -> str:
+    if quality != candidate:
+        return f"acts until a second snapshot says {candidate} too"
+    if quality == before:
+        return "acts: as before"
+    if _RANKS.index(quality) < _RANKS.index(before or "unknown"):
+        return f"acts at once: worse than {before or 'unknown'}"
+    if before is None:
+        return "acts: where a label begins"
+    return f"acts: this snapshot and the one before saw {quality} or better"
 
 
 def _costs(row: Row, params: Params) -> tuple[Line, ...]:

@@ -4,9 +4,10 @@ Put here: the steps of feat_symbol__sizing and feat_symbol__scores. Keep out:
 computing any of it (sql/).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from features import words
 from features.explain.steps import Line, Params, Part, Row, named
 
 # -- size ---------------------------------------------------------------------------------------
@@ -14,17 +15,19 @@ from features.explain.steps import Line, Params, Part, Row, named
 
 def size_part(sizing: Row, regime: Row, score: Row, params: Params) -> Part:
     """Explain final_size_factor: the v5.10 factors, their product and each guard after it."""
-    capped = sizing["capped_by"].split(",")
+    guards = sizing["capped_by"].split(",") if sizing["capped_by"] else []
     final = sizing["final_size_factor"]
+    lines = _guards(sizing, params, frozenset(guards))
     return Part(
         "size",
-        f"{final:.2f} × target" + (f", capped by {', '.join(capped)}" if capped[0] else ""),
+        f"{final:.2f} × target" + (f", limited by {', '.join(guards)}" if guards else ""),
         "factor",
         (
             *_factors(sizing, regime, score, params),
-            *_guards(sizing, params, frozenset(capped)),
+            *lines,
             Line("final", "what sizes are multiplied by", final),
         ),
+        _moves(sizing, lines),
     )
 
 
@@ -81,6 +84,16 @@ def _regime_rule(regime: Row) -> str:
         return "unknown sizes nothing"
     bars = f"{regime['bar_interval']} bars" + (", fewer than 500" if source == "short" else "")
     return f"ATR ratio {ratio:.2f} of {bars}"
+
+
+def _moves(sizing: Row, lines: Sequence[Line]) -> tuple[str, ...]:
+    """Say of each guard that acted whether it raised or lowered the size, and what it does."""
+    befores = (sizing["product_v510"], *(line.effect for line in lines))
+    return tuple(
+        f"{'raised' if line.effect > before else 'lowered'} by {words.guards([line.what])}"
+        for before, line in zip(befores, lines, strict=False)
+        if line.is_fired
+    )
 
 
 def _guards(sizing: Row, params: Params, capped: frozenset[str]) -> tuple[Line, ...]:

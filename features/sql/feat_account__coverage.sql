@@ -600,13 +600,13 @@ SELECT
     nav_change_usd AS nav_change_usd, -- last less first, USD; NULL = fewer than two moments
     close_n AS close_n, -- closes logged
     pnl_known_n AS pnl_known_n, -- orders with closes whose PnL is known
-    realized_pnl_usd AS realized_pnl_usd, -- realised PnL logged, gross of fees, USD; NULL = closes, none with a PnL
+    realized_pnl_usd AS realized_pnl_usd, -- realised PnL logged, gross of fees, USD; 0 = no close logged (close_n 0), NULL = closes, none with a PnL
     trade_n AS trade_n, -- fills and lone closes logged
     fees_known_n AS fees_known_n, -- of those, with known fees
     fees_usd AS fees_usd, -- known fees, USD; NULL = none known
     funding_n AS funding_n, -- funding payments logged
     funding_usd AS funding_usd, -- funding logged, USD, positive = received; NULL = none logged
-    outside_usd AS outside_usd, -- logged PnL less fees before the first or after the last NAV, USD
+    outside_usd AS outside_usd, -- logged PnL less fees, and funding, before the first or after the last NAV, USD: not in the NAV change
     unrealized_first_usd AS unrealized_first_usd, -- unrealised PnL at the first NAV, USD; 0 = flat, NULL = unknown
     unrealized_last_usd AS unrealized_last_usd, -- unrealised PnL at the last NAV, USD
     unrealized_change_usd AS unrealized_change_usd, -- change of unrealised PnL, USD

@@ -83,7 +83,7 @@ SELECT
     earned_usd AS pnl_usd, -- realised PnL of the closes counted in close_n, USD; NULL = none known
     COALESCE(notional_usd, 0e0) AS notional_usd, -- filled notional, USD
     CAST(close_n AS BIGINT) AS close_n, -- closes
-    exp_per_notional AS exp_per_notional, -- PnL per dollar of notional; NULL without notional
+    exp_per_notional AS exp_per_notional, -- PnL before fees per dollar of notional; NULL without notional
     CASE
         WHEN fees_known_n = fill_n + close_only_n
         THEN (earned_usd - COALESCE(fees_usd, 0e0)) / NULLIF(notional_usd, 0e0)

@@ -33,7 +33,9 @@ inputs AS (
         s.fallback_ratio AS v510_fallback,
         s.slip_bps_q50 AS v510_slip,
         COALESCE(e.close_n, 0) AS close_n,
-        CASE WHEN abs(e.exp_per_notional) < 1e15 THEN e.exp_per_notional END AS exp_per_notional,
+        -- An hour without a close earned nothing that is known.
+        CASE WHEN e.close_n > 0 AND abs(e.exp_per_notional) < 1e15 THEN e.exp_per_notional END
+            AS exp_per_notional,
         CASE WHEN abs(e.exp_lo95) < 1e15 THEN e.exp_lo95 END AS exp_lo95,
         CASE WHEN abs(e.exp_hi95) < 1e15 THEN e.exp_hi95 END AS exp_hi95,
     FROM feat_router__policies AS p
@@ -113,7 +115,7 @@ SELECT
     fallback_known_n AS fallback_known_n, -- maker attempts behind it
     slip_bps_q50 AS slip_bps_q50, -- median slippage, bps; NULL = unknown
     slip_n AS slip_n, -- fills behind it
-    exp_per_notional AS exp_per_notional, -- what the hour earned per dollar of notional; NULL = unknown
+    exp_per_notional AS exp_per_notional, -- what the hour earned per dollar of notional, before fees; NULL = unknown, as without a close
     exp_lo95 AS exp_lo95, -- lower 95 % bound of it
     exp_hi95 AS exp_hi95, -- upper 95 % bound of it
     close_n AS close_n, -- closes behind it

@@ -1,6 +1,6 @@
--- What a symbol's closed trades earned, after fees, with the Sharpe ratio and today's drawdown.
+-- What a symbol's closed trades earned before fees, with the Sharpe ratio; fees, net PnL and today's drawdown beside it.
 -- Grain: symbol
--- Units: _usd US dollars, _pct percent of equity, returns as fractions of closed notional
+-- Units: _usd US dollars, _pct percent of equity; a return is realised PnL / closed notional, before fees
 -- Source: core_window__outcomes, core_window__hourly, raw_orders__attempts
 -- Params: dust_notional_usd, equity_tolerance, sharpe_z90, equity_usd, as_of_ms
 WITH close_rows AS NOT MATERIALIZED (
@@ -253,27 +253,27 @@ SELECT
     COALESCE(r.round_trip_n, 0) AS round_trip_n, -- exits above the dust limit; n of the returns
     s.dust_n AS dust_n, -- closes below the dust limit: in PnL, in no statistic of returns
     s.close_only_n AS close_only_n, -- closes without an attempt
-    CASE WHEN s.n = 0 THEN 0e0 ELSE s.realized_pnl_usd END AS realized_pnl_usd, -- realised PnL of the closes, USD; NULL = none known
+    CASE WHEN s.n = 0 THEN 0e0 ELSE s.realized_pnl_usd END AS realized_pnl_usd, -- realised PnL of the closes, before fees, USD; NULL = none known
     CASE WHEN s.n = s.close_only_n THEN 0e0 ELSE s.realized_pnl_attempts_usd END
-        AS realized_pnl_attempts_usd, -- of closes that belong to an attempt, USD; NULL = none known
+        AS realized_pnl_attempts_usd, -- of closes that belong to an attempt, before fees, USD; NULL = none known
     s.pnl_known_n AS pnl_known_n, -- orders with closes whose PnL is known
-    s.fees_usd AS fees_usd, -- known fees, USD; NULL = none known
+    s.fees_usd AS fees_usd, -- known fees of all fills, entries too, USD; NULL = none known
     s.fees_known_n AS fees_known_n, -- fills and lone closes with known fees
-    CASE WHEN s.n = 0 THEN 0e0 ELSE s.realized_pnl_usd END - s.fees_usd AS net_pnl_usd, -- realised PnL less known fees, USD
-    s.fees_usd / NULLIF(s.realized_pnl_usd, 0e0) AS fee_pnl_ratio, -- fees per dollar of PnL
-    r.return_mean AS return_mean, -- mean return of a round trip, fraction of closed notional
+    CASE WHEN s.n = 0 THEN 0e0 ELSE s.realized_pnl_usd END - s.fees_usd AS net_pnl_usd, -- realised PnL less known fees, USD: read it with fees_known_n
+    s.fees_usd / NULLIF(s.realized_pnl_usd, 0e0) AS fee_pnl_ratio, -- fees per dollar of PnL before them
+    r.return_mean AS return_mean, -- mean return of a round trip before fees, fraction of closed notional
     r.return_std AS return_std, -- its standard deviation
     r.return_std / sqrt(r.round_trip_n) AS return_stderr, -- standard error of return_mean
     r.return_mean - student_t975(CAST(NULLIF(r.round_trip_n - 1, 0) AS DOUBLE))
         * r.return_std / sqrt(r.round_trip_n) AS return_lo95, -- lower 95 % bound of return_mean
     r.return_mean + student_t975(CAST(NULLIF(r.round_trip_n - 1, 0) AS DOUBLE))
         * r.return_std / sqrt(r.round_trip_n) AS return_hi95, -- upper 95 % bound of return_mean
-    r.return_mean / NULLIF(r.return_std, 0e0) AS sharpe_7d, -- mean / deviation, not annualised
+    r.return_mean / NULLIF(r.return_std, 0e0) AS sharpe_7d, -- mean / deviation of returns before fees, not annualised
     r.return_mean / NULLIF(r.return_std, 0e0) - $sharpe_z90 * sqrt(
         (1 + pow(r.return_mean / NULLIF(r.return_std, 0e0), 2) / 2) / r.round_trip_n
     ) AS sharpe_lo90, -- one-sided 90 % lower bound of it (Lo 2002)
-    r.win_n / NULLIF(CAST(r.round_trip_n AS DOUBLE), 0e0) AS win_rate, -- share of round trips with a gain
-    r.gain_usd / NULLIF(r.loss_usd, 0e0) AS profit_factor, -- gains / losses; NULL without a loss
+    r.win_n / NULLIF(CAST(r.round_trip_n AS DOUBLE), 0e0) AS win_rate, -- share of round trips with a gain before fees
+    r.gain_usd / NULLIF(r.loss_usd, 0e0) AS profit_factor, -- gains / losses, both before fees; NULL without a loss
     COALESCE(e.equity_usd, $equity_usd) AS equity_usd, -- account equity, USD: 24 h median of logged NAV
     COALESCE(e.nav_n, 0) AS nav_n, -- NAV values of the 24 h that equity is the median of
     COALESCE(f.nav_rejected_n, 0) AS nav_rejected_n, -- NAV values up to as-of rejected: 0 or too far from that median

@@ -6,7 +6,7 @@ Put here: which reading a snapshot gives, and its lines. Keep out: the document 
 import time
 from typing import TYPE_CHECKING, Any
 
-from features.words import on_status
+from features.words import guards, on_status
 from pipelines.commands import common
 from pipelines.commands.common import number, with_n
 
@@ -77,6 +77,7 @@ def print_health(
     common.show_fields(
         (
             ("size", _size(found["sizing"])),
+            *[("", guards([name])) for name in found["sizing"]["capped_by"]],
             ("", coverage_line(found["sizing"])),
             ("score", _score(score)),
             ("router", _router(found["router"])),
@@ -91,12 +92,12 @@ def print_health(
 
 
 def _size(sizing: Document) -> str:
-    capped = ", ".join(sizing["capped_by"])
+    limits = ", ".join(sizing["capped_by"])
     return (
         f"{number(sizing['applied_size_factor'])} × target"
         f" (Sharpe {number(sizing['size_mult_sharpe'])} × regime"
         f" {number(sizing['size_mult_regime'])} × score {number(sizing['intel_size_factor'])}"
-        f" = {number(sizing['final_size_factor'])}" + (f"; capped by {capped})" if capped else ")")
+        f" = {number(sizing['final_size_factor'])}" + (f"; limited by {limits})" if limits else ")")
     )
 
 
@@ -147,7 +148,7 @@ def _slippage(router: Document) -> str:
 
 
 def _risk(risk: Document, sizing: Document) -> str:
-    sharpe = with_n(sizing["sharpe_7d"], sizing.get("round_trip_n"))
+    sharpe = f"before fees {with_n(sizing['sharpe_7d'], sizing.get('round_trip_n'))}"
     dd = risk["dd_today_pct"]
     drawdown = f"drawdown today {number(dd)} %" if dd is not None else "drawdown today unknown"
     off = ", switched off" if risk["toggle_active"] else ""

@@ -79,7 +79,7 @@ def _known(source: "FirestoreSource", symbol: str) -> str:
 
 def _all(source: "FirestoreSource") -> None:
     from live import own
-    from live.records import Policy
+    from live.records import Router
     from pipelines.commands.show import MAKER_FIRST
 
     rows: list[tuple[Any, ...]] = []
@@ -88,7 +88,7 @@ def _all(source: "FirestoreSource") -> None:
         record, acting = reading.record, reading.acting
         if record is None:
             continue
-        score, policy = own.score(reading), record.policy or Policy()
+        score, router = own.score(reading), record.router or Router()
         low, high = min(acting.offsets_bps), max(acting.offsets_bps)
         rows.append(
             (
@@ -97,16 +97,17 @@ def _all(source: "FirestoreSource") -> None:
                 number(None if score is None else score.score),
                 with_n(acting.size_factor, own.size(reading).n),
                 number(low) if low == high else interval(low, high),
-                f"{acting.quality} ({policy.n})",
+                f"{acting.quality} ({router.n - router.unknown_n:,} of {router.n:,})",
                 MAKER_FIRST[acting.maker_first],
                 acting.taker_bias,
                 reading.status,
             )
         )
     common.show_table(
-        "Acting. size: factor of the target, n round trips; offset: bps from mid over the hours",
-        ("symbol", "attempts", "score", "size (n)", "offset", "router (n)", "maker first", "leans",
-         "status"),
+        "Acting. size: factor of the target, n round trips; router: label of its quality, which"
+        " rests on the attempts whose end is known; offset: bps from mid over the hours",
+        ("symbol", "attempts", "score", "size (n)", "offset", "router (known of n)", "maker first",
+         "leans", "status"),
         rows,
         has_words=True,
     )  # fmt: skip
@@ -133,7 +134,8 @@ def _hours(reading: "Reading") -> None:
             )
         )
     common.show_table(
-        f"{reading.symbol} by UTC hour. exp: expectancy, PnL per notional, bps; n closes",
+        f"{reading.symbol} by UTC hour. exp: expectancy, PnL before fees per notional, bps; "
+        "n closes",
         ("hour", "attempts", "fills", "exp (n)", "95 % bounds", "shrunk", "slippage (n)", "offset"),
         rows,
     )

@@ -246,9 +246,11 @@ def _amount(value: object) -> str:
 
 def _coverage(con: "duckdb.DuckDBPyConnection", account: str | None) -> None:
     rows = con.sql(
-        "SELECT account, day, status, nav_change_usd, realized_pnl_usd, fees_usd,"
-        " unrealized_change_usd, unexplained_usd, unlogged_usd, pnl_explained_lo,"
-        " pnl_explained_hi, position_explained_ratio, likely_cause"
+        "SELECT account, day, status, nav_change_usd, close_n,"
+        " CASE WHEN close_n > 0 THEN realized_pnl_usd END,"
+        " CASE WHEN trade_n > 0 THEN fees_usd END, funding_usd, outside_usd,"
+        " unlogged_usd, unrealized_change_usd, unexplained_usd,"
+        " pnl_explained_lo, pnl_explained_hi, position_explained_ratio, likely_cause"
         " FROM feat_account__coverage WHERE $account IS NULL OR account = $account"
         " ORDER BY account, day",
         params={"account": account},
@@ -262,23 +264,27 @@ def _coverage(con: "duckdb.DuckDBPyConnection", account: str | None) -> None:
             f"the window holds no line of account {account}; there are: {names}"
         )
     common.show_table(
-        "What the logs explain, USD; day * is the window",
-        ("account", "day", "status", "NAV change", "PnL", "fees", "unrealised", "unexplained",
-         "of PnL", "of positions", "likely missing"),
+        "What the logs explain, USD; day * is the window. – is not logged or not known",
+        ("account", "day", "status", "NAV change", "closes", "PnL", "fees", "funding", "outside",
+         "unlogged", "unrealised", "unexplained", "of PnL", "of positions", "likely missing"),
         [
             (
-                name, day, status, number(nav, 2), number(pnl, 2), number(fees, 2),
-                number(unreal, 2), number(unexplained, 2) if unexplained is not None
-                else f"{number(unlogged, 2)} with unrealised", share_range(low, high),
-                common.share(moves), likely_missing(cause),
+                name, day, status, number(nav), closes, *map(number, amounts),
+                share_range(low, high), common.share(moves), likely_missing(cause),
             )
-            for name, day, status, nav, pnl, fees, unreal, unexplained, unlogged, low, high, moves,
-            cause in rows
+            for name, day, status, nav, closes, *amounts, low, high, moves, cause in rows
         ],
         left=3,
         has_words=True,
         is_wide=True,
     )  # fmt: skip
+    common.say(
+        "NAV change = PnL - fees + funding - outside + unlogged; unlogged = unrealised +"
+        " unexplained; a dash of PnL, fees or funding adds nothing. PnL is before fees; outside:"
+        " PnL less fees, with funding, before the first or after the last NAV of the day. Days do"
+        " not add up to the window: what moved between one day's last NAV and the next day's first"
+        " is in the window alone"
+    )
 
 
 def _causes(con: "duckdb.DuckDBPyConnection", account: str | None) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from features.words import counted
+from features.words import guards as guards_in_words
 from pipelines.commands import common
 from pipelines.commands.chosen import SnapshotOption, head, known_symbol
 from pipelines.commands.common import interval, number, with_n
@@ -33,17 +34,20 @@ ORDER BY e.symbol = '*', e.symbol
 """
 
 _TRADING = """
-SELECT symbol, n, realized_pnl_usd, fees_usd, return_mean, return_lo95, return_hi95,
-    round_trip_n, sharpe_7d
-FROM feat_symbol__performance
+SELECT p.symbol, p.n, p.realized_pnl_usd, p.fees_usd, p.fees_known_n,
+    CASE WHEN p.fees_known_n = COALESCE(e.fill_n, 0) + p.close_only_n THEN p.net_pnl_usd END,
+    p.return_mean, p.return_lo95, p.return_hi95, p.round_trip_n, p.sharpe_7d
+FROM feat_symbol__performance AS p
+LEFT JOIN feat_router__effectiveness AS e USING (symbol)
 WHERE $symbol IS NULL OR symbol = $symbol
 ORDER BY symbol
 """
 
 _ACTING = """
-SELECT s.symbol, s.final_size_factor, s.n, s.capped_by, p.quality, p.maker_first, p.taker_bias, p.n,
-    MIN(o.offset_bps), MAX(o.offset_bps)
+SELECT s.symbol, s.final_size_factor, s.n, s.capped_by, p.quality, p.maker_first, p.taker_bias,
+    e.n - e.unknown_n, e.n, MIN(o.offset_bps), MAX(o.offset_bps)
 FROM feat_symbol__sizing AS s
+LEFT JOIN feat_router__effectiveness AS e USING (symbol)
 LEFT JOIN feat_router__policies AS p USING (symbol)
 LEFT JOIN feat_router__maker_offsets AS o USING (symbol)
 GROUP BY ALL
@@ -233,21 +237,35 @@ def _routing(con: "duckdb.DuckDBPyConnection", symbol: str | None) -> None:
 
 def _trading(con: "duckdb.DuckDBPyConnection", symbol: str | None) -> None:
     rows = []
-    for name, n, pnl, fees, mean, low, high, trips, sharpe in _rows(con, _TRADING, symbol):
+    for name, n, pnl, fees, fees_n, net, mean, low, high, trips, sharpe in _rows(
+        con, _TRADING, symbol
+    ):
         rows.append(
             (
                 name,
                 n,
                 number(pnl if n else None),
-                number(fees),
+                with_n(fees, fees_n),
+                number(net if n else None),
                 with_n(_bps(mean), trips, 1),
                 interval(_bps(low), _bps(high), 1),
                 with_n(sharpe, trips),
             )
         )
     common.show_table(
-        "Trading. exp: expectancy, the mean return of a round trip, bps of closed notional",
-        ("symbol", "closes", "PnL USD", "fees USD", "exp (n)", "95 % bounds", "sharpe (n)"),
+        "Trading. Before fees: gross, mean return of a round trip (bps of closed notional), its"
+        " bounds and sharpe; fees: of n fills; net: gross less fees, where those of every fill are"
+        " known",
+        (
+            "symbol",
+            "closes",
+            "gross USD",
+            "fees USD (n)",
+            "net USD",
+            "mean return (n)",
+            "95 % bounds",
+            "sharpe (n)",
+        ),
         rows,
     )
 
@@ -265,26 +283,37 @@ def _counts(con: "duckdb.DuckDBPyConnection") -> None:
 def _acting(con: "duckdb.DuckDBPyConnection") -> None:
     rows = []
     found = con.sql(_ACTING).fetchall()
-    for name, size, trips, capped, quality, first, bias, n, low, high in found:
+    for name, size, trips, guards, quality, first, bias, known, n, low, high in found:
         offsets = number(low) if low == high else interval(low, high)
         rows.append(
             (
                 name,
                 with_n(size, trips),
                 offsets,
-                f"{quality or common.UNKNOWN} ({number(n, 0)})",
+                f"{quality or common.UNKNOWN} ({number(known, 0)} of {number(n, 0)})",
                 MAKER_FIRST[first],
                 bias,
-                capped.replace(",", ", "),
+                guards.replace(",", ", "),
             )
         )
     common.show_table(
-        "Acting. size: factor of the target, n round trips; router: label of its quality, n"
-        " attempts; offset: bps from mid over the hours",
-        ("symbol", "size (n)", "offset", "router (n)", "maker first", "leans", "size capped by"),
+        "Acting. size: factor of the target, n round trips; router: label of its quality, which"
+        " rests on the attempts whose end is known; offset: bps from mid over the hours",
+        (
+            "symbol",
+            "size (n)",
+            "offset",
+            "router (known of n)",
+            "maker first",
+            "leans",
+            "size limited by",
+        ),
         rows,
         has_words=True,
     )
+    acted = {name for row in found for name in row[3].split(",") if name}
+    if acted:
+        common.say(f"Limits. {guards_in_words(sorted(acted))}")
     if any(quality == "unknown" for _, _, _, _, quality, *_ in found):
         common.say(
             "Router unknown: nothing is known of it yet, or a better label waits for a second "
@@ -315,13 +344,14 @@ def _hours(con: "duckdb.DuckDBPyConnection", symbol: str) -> None:
         *estimates, slip_n = slip
         slips.append((f"{hour:02d}", *map(number, estimates), slip_n, number(offsets.get(hour))))
     common.show_table(
-        f"{symbol} by UTC hour. exp: expectancy, PnL per notional of the hour, bps; n closes",
+        f"{symbol} by UTC hour. exp: expectancy, PnL before fees per notional of the hour,"
+        " bps; n closes",
         (
             "hour",
             "attempts",
             "fills",
             "notional",
-            "PnL USD",
+            "gross USD",
             "exp (n)",
             "95 % bounds",
             "shrunk",

@@ -23,7 +23,9 @@ from features.history_store import append
 from features.lake import Lake, data_files
 from features.settings import Settings, Trading
 from live import backtest, bars, trace_files
+from live.book import Sleeve
 from live.market import Bar, Direction, Signal
+from live.results import report, tied, worth_of_open
 from live.run import main as live_main
 from live.run import paper_over_bars
 from live.strategies import make
@@ -235,6 +237,22 @@ def test_paper_trading_over_the_same_bars_gives_the_orders_of_the_backtest(
         )  # fmt: skip
         engine.run()
     a, b = orders_of(tmp_path / "backtest"), orders_of(tmp_path / "paper")
+    assert (replayed.order_n, replayed.filled_n) == (
+        len(a["order_metrics"]),
+        sum(line["result"]["status"] == "FILLED" for line in a["order_metrics"]),
+    )
+    total = replayed.summaries[-1]
+    assert replayed.open_positions  # a trade stands: the closed ones alone are not the equity
+    assert total.net_usd is not None
+    assert replayed.open_usd is not None
+    change_usd = replayed.equity_end_usd - replayed.equity_start_usd
+    assert change_usd == pytest.approx(total.net_usd + replayed.open_usd, abs=1e-6)
+    said = report(replayed, 1.0, "backtest.json")
+    assert (
+        f"equity change {change_usd:+,.2f} USD = net of closed trades {total.net_usd:,.2f}" in said
+    )
+    assert "of no trade" not in said
+    assert "0 snapshots of the history were read: none was published by the time" in said
     assert replayed.summaries[-1].trade_n > 20
     assert len(a["order_metrics"]) > 40
     assert a == b
@@ -447,7 +465,7 @@ def test_sigterm_ends_the_engine_in_order_and_loses_no_trace(
         finally:
             child.kill()  # where it hangs, the test must not
     assert child.returncode == 0, said
-    assert "Trading session ended: run, equity" in said
+    assert "Trading session ended: trading allowed, equity" in said
     summary = said.splitlines()[-1]
     captured = int(summary.split("Telemetry: ")[1].split()[0])
     assert captured > 5
@@ -477,6 +495,41 @@ def test_a_bad_flag_is_one_line_that_says_what_is_allowed(
     for main in (backtest.main, live_main):
         assert main([*usual, *words]) == 1
         assert f"error: {said}" in capsys.readouterr().err
+
+
+def test_a_paper_run_over_bars_ends_with_what_its_backtest_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bars_1m: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("EXECINTEL_HOME", str(tmp_path))
+    words = ["--symbols", "BTCUSDT", "--bars", str(bars_1m), "--end", "2025-05-05T12:00:00Z"]
+    said = []
+    for main in (backtest.main, live_main):
+        assert main([*words, "--seed", "3", "--log-level", "ERROR"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        starts = ("intraday", "*", "equity change", "orders ")
+        said.append([line for line in lines if line.startswith(starts)])
+    assert len(said[0]) == 4
+    assert said[0] == said[1]
+
+
+def test_open_trades_are_worth_their_cash_and_their_mark_less_fees() -> None:
+    signal = Signal("s", "BTCUSDT", "SHORT", 0, 100.0, 0.5)
+    # sold 3 at 100, bought 1 back at 90, 2 still short at a mark of 95: 10 + 2 × 5 - 0.5
+    short = Sleeve(
+        "t", signal, qty=-2.0, opened_qty=3.0, opened_usd=300.0, closed_qty=1.0, closed_usd=90.0,
+        fees_usd=0.5,
+    )  # fmt: skip
+    assert worth_of_open([short], {"BTCUSDT": 95.0}) == pytest.approx(19.5)
+    assert worth_of_open([short], {}) is None
+    unknown = msgspec.structs.replace(short, fees_usd=None)
+    assert worth_of_open([unknown], {"BTCUSDT": 95.0}) is None
+    assert worth_of_open([], {}) == 0.0
+
+
+def test_an_equity_that_no_trade_tells_of_is_named() -> None:
+    assert tied(10.0, 4.0, 5.0).endswith(", of no trade +1.00")
+    assert tied(10.0, None, 5.0).endswith(", where a fee or a mark is unknown")
 
 
 @pytest.fixture(autouse=True)

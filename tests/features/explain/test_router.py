@@ -46,6 +46,12 @@ def test_an_hour_says_why_it_speaks_or_not(changes: dict[str, Any], rule: str) -
     assert line.measured == pytest.approx(10.0)  # bps
 
 
+def test_an_hour_without_a_close_is_unknown_also_where_an_older_snapshot_says_0() -> None:
+    part = offset_part(rows.offset(close_n=0, exp_per_notional=0.0), rows.policy(), PARAMS)
+    line = by_name(part)["hour 09 earns"]
+    assert (line.measured, line.n) == (None, 0)
+
+
 def test_a_remembered_input_stands_where_none_is_measured() -> None:
     row = rows.offset(fallback_ratio=None, fallback_known_n=0, fallback_bps=1.0)
     part = offset_part(row, rows.policy(acting_fallback_ratio=0.7), PARAMS)
@@ -93,7 +99,23 @@ def test_a_label_that_waits_for_a_second_snapshot_shows() -> None:
     assert (lines["this snapshot"].effect, lines["label"].effect) == ("good", "ok")
     assert lines["label"].is_fired
     assert lines["label"].rule == "acts until a second snapshot says good too"
-    assert lines["snapshot before"].rule == "a better label must come twice"
+    assert lines["snapshot before"].rule.startswith("the label that acted then; a better one acts")
+
+
+@pytest.mark.parametrize(
+    ("label", "before", "rule"),
+    [
+        ("ok", "ok", "acts: as before"),
+        ("ok", "unknown", "acts: this snapshot and the one before saw ok or better"),
+        ("degraded", "good", "acts at once: worse than good"),
+        ("broken", None, "acts at once: worse than unknown"),
+        ("unknown", None, "acts: where a label begins"),
+    ],
+)
+def test_the_label_that_acts_says_why(label: str, before: str | None, rule: str) -> None:
+    row = rows.policy(quality=label, candidate_quality=label, previous_quality=before)
+    line = by_name(policy_part(row, PARAMS))["label"]
+    assert (line.effect, line.rule) == (label, rule)
 
 
 def test_a_first_snapshot_says_why_its_label_is_unknown() -> None:

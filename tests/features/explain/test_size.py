@@ -28,11 +28,26 @@ def test_size_steps_go_from_the_factors_over_their_product_to_what_acts() -> Non
         1.0, 1.0, 1.125, 1.2, 1.35, 1.35, 1.35, 1.35, 1.25, 1.25,
     ]  # fmt: skip
     assert [line.what for line in part.lines if line.is_fired] == ["Sharpe", "score", "change"]
-    assert part.answer == "1.25 × target, capped by change"
+    assert part.answer == "1.25 × target, limited by change"
 
 
 def test_a_size_that_no_guard_moved_names_none() -> None:
     assert size(capped_by="", final_size_factor=1.35).answer == "1.35 × target"
+
+
+def test_a_guard_says_whether_it_raised_or_lowered_the_size() -> None:
+    # 0.1 before the guards; the clamp lifts it to 0.25, one step down from 0.4 keeps it at 0.3
+    part = size(
+        product_v510=0.1, after_evidence=0.1, after_incomplete=0.1, after_clamp=0.25,
+        after_change=0.3, final_size_factor=0.3, previous_size_factor=0.4,
+        capped_by="clamp,change",
+    )  # fmt: skip
+    assert part.answer == "0.30 × target, limited by clamp, change"
+    assert [note.partition(":")[0] for note in part.notes] == [
+        "raised by clamp",
+        "raised by change",
+    ]
+    assert [note.partition(":")[0] for note in size().notes] == ["lowered by change"]
 
 
 def test_inputs_stand_with_their_n() -> None:

@@ -93,6 +93,7 @@ def test_unsound_sizes_are_returned(con: Con, fault: Row) -> None:
         {"slip_bps_q50": 1.0},
         {"maker_fill_ratio": 1.0},
         {"fallback_ratio": 1.0},
+        {"exp_per_notional": 0.0},  # of no close
         {"exp_lo95": 0.0},
     ],
 )

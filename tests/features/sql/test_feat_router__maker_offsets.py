@@ -129,6 +129,13 @@ def test_an_hour_speaks_with_closes_and_bounds_that_exclude_nought(
     assert row["offset_v510_bps"] == pytest.approx(2.0 + v510_bps, abs=1e-14)
 
 
+def test_an_hour_without_a_close_is_unknown_and_adjusts_nothing(con: Con) -> None:
+    # what feat_execution__hourly_expectancy says of an hour in which only openings filled
+    (row,) = offsets(con, [{**NEUTRAL, "close_n": 0, "exp_per_notional": 0.0}])
+    assert (row["exp_per_notional"], row["close_n"]) == (None, 0)
+    assert (row["offset_bps"], row["offset_v510_bps"]) == (2.0, 2.0)
+
+
 def test_the_worked_cases_of_the_original(con: Con) -> None:
     best = {**NEUTRAL, "acting_regime": "quiet", "regime": "quiet", "maker_fill_ratio": 0.9}
     best |= {"acting_fallback_ratio": 0.1, "acting_slip_bps": 0.5, **EARNS}

@@ -1,5 +1,7 @@
 """`execintel reconcile` without files: causes by size, accounts by name."""
 
+import re
+
 import duckdb
 import pytest
 
@@ -28,6 +30,13 @@ def published(shared_desk: Desk) -> Desk:
                 " $usd::DOUBLE AS unexplained_usd, $pnl::DOUBLE AS pnl_missing_usd",
                 {"n": 60_000 * n, "cause": cause, "usd": usd, "pnl": pnl},
             )
+        con.execute(  # one day with everything known, one on which no close and no fill is logged
+            "INSERT INTO feat_account__coverage BY NAME SELECT 'default' AS account, * FROM (VALUES"
+            " ('2025-11-03', 10.0, 2, 7.0, 3, 1.0, 0.5, 2.0, 5.5, 4.0, 1.5),"
+            " ('2025-11-04', 8.0, 0, 0.0, 0, 0.0, NULL, 0.0, 8.0, NULL, NULL)) v(day,"
+            " nav_change_usd, close_n, realized_pnl_usd, trade_n, fees_usd, funding_usd,"
+            " outside_usd, unlogged_usd, unrealized_change_usd, unexplained_usd)"
+        )
     return shared_desk
 
 
@@ -35,13 +44,34 @@ def test_causes_stand_by_size_with_what_mends_them(published: Desk) -> None:
     _, _, text = published.run("reconcile").stdout.partition("By likely cause")
     _, _, *rows = text.partition("\n\n")[0].splitlines()
     assert [" ".join(row.split()) for row in rows] == [
-        "default unknown order orders whose end nobody logged 1 400.00 –"
+        "default unknown order orders whose end nobody logged 1 1 400.00 –"
         " let the executor log how every order ended",
-        "default restart what happened while the executor restarted 2 350.00 –"
+        "default restart what happened while the executor restarted 2 2 350.00 –"
         " let it log what the venue did meanwhile when it starts",
-        "default close line missing the PnL of closes that are logged 1 – 7.00"
+        "default close line missing the PnL of closes that are logged 1 0 – 7.00"
         " let the executor log the realised PnL of every close",
     ]
+
+
+def days(output: str) -> dict[str, list[str]]:
+    """Return the amounts of each day, from NAV change to unexplained."""
+    table = output.partition("What the logs explain")[2].partition("NAV change =")[0]
+    rows = [re.split(r"\s{2,}", line.strip()) for line in table.splitlines()[2:]]
+    return {cells[1]: cells[3:11] for cells in rows if len(cells) > 11}
+
+
+def test_a_days_amounts_add_up_to_its_nav_change(published: Desk) -> None:
+    output = published.run("reconcile").stdout
+    cells = days(output)["2025-11-03"]
+    nav, _, pnl, fees, funding, outside, unlogged, unrealised = map(float, cells)
+    assert nav == pnl - fees + funding - outside + unlogged == 10.0
+    assert (unlogged, unrealised) == (5.5, 4.0)
+    assert "NAV change = PnL - fees + funding - outside + unlogged;" in output
+
+
+def test_a_day_without_a_logged_close_shows_no_pnl_of_0(published: Desk) -> None:
+    cells = days(published.run("reconcile").stdout)["2025-11-04"]
+    assert cells == ["8.00", "0", "–", "–", "–", "0.00", "8.00", "–"]
 
 
 def test_an_unknown_account_names_those_there_are(published: Desk) -> None:

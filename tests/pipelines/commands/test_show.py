@@ -3,8 +3,10 @@
 import re
 from typing import Any
 
+import duckdb
 import pytest
 
+from pipelines.commands import show
 from tests.pipelines.commands.desk import Desk, attempt
 
 
@@ -63,6 +65,40 @@ def test_counts_that_add_up_are_said_to(published: Desk) -> None:
     assert "4 attempts = 3 fills + 0 not filled + 1 unknown. 0 closes " in output
     assert "0 round trips from flat to flat" in output
     assert "attempts =" not in published.run("show", "BTCUSDT").stdout
+
+
+def test_what_is_before_fees_is_called_gross_and_net_needs_every_fee(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # A: 2 fills and a lone close, 3 fees known; B: a fee is unknown, so its net would be best case
+    with duckdb.connect() as con:
+        con.execute(
+            "CREATE TABLE feat_router__effectiveness AS FROM (VALUES ('A', 2), ('B', 2)) v(symbol,"
+            " fill_n)"
+        )
+        con.execute(
+            "CREATE TABLE feat_symbol__performance AS SELECT *, 0.01::DOUBLE AS return_mean,"
+            " NULL AS return_lo95, NULL AS return_hi95, 1 AS round_trip_n, NULL AS sharpe_7d"
+            " FROM (VALUES ('A', 1, 5.0, 1.5, 3, 1, 3.5), ('B', 1, 5.0, 1.0, 1, 0, 4.0))"
+            " v(symbol, n, realized_pnl_usd, fees_usd, fees_known_n, close_only_n, net_pnl_usd)"
+        )
+        show._trading(con, None)
+    output = capsys.readouterr().out
+    assert "Trading. Before fees: gross, mean return" in output
+    assert row(output, "A")[2:6] == ["5.00", "1.50 (3)", "3.50", "100.0 (1)"]
+    assert row(output, "B")[2:6] == ["5.00", "1.00 (1)", "–", "100.0 (1)"]
+
+
+def test_mean_return_and_expectancy_have_names_of_their_own(published: Desk) -> None:
+    output = published.run("show", "BTCUSDT").stdout
+    assert output.count("mean return (n)") == output.count("exp (n)") == 1
+    assert "exp: expectancy, PnL before fees per notional" in output
+
+
+def test_a_router_label_says_of_how_many_attempts_the_end_is_known(published: Desk) -> None:
+    output = published.run("show").stdout.partition("Acting.")[2]
+    assert row(output, "BTCUSDT")[3] == "unknown (3 of 3)"
+    assert row(output, "ETHUSDT")[3] == "unknown (0 of 1)"
 
 
 def test_a_label_that_waits_is_said_to(published: Desk) -> None:
