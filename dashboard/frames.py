@@ -29,8 +29,8 @@ SYMBOLS: dict[str, Any] = {
 HOURLY = {
     "hour": pl.Int64, "trades": pl.Int64, "fills": pl.Int64, "exp_bps": pl.Float64,
     "exp_lo95_bps": pl.Float64, "exp_hi95_bps": pl.Float64, "closes": pl.Int64,
-    "exp_net_bps": pl.Float64, "exp_shrunk_bps": pl.Float64, "slip_bps_avg": pl.Float64, "slip_n": pl.Int64,
-    "offset_bps": pl.Float64,
+    "exp_net_bps": pl.Float64, "exp_shrunk_bps": pl.Float64, "slip_bps_avg": pl.Float64,
+    "slip_n": pl.Int64, "offset_bps": pl.Float64,
 }  # fmt: skip
 
 

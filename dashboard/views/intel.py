@@ -19,7 +19,8 @@ from live.records import ALL
 _PER_PAGE = 7  # symbols beside "all" in the heatmap: their values fit a phone
 _HOURS = {
     "hour": st.column_config.NumberColumn("UTC hour", width=70, format="%02d:00", pinned=True),
-    "exp_bps": st.column_config.NumberColumn("expectancy", width=94, format="%+.2f bps", help="PnL per notional, before fees"
+    "exp_bps": st.column_config.NumberColumn(
+        "expectancy", width=94, format="%+.2f bps", help="PnL per notional, before fees"
     ),
     "exp_lo95_bps": st.column_config.NumberColumn(
         "from", width=66, format="%+.2f", help="95 % interval"
@@ -151,9 +152,9 @@ def _hours(view: View, symbol: str) -> None:
         )
     known = rows.filter(pl.col("closes") > 0).height
     st.caption(
-        f"Before fees. n = {closes:,} closes in {known} of 24 hours; lines are 95 % intervals, which one close"
-        " alone does not have; longer ones are cut at the frame and stand in the table. Age: of"
-        " the snapshot above."
+        f"Before fees. n = {closes:,} closes in {known} of 24 hours; lines are 95 %"
+        " intervals, which one close alone does not have; longer ones are cut at the frame"
+        " and stand in the table. Age: of the snapshot above."
     )
     with cards.wide("hours"):
         panels.table(rows.select(list(_HOURS)), key="hours", columns=_HOURS, height=280)
@@ -262,8 +263,9 @@ def _overview(view: View, symbol: str | None) -> None:
     drawn = charts.heat(rows, order, is_dark=is_dark)
     st.altair_chart(drawn, key="heat", alt="Expectancy by hour and symbol")
     st.caption(
-        "bps of notional before fees, written in the cell; orange loses, blue earns. Bold: 20 closes or more,"
-        " faded: fewer, a dot: none. n and the 95 % interval stand under the pointer."
+        "bps of notional before fees, written in the cell; orange loses, blue earns. Bold: 20"
+        " closes or more, faded: fewer, a dot: none. n and the 95 % interval stand under the"
+        " pointer."
     )
     panels.export("expectancy", view, {"expectancy": rows}, symbol=symbol)
 

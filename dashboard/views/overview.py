@@ -57,7 +57,7 @@ def _columns(hour: int) -> dict[str, Any]:
             help=f"PnL per notional, before fees, {of_hour}",
         ),
         "interval": text(
-            "95 %", width=92, help="interval of that expectancy; one close alone has none"
+            "95 %", width=104, help="interval of that expectancy; one close alone has none"
         ),
         "close_n": number("n closes", width=62, help=f"closes behind expectancy {of_hour}"),
         "signs": text(
@@ -90,7 +90,7 @@ def _totals(view: View) -> None:
     *_, router, _, _ = frames.parts_of(view.record(ALL))
     with panels.tiles("totals"):
         few = sum(view.read(name).status != "ok" for name in view.symbols)
-        when_new = " when this was new" if view.status == "demo" else ""
+        when_new = " when new" if view.status == "demo" else ""
         panels.tile("Symbols", len(view.symbols), digits=0, note=f"{few} not ok{when_new}")
         panels.tile("Attempts", router.n, digits=0, note=f"{router.unknown_n:,} of unknown end")
         known = panels.known_end(router.fill_known_n, router.n)

@@ -156,7 +156,10 @@ def _rolling(view: View, names: list[str], symbol: str) -> pl.DataFrame:
     )
     is_sampled = bool((days["inclusion_rate"] < 1).any())
     sampled = " Sampled: not every trade was logged." if is_sampled else ""
-    st.caption(f"Positions closed: {closed}. Days in UTC; returns before fees, summed, not compounded.{sampled}")
+    st.caption(
+        f"Positions closed: {closed}. Days in UTC; returns before fees, summed, not"
+        f" compounded.{sampled}"
+    )
     return days
 
 
