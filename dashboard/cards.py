@@ -98,15 +98,15 @@ def _of_row(
     row: Mapping[str, Any], title: str, status: str, heads: Mapping[str, str], choices: Choices
 ) -> Card:
     facts = [
-        Fact(heads.get(name, name), _written(value))
+        Fact(heads.get(name, name), written(value))
         for name, value in row.items()
         if name not in (title, status) and value != ""
     ]
-    named = _written(row[status]) if status else ""
-    return Card(_written(row[title]), named, tuple(facts), choices)
+    named = written(row[status]) if status else ""
+    return Card(written(row[title]), named, tuple(facts), choices)
 
 
-def _written(value: object) -> str:
+def written(value: object) -> str:
     """Write a cell as a table does: whole numbers whole, others to four digits at most."""
     if isinstance(value, float):
         return number(value, 4).rstrip("0").rstrip(".")
