@@ -246,7 +246,7 @@ def known_end(known_n: int, n: int) -> str:
 def alerts(view: View, rows: pl.DataFrame) -> None:
     """Show what a person should look at: what, since when, what to do."""
     if rows.is_empty():
-        empty("No alert is open." if view.status != "empty" else "No symbol, so no alert of one.")
+        empty("No alert is open.")
         return
     rank = {"critical": 0, "warning": 1}
     ordered = sorted(

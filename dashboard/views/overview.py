@@ -167,7 +167,11 @@ def _alerts(view: View) -> None:
     if not view.has_tables:
         panels.without_tables(view, "Alerts are")
         return
-    panels.alerts(view, view.table("feat_ops__alerts"))
+    rows = view.table("feat_ops__alerts")
+    if rows.is_empty() and not view.symbols:
+        panels.empty("No symbol, so no alert of one.")
+    else:
+        panels.alerts(view, rows)
 
 
 def _sources(view: View) -> None:

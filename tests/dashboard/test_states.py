@@ -91,7 +91,8 @@ def test_demonstration_and_empty_snapshot_do_not_look_well(
 ) -> None:
     store, server = own
     shutil.rmtree(store.root, ignore_errors=True)
-    manifest = {"environment": "testnet", "tables": {}, "inputs": {}, "checks": [], "params": {}}
+    tables = {"feat_ops__alerts": {"rows": 0}}
+    manifest = {"environment": "testnet", "tables": tables, "inputs": {}, "checks": []}
     with chrome.tab(chromium) as tab:
         for n, (origin, lines) in enumerate((("demo", [files.line()]), ("logs", []))):
             name = f"20251105T00000{n}Z-abc"
@@ -99,6 +100,8 @@ def test_demonstration_and_empty_snapshot_do_not_look_well(
             path.with_name("manifest.json").write_text(
                 json.dumps({**manifest, "snapshot_id": name, "origin": origin, "sequence": n})
             )
+            with duckdb.connect(str(store.database(name))) as con:
+                con.execute("CREATE TABLE feat_ops__alerts (rule VARCHAR)")
             tab.open(server.address("health", symbol="BTCUSDT"))
             if origin == "demo":
                 assert "when this snapshot was new: engines act on these values" in tab.text
@@ -110,7 +113,7 @@ def test_demonstration_and_empty_snapshot_do_not_look_well(
         assert "■ empty" in tab.text
         assert "This snapshot holds no symbol" in tab.text
         assert "● fresh" not in tab.text
-        assert "No alert is open" not in tab.text
+        assert "No symbol, so no alert of one" in tab.text
         assert tab.errors == []
 
 
