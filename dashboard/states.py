@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dashboard.settings import DashboardSettings
 from features.snapshot import Store
-from features.words import Level, counted, on_stale, span, when
+from features.words import Level, counted, on_stale, on_status, span, when
 from live import controls
 from live.reader import is_reduce_only
 
@@ -60,20 +60,23 @@ def notices_of(
         is_demo = held is not None and held.manifest["origin"] == "demo"
         found += _age(settings, age_s, is_demo=is_demo, is_past=past_ms is not None)
         if not symbols:
-            found.append(_EMPTY)
+            limit_s = float(settings.base.snapshot_max_age_s)
+            found.append(_empty(reduces_only=is_reduce_only(age_s, limit_s)))
     if held is not None:
         found += _environment(settings, held)
         found += _sources(held)
     return tuple(found)
 
 
-_EMPTY = Notice(
-    "bad",
-    "This snapshot holds no symbol: no attempt of an order lies within its window, so for every"
-    " symbol engines have nothing to act on, and no alert can speak of one. execintel doctor says"
-    " which logs are missing; for old logs name a time: execintel refresh --as-of T --publish;"
-    " execintel snapshots rollback --reason … takes the snapshot before back.",
-)
+def _empty(*, reduces_only: bool) -> Notice:
+    does = on_status("unknown", reduces_only=reduces_only)
+    return Notice(
+        "bad",
+        "This snapshot holds no symbol: no attempt of an order lies within its window. Whichever"
+        f" one is asked for is {does}; no alert can speak of it. execintel doctor says which logs"
+        " are missing; for old logs name a time: execintel refresh --as-of T --publish; execintel"
+        " snapshots rollback --reason … takes the snapshot before back.",
+    )
 
 
 def _age(

@@ -57,7 +57,7 @@ def _columns(hour: int) -> dict[str, Any]:
             help=f"PnL per notional, before fees, {of_hour}",
         ),
         "interval": text(
-            "95 %", width=104, help="interval of that expectancy; one close alone has none"
+            "95 %", width=97, help="interval of that expectancy; one close alone has none"
         ),
         "close_n": number("n closes", width=62, help=f"closes behind expectancy {of_hour}"),
         "signs": text(
@@ -91,7 +91,8 @@ def _totals(view: View) -> None:
     with panels.tiles("totals"):
         few = sum(view.read(name).status != "ok" for name in view.symbols)
         when_new = " when new" if view.status == "demo" else ""
-        panels.tile("Symbols", len(view.symbols), digits=0, note=f"{few} not ok{when_new}")
+        note = f"{few} not ok{when_new}" if view.symbols else "nothing to act on"
+        panels.tile("Symbols", len(view.symbols), digits=0, note=note)
         panels.tile("Attempts", router.n, digits=0, note=f"{router.unknown_n:,} of unknown end")
         known = panels.known_end(router.fill_known_n, router.n)
         panels.tile("Fill ratio", router.fill_ratio, note=known, digits=3)

@@ -114,7 +114,7 @@ def _card(place: int, name: str, row: Row, z: float) -> None:
         for each in _HEADLINES:
             panels.tile(each, measures[each].value, note=panels.md(measures[each].behind))
     with st.expander("All measures, with n and bounds"):
-        cards.either(
+        cards.either(  # by place: a name of a log is no key of a style sheet
             accuracy.as_frame(measures.values()), key=f"measures {place}", title="measure",
             status="value", height="content",
         )  # fmt: skip

@@ -112,6 +112,7 @@ def test_demonstration_and_empty_snapshot_do_not_look_well(
         tab.open(server.address())
         assert "■ empty" in tab.text
         assert "This snapshot holds no symbol" in tab.text
+        assert "nothing to act on" in tab.text
         assert "● fresh" not in tab.text
         assert "No symbol, so no alert of one" in tab.text
         assert tab.errors == []
