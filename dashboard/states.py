@@ -75,7 +75,8 @@ def _empty(*, reduces_only: bool) -> Notice:
         "This snapshot holds no symbol: no attempt of an order lies within its window. Whichever"
         f" one is asked for is {does}; no alert can speak of it. execintel doctor says which logs"
         " are missing; for old logs name a time: execintel refresh --as-of T --publish; execintel"
-        " snapshots rollback --reason … takes the snapshot before back.",
+        " snapshots rollback --reason … takes the snapshot before back, and stops publication"
+        " until execintel snapshots resume.",
     )
 
 
