@@ -4,6 +4,7 @@ import gc
 import json
 import shutil
 import weakref
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,6 @@ from dashboard.data import KEPT, LocalSource
 from dashboard.settings import load
 from features.publications import in_force
 from features.snapshot import SnapshotError, Store
-from features.words import when
 from live.controls import Controls
 from tests.dashboard import homes
 from tests.live import files
@@ -46,8 +46,9 @@ def test_table_is_the_snapshots_and_is_read_once(copy: Store) -> None:
 def test_past_moment_shows_what_was_in_force_and_counts_ages_up_to_it(copy: Store) -> None:
     source = LocalSource(load([]))
     made = in_force(copy.root)
-    between = when((made[0].published_ms + made[1].published_ms) // 2)
-    view = source.view(between.replace(" UTC", "+00:00"))
+    middle_ms = (made[0].published_ms + made[1].published_ms) // 2  # they are seconds apart
+    between = datetime.fromtimestamp(middle_ms / 1000, tz=UTC)
+    view = source.view(between.isoformat(timespec="milliseconds"))
     assert view.snapshot_id == copy.ids()[0]
     assert view.is_past
     assert view.age_s == pytest.approx((view.now_ms - (view.as_of_ms or 0)) / 1000)
