@@ -4,16 +4,19 @@ Put here: how a card looks, and which form a page of which width shows. Keep out
 (views/). The server does not know the width: both are sent, the browser shows one.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 from urllib.parse import urlencode
 
+import polars as pl
 import streamlit as st
 
+from dashboard import panels
 from dashboard.panels import clip
-from features.words import number
+from features.words import UNKNOWN, number
 
 PAGE_ROWS = 25  # both forms of 50 rows would take the browser half again as long as the table alone
 _LONG = 200  # characters of a value: warnings and guards are lists
@@ -27,6 +30,10 @@ a.card:focus-visible { outline: 2px solid #1f86c7 }
 .card > div { display: flex; flex-wrap: wrap; gap: 0 .9rem; font-size: .85rem }
 .card small { opacity: .75; font-size: .8rem }
 </style>"""
+
+
+Choices = Mapping[str, str] | None  # of a page, as its address names them
+Links = tuple[str, Sequence[Choices]]
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ class Card:
     title: str
     status: str
     facts: tuple[Fact, ...]
-    choices: Mapping[str, str] | None = None  # of the page that the card leads to
+    choices: Choices = None  # of the page that the card leads to
 
 
 @contextmanager
@@ -60,6 +67,52 @@ def narrow(key: str, cards: Iterable[Card], *, page: str = "") -> None:
     with st.container(key=f"narrow-{key}"):
         style = _STYLE.replace("KEY", key.replace(" ", "-"))  # as Streamlit makes a class of a key
         st.html(style + "".join(_drawn(card, page) for card in cards))
+
+
+def either(
+    frame: pl.DataFrame,
+    *,
+    key: str,
+    title: str,
+    status: str = "",
+    page_rows: int = PAGE_ROWS,
+    links: Links | None = None,
+    **more: Any,
+) -> None:
+    """Show a frame by pages: a table where it is wide, else a card a row, named by two columns.
+
+    ``links`` names the page that cards lead to and what each row chooses on it; ``more`` goes to
+    the table. Every other column is a fact of the card, but for those that say nothing.
+    """
+    page = panels.paged(frame, key=key, page_rows=page_rows)
+    with wide(key):
+        panels.table(page, key=key, page_rows=max(page.height, 1), **more)
+    heads = {name: each for name, each in more.get("columns", {}).items() if isinstance(each, str)}
+    leads_to, chosen = links or ("", [None] * page.height)
+    rows = zip(page.iter_rows(named=True), chosen, strict=True)
+    drawn = [_of_row(row, title, status, heads, choices) for row, choices in rows]
+    narrow(key, drawn, page=leads_to)
+
+
+def _of_row(
+    row: Mapping[str, Any], title: str, status: str, heads: Mapping[str, str], choices: Choices
+) -> Card:
+    facts = [
+        Fact(heads.get(name, name), written(value))
+        for name, value in row.items()
+        if name not in (title, status) and value != ""
+    ]
+    named = written(row[status]) if status else ""
+    return Card(written(row[title]), named, tuple(facts), choices)
+
+
+def written(value: object) -> str:
+    """Write a cell as a table does: whole numbers whole, others to four digits at most."""
+    if isinstance(value, float):
+        return number(value, 4).rstrip("0").rstrip(".")
+    if isinstance(value, int):
+        return number(value, 0)
+    return UNKNOWN if value is None else str(value)
 
 
 def _drawn(card: Card, page: str) -> str:

@@ -9,7 +9,7 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,11 +32,10 @@ from live.acting import SAFE
 from live.answers import Read, answering_from
 from live.generation import Generation
 from live.published import PublishedError, load_published, reads_of
-from live.reader import is_reduce_only
 from live.reading import Reading
 from live.records import ALL, Record
 
-Status = Literal["fresh", "stale", "demo", "none"]
+Status = Literal["fresh", "stale", "demo", "empty", "none"]
 KEPT = 4  # snapshots in memory: now, the one before it for those who look at it, two of playback
 _NEVER_PUBLISHED = Notice("warn", "This build was never published: no engine read it.")
 _ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]+")
@@ -314,15 +313,14 @@ class LocalSource:
         age_s = (now_ms - generation.as_of_ms) / 1000
         max_age_s = float(self.settings.base.snapshot_max_age_s)
         is_demo = manifest["origin"] == "demo"
-        status: Status = "fresh" if 0 <= age_s <= max_age_s else "stale"
-        if is_demo:  # generated data is old by nature: engines are shown as they read it then
-            status, age_s = "demo", 0.0
+        status = _status(age_s, max_age_s, generation.symbols, is_demo=is_demo)
         store = None if is_past else self._store
         notices = notices_of(
             self.settings, store, held, status, problem=problem,
-            past_ms=now_ms if is_past else None, reduces_only=is_reduce_only(age_s, max_age_s),
+            past_ms=now_ms if is_past else None, age_s=age_s, symbols=generation.symbols,
         )  # fmt: skip
-        read = reads_of(generation, age_s=age_s, max_age_s=max_age_s)
+        # Generated data is old by nature: engines are shown as they read it when it was new.
+        read = reads_of(generation, age_s=0.0 if is_demo else age_s, max_age_s=max_age_s)
         return View(
             self.settings, now_ms, is_past, status, notices, held=held, read=read,
             environment=manifest["environment"], **_named(generation),
@@ -359,20 +357,19 @@ class MirrorSource:
             notices = notices_of(self.settings, None, None, "none", problem=problem, is_mirror=True)
             return View(self.settings, now_ms, False, "none", notices)
         age_s = (now_ms - header.as_of_ms) / 1000
-        is_fresh = 0 <= age_s <= self.settings.base.snapshot_max_age_s
-        status: Status = "fresh" if is_fresh else "stale"
-        reduces_only = is_reduce_only(age_s, float(self.settings.base.snapshot_max_age_s))
+        symbols = source.symbols
+        status = _status(age_s, float(self.settings.base.snapshot_max_age_s), symbols)
         notices = notices_of(
             self.settings, None, None, status, problem=problem, is_mirror=True,
-            reduces_only=reduces_only,
+            age_s=age_s, symbols=symbols,
         )  # fmt: skip
         # Read once: the mirror may be replaced while the page is drawn.
-        readings = {symbol: source.read(symbol) for symbol in (*source.symbols, ALL)}
+        readings = {symbol: source.read(symbol) for symbol in (*symbols, ALL)}
         view = View(
             self.settings, now_ms, False, status, notices,
             snapshot_id=header.snapshot_id, as_of_ms=header.as_of_ms,
             environment=header.environment, window_days=header.window_days,
-            symbols=tuple(sorted(source.symbols)),
+            symbols=tuple(sorted(symbols)),
             read=lambda symbol: readings.get(symbol) or _unknown(symbol),
         )  # fmt: skip
         if at is not None:
@@ -390,6 +387,16 @@ class MirrorSource:
 def open_source(settings: DashboardSettings) -> Source:
     """Return where this process reads; raises OffError where no Firestore is configured."""
     return MirrorSource(settings) if settings.source == "firestore" else LocalSource(settings)
+
+
+def _status(
+    age_s: float, max_age_s: float, symbols: Collection[str], *, is_demo: bool = False
+) -> Status:
+    if not symbols:
+        return "empty"
+    if is_demo:
+        return "demo"
+    return "fresh" if 0 <= age_s <= max_age_s else "stale"
 
 
 def _named(generation: Generation) -> dict[str, Any]:

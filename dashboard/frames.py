@@ -13,6 +13,7 @@ from dashboard import live_helpers
 from dashboard.data import View
 from features.explain import Part
 from features.explain.words import effect, measured
+from features.words import interval
 from live.reading import Reading
 from live.records import ALL, HOURS, Hour, Policy, Record, Regime, Risk, Router, Score, Size
 
@@ -28,8 +29,8 @@ SYMBOLS: dict[str, Any] = {
 HOURLY = {
     "hour": pl.Int64, "trades": pl.Int64, "fills": pl.Int64, "exp_bps": pl.Float64,
     "exp_lo95_bps": pl.Float64, "exp_hi95_bps": pl.Float64, "closes": pl.Int64,
-    "exp_shrunk_bps": pl.Float64, "slip_bps_avg": pl.Float64, "slip_n": pl.Int64,
-    "offset_bps": pl.Float64,
+    "exp_net_bps": pl.Float64, "exp_shrunk_bps": pl.Float64, "slip_bps_avg": pl.Float64,
+    "slip_n": pl.Int64, "offset_bps": pl.Float64,
 }  # fmt: skip
 
 
@@ -95,6 +96,12 @@ def hourly_values(record: Record) -> list[float | None]:
     return [_exp(row, row.exp_per_notional) for row in found]
 
 
+def bounds(low: float | None, high: float | None) -> str:
+    """Write the ends of an interval in bps so that a cell holds them: no decimals from 100 on."""
+    furthest = max(abs(low or 0.0), abs(high or 0.0))
+    return interval(low, high, 1 if round(furthest, 1) < 100 else 0)
+
+
 def signs(values: Sequence[float | None]) -> str:
     """Say how many hours earn and lose, the rest being unknown or even: +13 −9."""
     known = [value for value in values if value is not None]
@@ -121,6 +128,7 @@ def hours(view: View, symbol: str) -> pl.DataFrame:
                 "exp_lo95_bps": _exp(row, row.exp_lo95),
                 "exp_hi95_bps": _exp(row, row.exp_hi95),
                 "closes": row.close_n,
+                "exp_net_bps": _exp(row, row.exp_net_per_notional),
                 "exp_shrunk_bps": _bps(row.exp_shrunk),
                 "slip_bps_avg": row.slip_bps_avg,
                 "slip_n": row.slip_n,
@@ -274,6 +282,16 @@ def _exp(row: Hour, fraction: float | None) -> float | None:
 
 def _bps(fraction: float | None) -> float | None:
     return None if fraction is None else fraction * 1e4
+
+
+def earned(view: View, symbol: str) -> dict[str, Any] | None:
+    """Return a symbol's row of feat_symbol__performance: PnL before and after fees, their ns.
+
+    None where the snapshot has no such table or no close of it.
+    """
+    rows = view.table("feat_symbol__performance")
+    found = rows.filter(symbol=symbol) if "net_pnl_usd" in rows.columns else rows
+    return None if found.is_empty() else found.row(0, named=True)
 
 
 def ack_n(view: View, symbol: str | None) -> int | None:

@@ -43,7 +43,7 @@ LEVELS: Mapping[str, Level] = {
     "demo": "warn", "insufficient": "warn", "degraded": "warn", "silent": "warn",
     "warning": "warn", "incomplete": "warn", "hot": "warn", "open": "warn", "opened": "warn",
     "missing": "warn",
-    "stale": "bad", "broken": "bad", "critical": "bad", "panic": "bad",
+    "stale": "bad", "empty": "bad", "broken": "bad", "critical": "bad", "panic": "bad",
 }  # fmt: skip
 CLIP = 60  # characters of a name or reason in a label; tables show them whole
 PAGE_ROWS = 50
@@ -70,11 +70,12 @@ def badge(word: str, *, level: Level | None = None) -> None:
     st.badge(f"{MARKS[found]} {md(word)}", color=COLOURS[found])
 
 
-def reading(found: Reading) -> None:
-    """Show the status of a symbol's reading and what engines do by it."""
+def reading(found: Reading, view: View) -> None:
+    """Show the status of a symbol's reading and what engines do by it, of a demonstration: did."""
+    when_new = "when this snapshot was new: " if view.status == "demo" else ""
     with st.container(horizontal=True, vertical_alignment="center"):
         badge(found.status)
-        st.caption(on_status(found.status, reduces_only=found.reduce_only))
+        st.caption(when_new + on_status(found.status, reduces_only=found.reduce_only))
 
 
 def clip(words: object, limit: int = CLIP) -> str:
@@ -235,6 +236,11 @@ def tile(
     with st.container(border=True, width=TILE_PX, gap=None):
         st.metric(label, written)
         st.caption(note or (f"n = {n:,}" if n is not None else " "))
+
+
+def known_end(known_n: int, n: int) -> str:
+    """Say of which attempts a fill ratio is: those that nobody knows the end of are not in it."""
+    return f"of those whose end is known, n = {known_n:,} of {n:,}"
 
 
 def alerts(view: View, rows: pl.DataFrame) -> None:

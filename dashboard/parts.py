@@ -56,7 +56,7 @@ def components(score: Score) -> None:
         st.caption(f"Unknown: {md(', '.join(score.missing))}")
 
 
-def chain(reading: Reading, size: Size, part: Part | None) -> None:
+def chain(view: View, reading: Reading, size: Size, part: Part | None) -> None:
     """Show the size as a chain: four factors, their product, each guard, what engines apply."""
     factors = (
         ("inverse vol", size.inverse_vol), ("regime", size.regime_scale),
@@ -75,8 +75,9 @@ def chain(reading: Reading, size: Size, part: Part | None) -> None:
         links.append(f"→ :orange-badge[▲ {md(', '.join(size.capped_by))}]")
     links.append(f"= :blue-badge[snapshot {number(size.final_size_factor)}]")
     acts = reading.acting.size_factor
+    applied = "applied when it was new" if view.status == "demo" else "apply"
     why = "" if acts == size.final_size_factor else f", {md(reading.status)}"
-    links.append(f"→ :green-badge[engines apply {number(acts)}{why}]")
+    links.append(f"→ :green-badge[engines {applied} {number(acts)}{why}]")
     st.markdown(" ".join(links))
     share = "unknown" if size.pnl_coverage is None else f"{100 * size.pnl_coverage:.1f} %"
     st.caption(
@@ -92,7 +93,7 @@ def kpis(found: Mapping[str, Any], ack_n: int | None) -> None:
     """
     with tiles("kpis"):
         tile("Attempts", found["n"], digits=0, note=f"{found['unknown_n']:,} of unknown end")
-        known = f"n = {found['fill_known_n']:,} of {found['n']:,}"
+        known = panels.known_end(found["fill_known_n"], found["n"])
         tile("Fill ratio", found["fill_ratio"], note=known, digits=3)
         tile("Maker fills", found["maker_fill_ratio"], n=found["maker_known_n"], digits=3)
         tile("Fallback", found["fallback_ratio"], n=found["fallback_known_n"], digits=3)
@@ -104,12 +105,25 @@ def kpis(found: Mapping[str, Any], ack_n: int | None) -> None:
             tile("Ack p95", found["ack_ms_p95"], n=ack_n, unit=" ms", digits=0)
 
 
+def earned(view: View, symbol: str) -> None:
+    """Show what the closes of a symbol earned in the window, before fees and after them."""
+    row = frames.earned(view, symbol)
+    if row is None:
+        return
+    closes = f"n = {row['pnl_known_n']:,} of known PnL"
+    tile("PnL, USD", row["realized_pnl_usd"], signed=True, note=f"before fees, {closes}")
+    fees = f"known fees taken off, n = {row['fees_known_n']:,}"
+    tile("Net PnL, USD", row["net_pnl_usd"], signed=True, note=fees)
+    wins = f"before fees, n = {row['round_trip_n']:,}"
+    tile("Win rate", row["win_rate"], note=wins, digits=3)
+
+
 def health(found: Mapping[str, Any], view: View) -> None:
     """Show a symbol's health document, warnings first."""
     router, risk, vol, sizing = (found[name] for name in ("router", "risk", "vol", "sizing"))
     st.subheader(md(found["symbol"]), anchor=False)
     reading = view.read(found["symbol"])
-    panels.reading(reading)
+    panels.reading(reading, view)
     flags = (*router["router_warnings"], *risk["risk_flags"])
     if flags:
         with st.container(horizontal=True):
@@ -132,13 +146,15 @@ def health(found: Mapping[str, Any], view: View) -> None:
         st.markdown("#### Risk")
         with tiles("risk"):
             trips = sizing.get("round_trip_n", 0)
-            tile("Sharpe", sizing["sharpe_7d"], n=trips)
+            tile("Sharpe", sizing["sharpe_7d"], note=f"before fees, n = {trips:,}")
             *_, record = frames.parts_of(reading.record)
             tile("Drawdown today", risk["dd_today_pct"], n=record.n, unit=" %", digits=3)
+            earned(view, found["symbol"])
         off = {True: "switched off", False: "switched on", None: "no switch known"}
         switch = "" if view.is_past else f" · {off[risk['toggle_active']]}"
         st.caption(
-            f"Sharpe state: {md(risk['sharpe_state'])} · drawdown of equity, by n closes{switch}"
+            f"Sharpe state: {md(risk['sharpe_state'])} · drawdown of equity after fees,"
+            f" by n closes{switch}"
         )
     with right:
         st.markdown("#### Volatility")

@@ -220,7 +220,7 @@ def coverage(rows: pl.DataFrame) -> pl.DataFrame:
                 "position changes (n)": row["position_change_n"],
                 "NAV change": number(row["nav_change_usd"]),
                 "NAVs (n)": row["n"],
-                "PnL": number(row["realized_pnl_usd"]),
+                "PnL before fees": number(row["realized_pnl_usd"]),
                 "closes with PnL (n)": f"{row['pnl_known_n']} of {row['close_n']}",
                 "fees": number(row["fees_usd"]),
                 "fees known (n)": f"{row['fees_known_n']} of {row['trade_n']}",

@@ -4,14 +4,15 @@ Put here: the words of each state, worst first. Keep out: how they look (panels.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dashboard.settings import DashboardSettings
 from features.snapshot import Store
-from features.words import Level, counted, on_stale, span, when
+from features.words import Level, counted, on_stale, on_status, span, when
 from live import controls
+from live.reader import is_reduce_only
 
 if TYPE_CHECKING:
     from dashboard.data import Held, Status
@@ -35,10 +36,14 @@ def notices_of(
     problem: str | None = None,
     past_ms: int | None = None,
     is_mirror: bool = False,
-    reduces_only: bool = False,
+    age_s: float = 0.0,
+    symbols: Collection[str] | None = None,
     traces: "TraceTables | None" = None,
 ) -> tuple[Notice, ...]:
-    """Return what stands before the numbers; ``store`` None leaves out what is true only now."""
+    """Return what stands before the numbers; ``store`` None leaves out what is true only now.
+
+    ``age_s`` counts up to the moment shown; ``symbols`` are the snapshot's, None without one.
+    """
     found: list[Notice] = []
     if past_ms is not None:
         found.append(Notice("warn", f"Playback: everything below is as it was at {when(past_ms)}."))
@@ -51,20 +56,51 @@ def notices_of(
     if store is not None:
         found += _switches(settings)
         found += _publication(store, held)
-    if status == "stale":
-        limit = span(settings.base.snapshot_max_age_s)
-        does = on_stale(reduces_only=reduces_only)
-        found.append(
-            Notice(
-                "bad",
-                f"Stale: older than {limit}. Engines {does} until a newer snapshot comes."
-                " execintel doctor says why there is none.",
-            )
-        )
+    if symbols is not None:
+        is_demo = held is not None and held.manifest["origin"] == "demo"
+        found += _age(settings, age_s, is_demo=is_demo, is_past=past_ms is not None)
+        if not symbols:
+            limit_s = float(settings.base.snapshot_max_age_s)
+            found.append(_empty(reduces_only=is_reduce_only(age_s, limit_s)))
     if held is not None:
         found += _environment(settings, held)
         found += _sources(held)
     return tuple(found)
+
+
+def _empty(*, reduces_only: bool) -> Notice:
+    does = on_status("unknown", reduces_only=reduces_only)
+    return Notice(
+        "bad",
+        "This snapshot holds no symbol: no attempt of an order lies within its window. Whichever"
+        f" one is asked for is {does}; no alert can speak of it. execintel doctor says which logs"
+        " are missing; for old logs name a time: execintel refresh --as-of T --publish; execintel"
+        " snapshots rollback --reason … takes the snapshot before back, and stops publication"
+        " until execintel snapshots resume.",
+    )
+
+
+def _age(
+    settings: DashboardSettings, age_s: float, *, is_demo: bool, is_past: bool
+) -> Iterator[Notice]:
+    """Say what engines do by a snapshot of this age; that of generated data is not judged."""
+    limit_s = float(settings.base.snapshot_max_age_s)
+    limit, is_fresh = span(limit_s), 0 <= age_s <= limit_s
+    does = on_stale(reduces_only=is_reduce_only(age_s, limit_s))
+    if is_demo:
+        moment = "at this moment" if is_past else "today"
+        would = f" An engine reading this folder {moment} would treat it as stale (older than"
+        yield Notice(
+            "warn",
+            "Demonstration: the age of generated data is not judged, every status below is that of"
+            f" when this snapshot was new.{'' if is_fresh else f'{would} {limit}) and {does}.'}",
+        )
+    elif not is_fresh:
+        yield Notice(
+            "bad",
+            f"Stale: older than {limit}. Engines {does} until a newer snapshot comes."
+            " execintel doctor says why there is none.",
+        )
 
 
 def _switches(settings: DashboardSettings) -> Iterator[Notice]:

@@ -24,7 +24,7 @@ _COLUMNS = {
     ),
     "capped_by": _TEXT("capped by", width=110, help="guards that changed the product"),
     "round_trip_n": _NUMBER("n trips", width=58, help="round trips behind size and Sharpe"),
-    "sharpe_7d": _NUMBER("Sharpe", width=58, format="%.2f"),
+    "sharpe_7d": _NUMBER("Sharpe", width=58, format="%.2f", help="of round trips, before fees"),
     "dd_today_pct": _NUMBER("dd today", width=70, format="%.3f %%", help="drawdown, % of equity"),
     "close_n": _NUMBER("n closes", width=62, help="closes behind the drawdown"),
     "policy_quality": _TEXT("router", width=86),
@@ -100,7 +100,7 @@ def _card(row: dict[str, Any]) -> cards.Card:
     capped = f", capped by {row['capped_by']}" if row["capped_by"] else ""
     facts = [
         Fact("applied ×", number(row["applied_size_factor"]) + capped, row["round_trip_n"]),
-        Fact("Sharpe", number(row["sharpe_7d"]), row["round_trip_n"]),
+        Fact("Sharpe before fees", number(row["sharpe_7d"]), row["round_trip_n"]),
         Fact("dd today, %", number(row["dd_today_pct"], 3), row["close_n"]),
         Fact("router", panels.mark(row["policy_quality"]), row["n"]),
         Fact("slip q50", number(row["slip_q50"]), row["slip_n"]),

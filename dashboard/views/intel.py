@@ -4,18 +4,24 @@ Put here: which parts, in which order, with the texts of v5.10.1. Keep out: thei
 and drawings (charts.py).
 """
 
+from typing import Any
+
 import polars as pl
 import streamlit as st
 
-from dashboard import charts, frames, live_helpers, panels, parts, session
+from dashboard import cards, charts, frames, live_helpers, panels, parts, session
+from dashboard.cards import Fact
 from dashboard.data import View
 from features.explain import MAKER_FIRST, Part
+from features.words import number
 from live.records import ALL
 
 _PER_PAGE = 7  # symbols beside "all" in the heatmap: their values fit a phone
 _HOURS = {
     "hour": st.column_config.NumberColumn("UTC hour", width=70, format="%02d:00", pinned=True),
-    "exp_bps": st.column_config.NumberColumn("expectancy", width=94, format="%+.2f bps"),
+    "exp_bps": st.column_config.NumberColumn(
+        "expectancy", width=94, format="%+.2f bps", help="PnL per notional, before fees"
+    ),
     "exp_lo95_bps": st.column_config.NumberColumn(
         "from", width=66, format="%+.2f", help="95 % interval"
     ),
@@ -23,8 +29,11 @@ _HOURS = {
         "to", width=66, format="%+.2f", help="95 % interval"
     ),
     "closes": st.column_config.NumberColumn("n closes", width=64),
+    "exp_net_bps": st.column_config.NumberColumn(
+        "net", width=66, format="%+.2f", help="less fees; unknown unless those of every fill are"
+    ),
     "exp_shrunk_bps": st.column_config.NumberColumn(
-        "shrunk", format="%+.2f", help="drawn towards all hours of the symbol, bps"
+        "shrunk", format="%+.2f", help="before fees, drawn towards all hours of the symbol, bps"
     ),
     "slip_bps_avg": st.column_config.NumberColumn("slippage", format="%.2f bps", help="mean"),
     "slip_n": st.column_config.NumberColumn("n slippage"),
@@ -97,7 +106,7 @@ def _explained(view: View, symbol: str) -> dict[str, Part]:
 def _answers(view: View, symbol: str) -> None:
     reading = view.read(symbol)
     score, size, regime, router, policy, _ = frames.parts_of(reading.record)
-    panels.reading(reading)
+    panels.reading(reading, view)
     with panels.tiles("answers"):
         panels.tile("Symbol score", score.score, n=router.n, signed=True)
         panels.tile("Size factor", reading.acting.size_factor, n=size.n, unit=" ×")
@@ -115,7 +124,8 @@ def _score(view: View, symbol: str, part: Part | None) -> None:
     st.markdown("### Score")
     st.caption(
         "Score components are derived from Sharpe, volatility regime, router effectiveness, and DD"
-        f" state. Model {panels.md(score.model)}; an unknown input adds nothing."
+        f" state. Model {panels.md(score.model)}; an unknown input adds nothing. Sharpe is before"
+        " fees."
     )
     if part is None:
         parts.components(score)
@@ -142,11 +152,29 @@ def _hours(view: View, symbol: str) -> None:
         )
     known = rows.filter(pl.col("closes") > 0).height
     st.caption(
-        f"n = {closes:,} closes in {known} of 24 hours; lines are 95 % intervals, which one close"
-        " alone does not have; longer ones are cut at the frame and stand in the table. Age: of"
-        " the snapshot above."
+        f"Before fees. n = {closes:,} closes in {known} of 24 hours; lines are 95 %"
+        " intervals, which one close alone does not have; longer ones are cut at the frame"
+        " and stand in the table. Age: of the snapshot above."
     )
-    panels.table(rows.select(list(_HOURS)), key="hours", columns=_HOURS, height=280)
+    with cards.wide("hours"):
+        panels.table(rows.select(list(_HOURS)), key="hours", columns=_HOURS, height=280)
+    cards.narrow("hours", [_hour(row) for row in rows.iter_rows(named=True)])
+
+
+def _hour(row: dict[str, Any]) -> cards.Card:
+    expected = number(row["exp_bps"])
+    if row["exp_lo95_bps"] is not None:
+        expected += f" ({frames.bounds(row['exp_lo95_bps'], row['exp_hi95_bps'])})"
+    facts = (
+        Fact("expectancy", expected, row["closes"]),
+        Fact("net", number(row["exp_net_bps"])),
+        Fact("shrunk", number(row["exp_shrunk_bps"])),
+        Fact("slippage", number(row["slip_bps_avg"]), row["slip_n"]),
+        Fact("attempts", number(row["trades"], 0)),
+        Fact("fills", number(row["fills"], 0)),
+        Fact("offset", number(row["offset_bps"])),
+    )
+    return cards.Card(f"{row['hour']:02d}:00", "", facts)
 
 
 def _slippage(view: View, symbol: str) -> None:
@@ -213,7 +241,7 @@ def _size(view: View, symbol: str, part: Part | None) -> None:
     st.markdown("### Size")
     reading = view.read(symbol)
     _, size, *_ = frames.parts_of(reading.record)
-    parts.chain(reading, size, part)
+    parts.chain(view, reading, size, part)
     if part is not None:
         parts.steps(part, key="size steps")
 
@@ -235,8 +263,9 @@ def _overview(view: View, symbol: str | None) -> None:
     drawn = charts.heat(rows, order, is_dark=is_dark)
     st.altair_chart(drawn, key="heat", alt="Expectancy by hour and symbol")
     st.caption(
-        "bps of notional, written in the cell; orange loses, blue earns. Bold: 20 closes or more,"
-        " faded: fewer, a dot: none. n and the 95 % interval stand under the pointer."
+        "bps of notional before fees, written in the cell; orange loses, blue earns. Bold: 20"
+        " closes or more, faded: fewer, a dot: none. n and the 95 % interval stand under the"
+        " pointer."
     )
     panels.export("expectancy", view, {"expectancy": rows}, symbol=symbol)
 

@@ -11,7 +11,7 @@ import streamlit as st
 from dashboard import cards, charts, frames, panels, session
 from dashboard.cards import Fact
 from dashboard.data import View
-from features.words import interval, number, span
+from features.words import number, span
 from live.records import ALL
 
 _SOURCES = {
@@ -51,10 +51,13 @@ def _columns(hour: int) -> dict[str, Any]:
         ),
         "slip_n": number("n fills", width=50, help="fills behind the median"),
         "exp_now_bps": number(
-            f"expect. {hour:02d} h", width=84, format="%+.2f", help=f"PnL per notional {of_hour}"
+            f"expect. {hour:02d} h",
+            width=84,
+            format="%+.2f",
+            help=f"PnL per notional, before fees, {of_hour}",
         ),
         "interval": text(
-            "95 %", width=92, help="interval of that expectancy; one close alone has none"
+            "95 %", width=97, help="interval of that expectancy; one close alone has none"
         ),
         "close_n": number("n closes", width=62, help=f"closes behind expectancy {of_hour}"),
         "signs": text(
@@ -87,9 +90,11 @@ def _totals(view: View) -> None:
     *_, router, _, _ = frames.parts_of(view.record(ALL))
     with panels.tiles("totals"):
         few = sum(view.read(name).status != "ok" for name in view.symbols)
-        panels.tile("Symbols", len(view.symbols), digits=0, note=f"{few} not ok")
+        when_new = " when new" if view.status == "demo" else ""
+        note = f"{few} not ok{when_new}" if view.symbols else "nothing to act on"
+        panels.tile("Symbols", len(view.symbols), digits=0, note=note)
         panels.tile("Attempts", router.n, digits=0, note=f"{router.unknown_n:,} of unknown end")
-        known = f"n = {router.fill_known_n:,} of {router.n:,}"
+        known = panels.known_end(router.fill_known_n, router.n)
         panels.tile("Fill ratio", router.fill_ratio, note=known, digits=3)
         panels.tile("Slippage q50", router.slip_q50, n=router.slip_n, unit=" bps")
         panels.tile("Maker fills", router.maker_fill_ratio, n=router.maker_known_n, digits=3)
@@ -99,16 +104,13 @@ def _totals(view: View) -> None:
 def _symbols(view: View) -> None:
     rows = frames.symbols(view)
     if rows.is_empty():
-        panels.empty(
-            "No attempt in the window. For old logs name a time: execintel refresh --as-of T"
-            " --publish."
-        )
+        panels.empty("No symbol in this snapshot: what to do stands above.")
         return
     st.subheader("Symbols", anchor=False)
     st.caption(
         f"Offset and expectancy are of one hour of the day, {view.hour_utc:02d}:00 to"
-        f" {view.hour_utc:02d}:59 UTC, as it {'was then' if view.is_past else 'is now'}. In bps; a"
-        " dash is unknown."
+        f" {view.hour_utc:02d}:59 UTC, as it {'was then' if view.is_past else 'is now'}. In bps,"
+        " before fees; a dash is unknown."
     )
     page = panels.paged(rows, key="symbols", page_rows=cards.PAGE_ROWS)
     with cards.wide("symbols"):
@@ -121,7 +123,7 @@ def _table(view: View, rows: pl.DataFrame) -> None:
     lines = list(rows.iter_rows(named=True))
     drawn: dict[str, list[str] | list[str | None]] = {
         "interval": [
-            interval(row["exp_now_lo95_bps"], row["exp_now_hi95_bps"], 1) for row in lines
+            frames.bounds(row["exp_now_lo95_bps"], row["exp_now_hi95_bps"]) for row in lines
         ],
         "signs": [frames.signs(row["exp_by_hour_bps"]) for row in lines],
         "by_hour": [charts.spark(row["exp_by_hour_bps"]) for row in lines],
@@ -148,7 +150,7 @@ def _card(row: dict[str, Any], view: View) -> cards.Card:
     hour = f"{view.hour_utc:02d} h"
     expected = number(row["exp_now_bps"])
     if row["exp_now_lo95_bps"] is not None:
-        expected += f" ({interval(row['exp_now_lo95_bps'], row['exp_now_hi95_bps'])})"
+        expected += f" ({frames.bounds(row['exp_now_lo95_bps'], row['exp_now_hi95_bps'])})"
     facts = (
         Fact("size ×", number(row["size_factor"]), row["round_trip_n"]),
         Fact("score", number(row["score"]), row["n"]),
@@ -166,7 +168,11 @@ def _alerts(view: View) -> None:
     if not view.has_tables:
         panels.without_tables(view, "Alerts are")
         return
-    panels.alerts(view, view.table("feat_ops__alerts"))
+    rows = view.table("feat_ops__alerts")
+    if rows.is_empty() and not view.symbols:
+        panels.empty("No symbol, so no alert of one.")
+    else:
+        panels.alerts(view, rows)
 
 
 def _sources(view: View) -> None:
@@ -188,7 +194,7 @@ def _sources(view: View) -> None:
         pl.col("rejected_24h").alias("rejected"),
         pl.col("n").alias("lines"),
     )
-    panels.table(shown, key="sources", columns=_SOURCES)
+    cards.either(shown, key="sources", title="source", status="status", columns=_SOURCES)
     st.caption(
         "Age of the newest event when the snapshot was made; lines of the window, rejected ones of"
         " its last 24 h."

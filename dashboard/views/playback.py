@@ -9,7 +9,7 @@ from bisect import bisect_right
 import polars as pl
 import streamlit as st
 
-from dashboard import panels, session
+from dashboard import cards, panels, session
 from dashboard.data import View
 from dashboard.data_kept import Kept
 from features.publications import Publication
@@ -123,7 +123,13 @@ def _publications(view: View, kept: Kept, made: list[Publication]) -> pl.DataFra
         for row in st.session_state[key].selection.rows:
             _go(lines[row])
 
-    panels.table(frame, key=key, height="content", on_select=play, selection_mode="single-row")
+    symbol = session.symbol()
+    along = {"symbol": symbol} if symbol else {}
+    addresses = [{**along, "at": _address(each)} for each in lines]
+    cards.either(
+        frame, key=key, title="published, UTC", status="shown", links=("playback", addresses),
+        height="content", on_select=play, selection_mode="single-row",
+    )  # fmt: skip
     st.caption(
         f"n = {len(made):,} publications, the newest first. Select one to play it back. Of those"
         " with decisions only, what engines were told is kept: score, size, offset, policy, hours."

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import polars as pl
 import streamlit as st
 
-from dashboard import data_kept, panels, quality, session
+from dashboard import cards, data_kept, panels, quality, session
 from dashboard.data import View
 from dashboard.data_kept import Kept, SnapshotError
 
@@ -57,7 +57,9 @@ def _sources(view: View) -> _Tables:
         f"{total - bad} of {total} sources ok" if bad else f"all {total} sources ok",
         level="warn" if bad else "ok",
     )
-    panels.table(quality.sources(rows), key="sources", height="content")
+    cards.either(
+        quality.sources(rows), key="sources", title="source", status="status", height="content"
+    )
     st.caption("Ages in event time, counted up to the snapshot's as-of; counts of its window.")
     st.subheader("Age of the newest event by symbol", anchor=False)
     symbol = panels.symbol_select(view, none="All symbols")
@@ -72,7 +74,9 @@ def _sources(view: View) -> _Tables:
         alt="Age of the newest event of each symbol by source, with each source's limit",
     )
     st.caption("A mark a symbol; the grey bar is the longest silence that is allowed.")
-    panels.table(lags, key="lag table", page_rows=_PAGE, height="content")
+    cards.either(
+        lags, key="lag table", title="symbol", status="status", page_rows=_PAGE, height="content"
+    )
     return {"sources": chosen}
 
 
@@ -103,7 +107,7 @@ def _rejected(view: View) -> _Tables:
         f"n = {counts['n'].sum():,} lines were rejected of all that this snapshot was computed"
         " from; each is kept, none counts."
     )
-    panels.table(reasons, key="reasons", height="content")
+    cards.either(reasons, key="reasons", title="source", status="reason", height="content")
     st.subheader("Lines", anchor=False)
     kinds = [f"{row['source']}: {row['reason']}" for row in reasons.iter_rows(named=True)]
     kind = st.selectbox("Source and reason", kinds, format_func=panels.clip, key="kind")
@@ -141,7 +145,7 @@ def _checks(view: View) -> _Tables:
         )
         _found(frame)
         with st.expander(f"All {frame.height} checks"):
-            panels.table(frame, key="checks")
+            cards.either(frame, key="checks", title="check", status="result")
         shown["checks"] = frame
     refused = [] if kept is None or view.is_past else kept.refused()
     st.subheader("Refused builds", anchor=False)
@@ -185,17 +189,23 @@ def _reconciliation(view: View) -> _Tables:
             st.markdown(f"**{panels.md(panels.clip(row['account']))}**")
             panels.badge(row["status"])
             st.caption(panels.md(quality.explained(row)))
-    panels.table(quality.coverage(coverage), key="coverage", page_rows=_PAGE, height="content")
+    cards.either(
+        quality.coverage(coverage), key="coverage", title="day", status="status",
+        page_rows=_PAGE, height="content",
+    )  # fmt: skip
     st.caption(
         "USD. Of PnL and of positions: the share that logged fills, fees and funding explain."
     )
     st.subheader("Position changes", anchor=False)
-    panels.table(quality.causes(changes), key="causes", height="content")
+    cards.either(quality.causes(changes), key="causes", title="likely cause", height="content")
     unexplained = quality.unexplained(changes)
     if unexplained.is_empty():
         panels.badge("every position change is explained", level="ok")
     else:
-        panels.table(unexplained, key="unexplained", page_rows=_PAGE, height="content")
+        cards.either(
+            unexplained, key="unexplained", title="symbol", status="side",
+            page_rows=_PAGE, height="content",
+        )  # fmt: skip
     return {"coverage": coverage, "unexplained": unexplained}
 
 
@@ -215,7 +225,7 @@ def _snapshots(view: View) -> _Tables:
     frame = quality.snapshots(lines)
     now = " The list is of the present." if view.is_past else ""
     st.caption(f"n = {len(ids):,} kept whole, the newest as-of first.{now}")
-    panels.table(frame, key="snapshots", height="content")
+    cards.either(frame, key="snapshots", title="snapshot", status="state", height="content")
     return {"snapshots": frame} | _difference(view, kept, ids)
 
 
@@ -238,9 +248,12 @@ def _difference(view: View, kept: Kept, ids: list[str]) -> _Tables:
     if tables.is_empty():
         panels.badge("equal rows in every table", level="ok")
         return {}
-    panels.table(tables, key="differing tables", height="content")
+    cards.either(tables, key="differing tables", title="of table", height="content")
     st.caption(f"Changed values, at most {data_kept.EXAMPLES} of a table:")
-    panels.table(values, key="differing values", page_rows=_PAGE, height="content")
+    cards.either(
+        values, key="differing values", title="of table", status="column",
+        page_rows=_PAGE, height="content",
+    )  # fmt: skip
     return {"differing tables": tables, "differing values": values}
 
 

@@ -10,7 +10,7 @@ from itertools import islice
 import polars as pl
 import streamlit as st
 
-from dashboard import accuracy, accuracy_charts, comparison, panels
+from dashboard import accuracy, accuracy_charts, cards, comparison, panels
 from dashboard.accuracy import ALL, WINDOWS, Row
 from dashboard.data import View
 from features.words import when
@@ -87,15 +87,15 @@ def _overview(chosen: dict[str, Row], z: float) -> None:
     st.subheader("Strategy overview", anchor=False)
     st.caption(
         "Under each value its n and 95 % bounds, which allow for trades of one day sharing its"
-        " market."
+        " market. Returns, win rate and Sharpe are before fees."
     )
     for each in batched(chosen, 2):
         for column, name in zip(st.columns(2), each, strict=False):
             with column:
-                _card(name, chosen[name], z)
+                _card(list(chosen).index(name), name, chosen[name], z)
 
 
-def _card(name: str, row: Row, z: float) -> None:
+def _card(place: int, name: str, row: Row, z: float) -> None:
     st.markdown(f"**{panels.md(panels.clip(name))}**")
     pending = f", {row['pending_n']:,} still open" if row["pending_n"] else ""
     st.caption(
@@ -114,7 +114,10 @@ def _card(name: str, row: Row, z: float) -> None:
         for each in _HEADLINES:
             panels.tile(each, measures[each].value, note=panels.md(measures[each].behind))
     with st.expander("All measures, with n and bounds"):
-        panels.table(accuracy.as_frame(measures.values()), key=f"measures {name}", height="content")
+        cards.either(  # by place: a name of a log is no key of a style sheet
+            accuracy.as_frame(measures.values()), key=f"measures {place}", title="measure",
+            status="value", height="content",
+        )  # fmt: skip
 
 
 def _alerts(view: View, rows: pl.DataFrame) -> pl.DataFrame:
@@ -153,7 +156,10 @@ def _rolling(view: View, names: list[str], symbol: str) -> pl.DataFrame:
     )
     is_sampled = bool((days["inclusion_rate"] < 1).any())
     sampled = " Sampled: not every trade was logged." if is_sampled else ""
-    st.caption(f"Positions closed: {closed}. Days in UTC; returns summed, not compounded.{sampled}")
+    st.caption(
+        f"Positions closed: {closed}. Days in UTC; returns before fees, summed, not"
+        f" compounded.{sampled}"
+    )
     return days
 
 
@@ -188,7 +194,7 @@ def _calibration(view: View, names: list[str]) -> pl.DataFrame:
         " bounds (Wilson). All symbols, all time."
     )
     with st.expander("By tenth of confidence, with n and return"):
-        panels.table(accuracy.tenths(bins), key="tenths")
+        cards.either(accuracy.tenths(bins), key="tenths", title="strategy", status="confidence")
     return bins
 
 
@@ -206,9 +212,10 @@ def _comparison(view: View, rows: pl.DataFrame, window: str, z: float) -> pl.Dat
         st.markdown(f"**{panels.md(words, limit=1000)}**")
         first, other = sides
         if first is not None and other is not None:
-            panels.table(
+            cards.either(
                 comparison.compared(row, first, other, z),
                 key=f"compared {place}",
+                title="measure (95 % bounds)",
                 columns={
                     "first": panels.clip(row["strategy"]),
                     "second": panels.clip(row["other_strategy"]),
@@ -217,7 +224,8 @@ def _comparison(view: View, rows: pl.DataFrame, window: str, z: float) -> pl.Dat
             )
     st.caption(
         f"Over all symbols, {WINDOWS[window]}. Welch's test on daily sums decides, because trades"
-        " of one day share its market; differences read first less second."
+        " of one day share its market; differences read first less second;"
+        " returns are before fees."
     )
     return pairs
 

@@ -4,6 +4,7 @@ import gc
 import json
 import shutil
 import weakref
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,6 @@ from dashboard.data import KEPT, LocalSource
 from dashboard.settings import load
 from features.publications import in_force
 from features.snapshot import SnapshotError, Store
-from features.words import when
 from live.controls import Controls
 from tests.dashboard import homes
 from tests.live import files
@@ -46,8 +46,9 @@ def test_table_is_the_snapshots_and_is_read_once(copy: Store) -> None:
 def test_past_moment_shows_what_was_in_force_and_counts_ages_up_to_it(copy: Store) -> None:
     source = LocalSource(load([]))
     made = in_force(copy.root)
-    between = when((made[0].published_ms + made[1].published_ms) // 2)
-    view = source.view(between.replace(" UTC", "+00:00"))
+    middle_ms = (made[0].published_ms + made[1].published_ms) // 2  # they are seconds apart
+    between = datetime.fromtimestamp(middle_ms / 1000, tz=UTC)
+    view = source.view(between.isoformat(timespec="milliseconds"))
     assert view.snapshot_id == copy.ids()[0]
     assert view.is_past
     assert view.age_s == pytest.approx((view.now_ms - (view.as_of_ms or 0)) / 1000)
@@ -124,6 +125,50 @@ def test_only_a_few_snapshots_stay_in_memory(
         del view
     gc.collect()
     assert sum(held() is not None for held in seen) == KEPT
+
+
+@pytest.mark.parametrize(
+    ("origin", "lines", "status", "said", "unsaid"),
+    [
+        # Old: engines that read it today open nothing, and the readings are those of when new.
+        ("demo", [files.line()], "demo", "would treat it as stale (older than 15 min) and open no",
+         "Stale: older"),
+        ("logs", [files.line()], "stale", "Stale: older than 15 min. Engines open nothing", "Demo"),
+        # Without a symbol it is never fresh, old or not.
+        ("logs", [], "empty", "This snapshot holds no symbol", "Demo"),
+        ("demo", [], "empty", "This snapshot holds no symbol", "Stale: older"),
+    ],
+)  # fmt: skip
+def test_age_of_a_demonstration_is_told_and_a_snapshot_without_symbols_is_bad(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    origin: str, lines: list[files.Line], status: str, said: str, unsaid: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("EXECINTEL_HOME", str(tmp_path))
+    path = files.publish(tmp_path / "snapshots", "20251105T000000Z-abc", lines)
+    manifest = {"environment": "paper", "origin": origin, "tables": {}, "sequence": 1}
+    path.with_name("manifest.json").write_text(json.dumps(manifest))
+    view = LocalSource(load([])).view()
+    assert view.status == status
+    assert any(said in each.text for each in view.notices)
+    assert not any(unsaid in each.text for each in view.notices)
+    assert (status == "empty") == any(
+        each.level == "bad" and "execintel doctor says which" in each.text for each in view.notices
+    )
+    assert [view.read(name).status for name in view.symbols] == [
+        "ok" if origin == "demo" else "stale" for _ in lines
+    ]
+
+
+def test_new_demonstration_is_not_called_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXECINTEL_HOME", str(tmp_path))
+    monkeypatch.setenv("EXECINTEL_SNAPSHOT_MAX_AGE_S", "3000000000")
+    path = files.publish(tmp_path / "snapshots", "20251105T000000Z-abc", [files.line()])
+    manifest = {"environment": "paper", "origin": "demo", "tables": {}, "sequence": 1}
+    path.with_name("manifest.json").write_text(json.dumps(manifest))
+    (notice,) = LocalSource(load([])).view().notices
+    assert notice.text.endswith("is that of when this snapshot was new.")
 
 
 def test_moment_in_the_future_is_refused_and_a_build_nobody_read_is_called_that(

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import polars as pl
 import pytest
 
-from dashboard import charts, frames, panels
+from dashboard import cards, charts, frames, panels
 from dashboard.data import View
 from dashboard.settings import load
 from features.explain import Line, Part
@@ -33,6 +33,27 @@ def test_hours_are_bars_from_zero_and_words(
     drawn = charts.spark(values)
     found = drawn and re.findall(r'path d="(M\d+ 1[12]v[^"]+)"', unquote(drawn))
     assert found == bars
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (-311.58, 434.42, "-312 to 434"),  # one end from 100 on -> whole numbers, both
+        (-99.94, 12.0, "-99.9 to 12.0"),
+        (-1.0, 99.96, "-1 to 100"),  # would be rounded to 100.0
+        (None, 434.42, "–"),  # one close alone has no interval
+    ],
+)
+def test_bounds_have_no_decimals_from_100_on(
+    low: float | None, high: float | None, words: str
+) -> None:
+    assert frames.bounds(low, high) == words
+
+
+def test_cells_of_a_card_are_whole_numbers_whole_and_unknown_a_dash() -> None:
+    cells = (1_808, 10.0, 0.12345, -0.00001, None, "● ok")
+    written = ["1,808", "10", "0.1235", "0", "–", "● ok"]  # 0.12345 lies above its decimal
+    assert [cards.written(cell) for cell in cells] == written
 
 
 def test_parts_of_a_score_reach_from_sum_to_sum_and_end_in_the_score() -> None:

@@ -38,7 +38,9 @@ def _is_hour(row: dict[str, str], name: str, hour: Line) -> None:
     assert number(row[name]) == near(1e4 * hour["exp_per_notional"] if known else None)
     assert number(row["n closes"]) == hour["close_n"]
     ends = [hour["exp_lo95"], hour["exp_hi95"]] if known else [None]
-    written = [f"{round(1e4 * end, 1) + 0:,.1f}" for end in ends if end is not None]
+    bps = [round(1e4 * end, 1) + 0 for end in ends if end is not None]
+    digits = 0 if any(abs(end) >= 100 for end in bps) else 1  # the cell holds no more
+    written = [f"{round(1e4 * end, digits) + 0:,.{digits}f}" for end in ends if end is not None]
     assert row["95 %"] == (" to ".join(written) or "–")
 
 
@@ -51,6 +53,8 @@ def test_overview_shows_the_snapshots_numbers(
         assert tab.metric("Symbols") == str(len(lines) - 1)
         assert number(tab.metric("Attempts")) == everything["n"]
         assert number(tab.metric("Slippage q50")) == near(everything["slip_q50"])
+        known = f"n = {everything['fill_known_n']} of {everything['n']}"
+        assert f"of those whose end is known, {known}" in tab.text
         assert f"n = {everything['slip_n']}" in tab.text
         head, *rows = tab.cells()
         assert len(rows) == len(lines) - 1
@@ -117,8 +121,13 @@ def test_symbol_shows_the_snapshots_numbers_and_parts_that_add_up(
 
 
 def test_health_shows_the_snapshots_numbers(
-    server: chrome.Server, chromium: Browser, lines: dict[str, Line]
+    server: chrome.Server, chromium: Browser, lines: dict[str, Line], store: Store
 ) -> None:
+    with duckdb.connect(str(store.database(store.current() or "")), read_only=True) as con:
+        ((gross, net, wins, known_n),) = con.sql(
+            "SELECT realized_pnl_usd, net_pnl_usd, win_rate, pnl_known_n"
+            " FROM feat_symbol__performance WHERE symbol = 'LTCUSDT'"
+        ).fetchall()
     with chrome.tab(chromium, width=2400) as tab:
         tab.open(server.address("health", symbol="LTCUSDT"))
         head, *rows = tab.cells()
@@ -130,3 +139,8 @@ def test_health_shows_the_snapshots_numbers(
         mine = lines["LTCUSDT"]
         assert number(tab.metric("Drawdown today")) == near(mine["risk"]["dd_today_pct"])
         assert number(tab.metric("Applied")) == near(mine["size"]["final_size_factor"])
+        assert gross is not None
+        assert number(tab.metric("PnL, USD")) == near(gross)
+        assert number(tab.metric("Net PnL, USD")) == near(net)
+        assert number(tab.metric("Win rate")) == near(wins)
+        assert f"before fees, n = {known_n} of known PnL" in tab.text

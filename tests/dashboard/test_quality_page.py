@@ -81,11 +81,11 @@ def test_playback_shows_every_page_as_it_was_and_leads_back(
     first, second = in_force(store.root)
     with chrome.tab(chromium, width=chrome.NARROW) as tab:
         tab.open(server.address("playback"))
-        head, *rows = tab.cells()
-        assert [row[head.index("snapshot")] for row in rows] == [
-            current,
-            before,
-        ]  # the newest first
+        cards = tab.page.locator("a.card:visible").all_inner_texts()
+        assert [text.split("snapshot ")[1].split()[0] for text in cards] == [current, before]
+        tab.page.locator("a.card", has_text=before).click()  # as by "Earlier"
+        expect(tab.page.get_by_text("publication 1 of 2")).to_be_visible()
+        tab.open(server.address("playback"))
         tab.page.get_by_role("button", name="Earlier").click()
         tab.page.wait_for_url(re.compile("at="))
         banner = f"everything below is as it was at {when(first.published_ms)}"

@@ -18,6 +18,7 @@ from tests import loads
 from tests.dashboard import browser as chrome
 from tests.dashboard import homes
 from tests.dashboard.conftest import FRESH
+from tests.live import files
 from tests.test_real_logs import at
 
 
@@ -82,6 +83,38 @@ def test_damaged_snapshot_and_dead_source_are_said_first(
         (store.root / "CURRENT").write_text(damaged)
         tab.page.get_by_text("shown is the last good one").wait_for()
         assert silent in tab.text
+        assert tab.errors == []
+
+
+def test_demonstration_and_empty_snapshot_do_not_look_well(
+    own: tuple[Store, chrome.Server], chromium: Browser
+) -> None:
+    store, server = own
+    shutil.rmtree(store.root, ignore_errors=True)
+    tables = {"feat_ops__alerts": {"rows": 0}}
+    manifest = {"environment": "testnet", "tables": tables, "inputs": {}, "checks": []}
+    with chrome.tab(chromium) as tab:
+        for n, (origin, lines) in enumerate((("demo", [files.line()]), ("logs", []))):
+            name = f"20251105T00000{n}Z-abc"
+            path = files.publish(store.root, name, lines, environment="testnet")
+            path.with_name("manifest.json").write_text(
+                json.dumps({**manifest, "snapshot_id": name, "origin": origin, "sequence": n})
+            )
+            with duckdb.connect(str(store.database(name))) as con:
+                con.execute("CREATE TABLE feat_ops__alerts (rule VARCHAR)")
+            tab.open(server.address("health", symbol="BTCUSDT"))
+            if origin == "demo":
+                assert "when this snapshot was new: engines act on these values" in tab.text
+                tab.open(server.address())
+                assert "▲ demo" in tab.text
+                assert "0 not ok when new" in tab.text
+                assert "would treat it as stale" in tab.text
+        tab.open(server.address())
+        assert "■ empty" in tab.text
+        assert "This snapshot holds no symbol" in tab.text
+        assert "nothing to act on" in tab.text
+        assert "● fresh" not in tab.text
+        assert "No symbol, so no alert of one" in tab.text
         assert tab.errors == []
 
 

@@ -40,7 +40,7 @@ def test_a_telephone_shows_a_card_a_symbol_that_leads_to_it(
             tab.open(server.address(path, at=first))
             card = tab.page.locator("a.card", has_text="LINKUSDT")
             expect(card).to_be_visible()
-            expect(tab.page.locator('[class*="st-key-wide-"]')).to_be_hidden()
+            expect(tab.page.locator('[class*="st-key-wide-"]:visible')).to_have_count(0)
             assert "size ×" in card.inner_text() or "applied ×" in card.inner_text()
             box = card.bounding_box()
             assert box is not None
@@ -51,6 +51,31 @@ def test_a_telephone_shows_a_card_a_symbol_that_leads_to_it(
         tab.page.set_viewport_size({"width": chrome.WIDE, "height": 900})
         expect(tab.page.locator("a.card").first).to_be_hidden()
         assert (tab.errors, tab.outside) == ([], [])
+
+
+def test_a_telephone_shows_no_table_and_all_that_it_holds(
+    server: chrome.Server, chromium: Browser, store: Store
+) -> None:
+    pages = [
+        (server.address(), "orders__events", "● ok"),
+        (server.address("intel", symbol="SUIUSDT", tab="Intel"), "23:00", "attempts"),
+        (server.address("strategies"), "Precision LONG, %", "first less second"),
+        *((server.address("quality", part=part), name, value) for part, name, value in (
+            ("Sources", "raw_orders__events", "● ok"),
+            ("Quarantine", "raw_orders__events", "mend"),
+            ("Reconciliation", "window", "PnL before fees"),
+            ("Snapshots", store.ids()[0], "warnings (n)"),
+        )),
+        (server.address("playback"), store.ids()[0], "kept whole"),
+    ]  # fmt: skip
+    with chrome.tab(chromium, width=chrome.NARROW) as tab:
+        for url, name, value in pages:
+            tab.open(url)
+            card = tab.page.locator(".card:visible", has_text=name).filter(has_text=value).first
+            expect(card).to_be_visible()
+            assert tab.page.locator('[data-testid="stDataFrame"]:visible').count() == 0, url
+            assert not tab.is_wider_than_window(), url
+        assert tab.errors == []
 
 
 def test_pages_without_a_symbol_say_what_to_do(server: chrome.Server, chromium: Browser) -> None:
