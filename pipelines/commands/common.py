@@ -67,7 +67,6 @@ __all__ = [
     "show_table",
     "size",
     "span",
-    "symbol_count",
     "text",
     "when",
     "with_n",
@@ -162,12 +161,6 @@ def open_store(settings: "Settings") -> "Store":
     from features.snapshot import Store
 
     return Store(settings.snapshots_root)
-
-
-def symbol_count(manifest: dict[str, Any]) -> int:
-    """Return how many symbols a snapshot holds: those that traded, were asked for or failed."""
-    rows: int = manifest["tables"]["feat_router__effectiveness"]["rows"]
-    return max(rows - 1, 0)  # one row is of all symbols
 
 
 # -- time ---------------------------------------------------------------------------------------
