@@ -196,8 +196,9 @@ def _beginning(store: "Store", moment_ms: int) -> str:
     return (
         f"the first snapshot was published at {common.when(first.published_ms)}; name a moment "
         f"from {_iso(next_s)} on. Were the logs of then read later? execintel refresh --as-of "
-        f"{moment} computes what they say of then, unpublished, and execintel show SYMBOL "
-        "--snapshot ID shows it; docs/history.md tells how to keep it in the history as simulated"
+        f"{moment} computes what they say of then (kept, not published, where CURRENT's as-of is "
+        "later), and execintel show SYMBOL --snapshot ID shows it; docs/history.md tells how to "
+        "keep it in the history as simulated"
     )
 
 

@@ -55,6 +55,7 @@ __all__ = [
     "load_settings",
     "minute",
     "newest_line_ms",
+    "no_folder",
     "now_ms",
     "number",
     "open_store",
@@ -161,6 +162,11 @@ def open_store(settings: "Settings") -> "Store":
     from features.snapshot import Store
 
     return Store(settings.snapshots_root)
+
+
+def no_folder(path: Path) -> str:
+    """Say why a path is no folder."""
+    return "this is a file: name its folder" if path.exists() else "there is no such folder"
 
 
 # -- time ---------------------------------------------------------------------------------------

@@ -120,7 +120,7 @@ def generated_settings(root: Path, **overrides: Any) -> "Settings":
 
 def _demo_of_logs(logs: Path) -> None:
     if not logs.is_dir():
-        raise common.CommandError(f"--logs {logs}: there is no such folder")
+        raise common.CommandError(f"--logs {logs}: {common.no_folder(logs)}")
     root = common.load_settings().home / "demo-logs"
     _renew(root, {"logs": str(logs)}, always=False)
     settings = common.load_settings(home=root, log_dir=logs, logs=())

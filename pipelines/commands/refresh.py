@@ -58,7 +58,7 @@ def refresh(
     from pipelines.refresh import refresh as run
 
     if logs is not None and not logs.expanduser().is_dir():
-        raise common.CommandError(f"--logs {logs}: there is no such folder")
+        raise common.CommandError(f"--logs {logs}: {common.no_folder(logs.expanduser())}")
     settings = common.load_settings(**({"log_dir": logs} if logs is not None else {}))
     as_of_ms = common.parse_time(as_of) if as_of is not None else None
     if as_of_ms is not None and as_of_ms > common.now_ms() + _AHEAD_LIMIT_MS:

@@ -91,6 +91,10 @@ def test_a_file_named_as_a_log_folder_is_told_as_such(
     assert result.exit_code == 1
     assert f"{file} is named as a log folder and is a file: name its folder" in result.stderr
     assert f"{file}: this is a file, and a log folder was to be named" in result.stdout
+    for command in ("refresh", "demo"):
+        named = desk.run(command, "--logs", str(file))
+        assert named.exit_code == 1
+        assert f"--logs {file}: this is a file: name its folder" in named.stderr
 
 
 def test_the_same_command_again_makes_no_snapshot_and_says_so(
