@@ -45,6 +45,17 @@ class Hold:
     reason: str
 
 
+def symbol_count(manifest: Mapping[str, Any]) -> int:
+    """Return how many symbols a snapshot holds: those that traded, were asked for or failed."""
+    rows: int = manifest["tables"]["feat_router__effectiveness"]["rows"]
+    return max(rows - 1, 0)  # one row is of all symbols
+
+
+def is_emptied(manifest: Mapping[str, Any], current: Mapping[str, Any]) -> bool:
+    """Tell whether a build holds no symbol where CURRENT does."""
+    return symbol_count(manifest) == 0 < symbol_count(current)
+
+
 class Store:
     """The snapshots below one root: one folder each, CURRENT naming the one that readers use."""
 

@@ -117,6 +117,16 @@ def on_stale(*, reduces_only: bool) -> str:
     return "size at most 1.00 and quote at least 2.00 bps"
 
 
+def on_emptied(snapshot_id: str | None) -> str:
+    """Say why a build without any symbol waits, and both ways on."""
+    return (
+        f"{snapshot_id} holds no symbol and CURRENT does, so it is kept, not published, and "
+        "CURRENT ages. Is the executor alive, and is the log folder (--logs, EXECINTEL_LOG_DIR, "
+        "[[logs]]) the one that it writes to? Mend that and refresh again; if nothing was traded, "
+        "execintel refresh --publish publishes it"
+    )
+
+
 def likely_missing(cause: str | None) -> str:
     """Say what an account's logs probably leave out; a cause of another release as it is."""
     if cause is None:

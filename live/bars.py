@@ -44,7 +44,9 @@ def find(folder: Path, symbols: Sequence[str], interval: str | None = None) -> l
     Raises BarFileError naming what the folder holds where a symbol has none.
     """
     if not folder.is_dir():
-        raise BarFileError(f"{folder} is no folder: name the one with {{SYMBOL}}_1m.csv.gz files")
+        raise BarFileError(
+            f"{folder} is no folder: name the one with files such as BTCUSDT_1m.csv.gz"
+        )
     named = [(found, path) for path in sorted(folder.iterdir()) if (found := _match(path))]
     chosen = []
     for symbol in dict.fromkeys(symbols):
@@ -117,7 +119,10 @@ def _done(raw: BinaryIO, size: int) -> int:
 def _read(path: Path, raw: BinaryIO) -> Iterator[Bar]:
     named = _match(path)
     if named is None:
-        raise BarFileError(f"{path}: the name is not {{SYMBOL}}_{{{','.join(INTERVAL_MS)}}}.csv")
+        raise BarFileError(
+            f"{path}: its name must be a symbol and an interval ({', '.join(INTERVAL_MS)}), such "
+            "as BTCUSDT_1m.csv or BTCUSDT_1m.csv.gz"
+        )
     symbol, interval_ms = named["symbol"], INTERVAL_MS[named["interval"]]
     plain = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
     with io.TextIOWrapper(plain, "utf-8", newline="") as text:

@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from features.settings import Settings
 from features.snapshot import SnapshotError, Store, open_snapshot
+from features.words import on_emptied
 
 if TYPE_CHECKING:
     from pipelines.refresh import RefreshReport
@@ -95,6 +96,9 @@ def publication_alerts(report: "RefreshReport", as_of_ms: int) -> list[Alert]:
         why = causes or "HOLD is set"
         text = f"A snapshot waits for a person: {why}. execintel snapshots list, then publish."
         return [Alert("publication_held", "snapshot", "warning", text, as_of_ms)]
+    if report.is_emptied:
+        text = on_emptied(report.snapshot_id)
+        return [Alert("publication_held", "snapshot", "warning", text, as_of_ms)]
     return []
 
 
@@ -155,7 +159,8 @@ def after_refresh(
     try:
         # Kept back by another environment's CURRENT, a build says nothing of readers: no sign.
         if report.other_environment is None:
-            found.problems += heartbeat(settings, report.outcome, now_ms=now_ms)
+            is_alive = report.outcome in _ALIVE and not report.is_emptied
+            found.problems += heartbeat(settings, report.outcome, is_alive=is_alive, now_ms=now_ms)
     except OSError as error:
         found.problems.append(f"the heartbeat cannot be written: {error}")
     for problem in found.problems:
@@ -347,15 +352,15 @@ def _bounded(
 # ---------------------------------------------------------------------------------------- heartbeat
 
 
-def heartbeat(settings: Settings, outcome: str, *, now_ms: int) -> list[str]:
+def heartbeat(settings: Settings, outcome: str, *, is_alive: bool, now_ms: int) -> list[str]:
     """Write the heartbeat file, and call heartbeat_url unless the build was refused or waits.
 
     Its absence is the alarm: a monitor outside watches the file's age or the calls.
     """
-    text = json.dumps({"at_ms": now_ms, "outcome": outcome, "is_alive": outcome in _ALIVE})
+    text = json.dumps({"at_ms": now_ms, "outcome": outcome, "is_alive": is_alive})
     settings.home.mkdir(parents=True, exist_ok=True)
     _replace(settings.home / "heartbeat.json", text + "\n")
-    if settings.heartbeat_url is None or outcome not in _ALIVE:
+    if settings.heartbeat_url is None or not is_alive:
         return []
     url, timeout_s = settings.heartbeat_url.get_secret_value(), settings.alert_timeout_s
 

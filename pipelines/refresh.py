@@ -35,13 +35,15 @@ from pipelines.intake.kinds import RAW_TABLES
 class RefreshReport:
     """What one refresh read, computed and published.
 
-    ``outcome`` is published, kept (older than CURRENT or of another environment, which
-    ``other_environment`` then names), held (by a person, or by a check for one), rejected (a check
-    failed), unchanged (this very snapshot stands already) or empty (no line was ever read).
+    ``outcome`` is published, kept (older than CURRENT; of another environment, which
+    ``other_environment`` then names; or, then ``is_emptied``, without any symbol where CURRENT has
+    some), held (by a person, or by a check for one), rejected (a check failed), unchanged (this
+    very snapshot stands already) or empty (no line was ever read).
     """
 
     outcome: str = "empty"
     other_environment: str | None = None
+    is_emptied: bool = False
     snapshot_id: str | None = None
     intake: IntakeReport = field(default_factory=IntakeReport)
     core: CoreReport = field(default_factory=CoreReport)
@@ -195,7 +197,7 @@ class Refresh:
             self.report.outcome = "unchanged"
         elif self.store.hold() is not None:
             self.report.outcome = "held"
-        elif self._is_kept(plan):
+        elif self._is_kept(plan, name):
             self.report.outcome = "kept"
         elif self.store.held_by(name):
             self.report.outcome = "held"
@@ -248,8 +250,11 @@ class Refresh:
             self.store.finish(folder, manifest)
             self.listen(Event("publish.finished", table=name))
 
-    def _is_kept(self, plan: Plan) -> bool:
-        """Tell whether CURRENT is later or of another environment: then a person must say so."""
+    def _is_kept(self, plan: Plan, name: str) -> bool:
+        """Tell whether a person must ask for publication.
+
+        That is so where CURRENT is later, of another environment, or the only one with symbols.
+        """
         current = self.store.current()
         if current is None or self.publish_older:
             return False
@@ -261,7 +266,10 @@ class Refresh:
             self.report.other_environment = manifest["environment"]
             return True
         published_as_of_ms: int = manifest["as_of_ms"]
-        return plan.as_of_ms < published_as_of_ms
+        if plan.as_of_ms < published_as_of_ms:
+            return True
+        self.report.is_emptied = snapshot.is_emptied(self.store.manifest(name), manifest)
+        return self.report.is_emptied
 
     def _engine(self) -> duckdb.DuckDBPyConnection:
         """Open the run's connection, or return it."""
@@ -302,7 +310,8 @@ def refresh(
         settings: where the data is and what it means.
         as_of_ms: epoch ms the windows end at; the start of the run when None.
         now_ms: the run's clock, for tests and simulations; the real one when None.
-        publish: publish also when CURRENT is of a later as-of or of another environment.
+        publish: publish also when CURRENT is of a later as-of, of another environment, or the
+            only one of the two that holds a symbol.
         wait_s: seconds to wait for another writer.
         on_event: called with every Event of the run.
 

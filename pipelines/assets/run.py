@@ -25,7 +25,9 @@ class RefreshRun(dg.ConfigurableResource):  # type: ignore[type-arg]
         None, description="Time the windows end at, ISO 8601, UTC; the run's start when absent"
     )
     publish_older: bool = Field(
-        False, description="Publish also when CURRENT is of a later as_of or another environment"
+        False,
+        description="Publish also when CURRENT is of a later as_of, of another environment, or "
+        "holds symbols where the build holds none",
     )
     lock_wait_s: float = Field(60.0, description="Seconds to wait for another writer")
 

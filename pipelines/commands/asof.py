@@ -181,21 +181,29 @@ def _require_known(store: "Store", moment_ms: int, head: Row) -> None:
         )
     if head["snapshot_id"] is None:
         raise common.CommandError(
-            f"nothing was known at {common.when(moment_ms)}: {_beginning(store)}"
+            f"nothing was known at {common.when(moment_ms)}: {_beginning(store, moment_ms)}"
         )
 
 
-def _beginning(store: "Store") -> str:
+def _beginning(store: "Store", moment_ms: int) -> str:
     from features import publications
 
     first = next(iter(publications.in_force(store.root)), None)
     if first is None:
         return f"nothing is published under {store.root}: run `execintel refresh` first"
     next_s = -(-first.published_ms // 1000)
+    moment = _iso(moment_ms // 1000)
     return (
-        f"the first snapshot was published at {common.when(first.published_ms)}; "
-        f"name a moment from {dt.datetime.fromtimestamp(next_s, tz=dt.UTC):%Y-%m-%dT%H:%M:%SZ} on"
+        f"the first snapshot was published at {common.when(first.published_ms)}; name a moment "
+        f"from {_iso(next_s)} on. Were the logs of then read later? execintel refresh --as-of "
+        f"{moment} computes what they say of then (kept, not published, where CURRENT's as-of is "
+        "later), and execintel show SYMBOL --snapshot ID shows it; docs/history.md tells how to "
+        "keep it in the history as simulated"
     )
+
+
+def _iso(epoch_s: int) -> str:
+    return f"{dt.datetime.fromtimestamp(epoch_s, tz=dt.UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _reading(settings: "Settings", store: "Store", seen: _Seen) -> "Reading | str":

@@ -55,6 +55,7 @@ __all__ = [
     "load_settings",
     "minute",
     "newest_line_ms",
+    "no_folder",
     "now_ms",
     "number",
     "open_store",
@@ -67,7 +68,6 @@ __all__ = [
     "show_table",
     "size",
     "span",
-    "symbol_count",
     "text",
     "when",
     "with_n",
@@ -164,10 +164,9 @@ def open_store(settings: "Settings") -> "Store":
     return Store(settings.snapshots_root)
 
 
-def symbol_count(manifest: dict[str, Any]) -> int:
-    """Return how many symbols a snapshot holds: those that traded, were asked for or failed."""
-    rows: int = manifest["tables"]["feat_router__effectiveness"]["rows"]
-    return max(rows - 1, 0)  # one row is of all symbols
+def no_folder(path: Path) -> str:
+    """Say why a path is no folder."""
+    return "this is a file: name its folder" if path.exists() else "there is no such folder"
 
 
 # -- time ---------------------------------------------------------------------------------------

@@ -18,8 +18,11 @@ from pipelines.commands.refresh import tell
 from pipelines.commands.show import print_snapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from features.events import Listener
     from features.settings import Settings
+    from pipelines.intake.intake import TableIntake
     from pipelines.refresh import Refresh, RefreshReport
 
 _MARKER = "DEMO.json"  # names a root that a demo made, and so may remove
@@ -61,7 +64,7 @@ def demo(
 
 
 def _demo_of_a_week() -> None:
-    from pipelines.demo.week import MAX_AGE_S, trade_week
+    from pipelines.demo.week import MAX_AGE_S, REFRESH_HOURS, trade_week
 
     root = common.load_settings().home / "demo"
     _renew(root, {"logs": "simulated"}, always=True)
@@ -75,11 +78,12 @@ def _demo_of_a_week() -> None:
     )
     first, second = week.orders
     common.say(
-        f"first half: {first:,} orders, nothing known; second half: {second:,} orders, "
-        f"{week.orders_with_snapshot[1]:,} of them by one of {week.snapshots} snapshots of what "
-        "was traded until then"
+        f"in its first half no snapshot was published yet: {first:,} orders, by fixed defaults. In "
+        f"its second half a new snapshot came every {REFRESH_HOURS} hours, {week.snapshots} in "
+        f"all: {second:,} orders, {week.orders_with_snapshot[1]:,} of them sized and routed by the "
+        "newest one"
     )
-    _run(settings, week.end_ms)
+    _run(settings, week.end_ms, week.read)
 
 
 def _end_ms() -> int:
@@ -116,7 +120,7 @@ def generated_settings(root: Path, **overrides: Any) -> "Settings":
 
 def _demo_of_logs(logs: Path) -> None:
     if not logs.is_dir():
-        raise common.CommandError(f"--logs {logs}: there is no such folder")
+        raise common.CommandError(f"--logs {logs}: {common.no_folder(logs)}")
     root = common.load_settings().home / "demo-logs"
     _renew(root, {"logs": str(logs)}, always=False)
     settings = common.load_settings(home=root, log_dir=logs, logs=())
@@ -129,6 +133,8 @@ def _renew(root: Path, marker: dict[str, str], *, always: bool) -> None:
     if note.exists():
         if not always and json.loads(note.read_text()) == marker:
             return
+        held = ", ".join(sorted(path.name for path in root.iterdir() if path.name != _MARKER))
+        common.say(f"removing {root}, made by an earlier demo, with its {held or 'nothing'}")
         shutil.rmtree(root)
     elif root.exists() and any(root.iterdir()):
         raise common.CommandError(
@@ -138,10 +144,13 @@ def _renew(root: Path, marker: dict[str, str], *, always: bool) -> None:
     note.write_text(json.dumps(marker))
 
 
-def _run(settings: "Settings", end_ms: int | None) -> None:
+def _run(
+    settings: "Settings", end_ms: int | None, read: "Mapping[str, TableIntake] | None" = None
+) -> None:
     """Refresh as of ``end_ms``, or of the newest line, and show what came of it.
 
-    One refresh stands before it, five minutes earlier: sizes and labels remember a snapshot.
+    One refresh stands before it, five minutes earlier: sizes and labels remember a snapshot. What
+    the demonstration ``read`` before these two counts among the lines, too.
     """
     from features.lock import writer_lock
 
@@ -149,7 +158,14 @@ def _run(settings: "Settings", end_ms: int | None) -> None:
         first = _refresh(settings, end_ms, _STEP_MS, listen)
         report = _refresh(settings, end_ms, 0, listen)
     report.intake.tables, report.core = first.intake.tables, first.core
+    for table, earlier in (read or {}).items():
+        report.intake.tables[table].add(earlier)
     tell(report, settings)
+    if first.outcome == report.outcome == "published":
+        common.say(
+            f"and before it {first.snapshot_id}, as of five minutes earlier: a size moves, and a "
+            "label gets better, only against a snapshot published before"
+        )
     if settings.origin != "demo" and "environment" not in settings.model_fields_set:
         common.say(
             f"environment {settings.environment} is a default, nobody said it: lines that name "

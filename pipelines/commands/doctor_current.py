@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from features.words import (
     MARKS,
     counted,
+    on_emptied,
     on_stale,
     share_range,
     source_state,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def snapshot(settings: "Settings", store: "Store", found: Findings) -> None:
-    from features.snapshot import SnapshotError
+    from features.snapshot import SnapshotError, is_emptied
 
     hold = store.hold()
     if hold is not None:
@@ -63,6 +64,12 @@ def snapshot(settings: "Settings", store: "Store", found: Findings) -> None:
             f"{settings.environment}, whose builds are kept, not published: mend "
             "EXECINTEL_ENVIRONMENT, or say execintel refresh --publish"
         )
+    is_next = (
+        newest["environment"] == manifest["environment"]
+        and newest["as_of_ms"] > manifest["as_of_ms"]
+    )
+    if is_next and is_emptied(newest, manifest):
+        found.broken.append(on_emptied(newest["snapshot_id"]))
     found.broken += _missing_files(manifest["inputs"].values())
     for check in manifest["checks"]:
         if check["rows"] and check["name"] != "feat_account__coverage_low":  # _coverage tells of it
@@ -259,6 +266,12 @@ def _freshness(store: "Store", current: str, found: Findings) -> None:
             found.broken.append(f"{words} and is required: look at the executor that writes it")
         else:
             found.notes.append(f"{words}; it is optional")
+    if not any(required for *_, required, _, _ in rows):
+        found.notes.append(
+            "no source is required, so none that falls silent keeps a build from publication: for "
+            "the one that must not, say [freshness.raw_router__events] required = true in "
+            'execintel.toml, or EXECINTEL_FRESHNESS=\'{"raw_router__events": {"required": true}}\''
+        )
 
 
 def _marked(status: str, required: bool) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from features.words import counted
+from features.words import counted, on_emptied
 from pipelines.commands import common
 
 if TYPE_CHECKING:
@@ -39,8 +39,9 @@ def refresh(
         bool,
         typer.Option(
             "--publish",
-            help="Publish also when CURRENT is of a later as-of or of another environment, such as "
-            "when going back on purpose: --as-of 2025-11-05T00:00:00Z --publish.",
+            help="Publish also when CURRENT is of a later as-of, of another environment, or holds "
+            "symbols where the build holds none, such as when going back on purpose: "
+            "--as-of 2025-11-05T00:00:00Z --publish.",
         ),
     ] = False,
 ) -> None:
@@ -50,13 +51,14 @@ def refresh(
 
     Run it as often as you like: a line counts once, and an equal snapshot is not made twice.
     In live environments a build whose sizes jump waits until a person looks and says execintel
-    snapshots publish. Exit code 1 when a check refused the build, CURRENT then stays as it was;
-    and when a named log folder does not exist, what the others hold is then published.
+    snapshots publish. Exit code 1 when a check refused the build, or it holds no symbol and
+    CURRENT does: CURRENT then stays as it was; and when a named log folder does not exist or is a
+    file, what the others hold is then published.
     """
     from pipelines.refresh import refresh as run
 
     if logs is not None and not logs.expanduser().is_dir():
-        raise common.CommandError(f"--logs {logs}: there is no such folder")
+        raise common.CommandError(f"--logs {logs}: {common.no_folder(logs.expanduser())}")
     settings = common.load_settings(**({"log_dir": logs} if logs is not None else {}))
     as_of_ms = common.parse_time(as_of) if as_of is not None else None
     if as_of_ms is not None and as_of_ms > common.now_ms() + _AHEAD_LIMIT_MS:
@@ -68,11 +70,12 @@ def refresh(
     tell(report, settings)
     missing = [folder.path for folder in settings.log_folders() if not folder.path.is_dir()]
     for path in missing:
+        what = "is a file: name its folder" if path.exists() else "does not exist: create it"
         common.complain(
-            f"{path} is named as a log folder and does not exist: create it, or mend --logs, "
-            "EXECINTEL_LOG_DIR or the path under [[logs]]"
+            f"{path} is named as a log folder and {what}, or mend --logs, EXECINTEL_LOG_DIR or "
+            "the path under [[logs]]"
         )
-    if missing or report.outcome == "rejected":
+    if missing or report.outcome == "rejected" or report.is_emptied:
         raise typer.Exit(1)
 
 
@@ -127,6 +130,8 @@ def _tell_outcome(report: "RefreshReport", settings: "Settings", *, has_new: boo
         spent = sum(report.seconds.values())
         common.say(f"published {name} in {spent:.1f} s", style="bold green")
         _tell_emptiness(report, settings)
+    elif report.is_emptied:
+        common.say(f"{on_emptied(name)}. {_why_empty(report, settings)}", style="yellow")
     elif report.outcome == "kept":
         current = common.open_store(settings).current()
         why = (
@@ -168,32 +173,38 @@ def _tell_hold(report: "RefreshReport", settings: "Settings") -> None:
 
 def _tell_emptiness(report: "RefreshReport", settings: "Settings") -> None:
     """Say that a published snapshot holds no symbol, how to see older lines, how to go back."""
+    from features.snapshot import symbol_count
+
     store = common.open_store(settings)
     # Not from the report: of a build that stood before this run it has no rows.
-    manifest = store.manifest(str(report.snapshot_id))
-    if common.symbol_count(manifest):
+    if symbol_count(store.manifest(str(report.snapshot_id))):
         return
-    newest = _newest_router_ms(settings)
-    words = (
-        f"but it is empty, CURRENT now holds no symbol: no attempt of environment "
-        f"{manifest['environment']} in the {manifest['window_days']} days before its as-of. "
-    )
-    if newest is None:
-        words += "No router line of it was read yet: look for order_metrics.jsonl"
-    else:
-        after = dt.datetime.fromtimestamp(newest // 1000 + 1, tz=dt.UTC)
-        words += (
-            f"The newest router line of it is of {common.when(newest)}: for old logs name a time, "
-            f"execintel refresh --as-of {after:%Y-%m-%dT%H:%M:%SZ} --publish"
-        )
-    common.say(words, style="yellow")
+    why = _why_empty(report, settings)
+    common.say(f"but it is empty, CURRENT now holds no symbol. {why}", style="yellow")
     lost = _held_before(store)
     if lost is not None:
         common.say(
-            f"{lost['snapshot_id']}, CURRENT before, holds {common.symbol_count(lost)} symbols: "
+            f"{lost['snapshot_id']}, CURRENT before, holds {symbol_count(lost)} symbols: "
             f"execintel snapshots rollback {lost['snapshot_id']} --reason … takes CURRENT back",
             style="yellow",
         )
+
+
+def _why_empty(report: "RefreshReport", settings: "Settings") -> str:
+    """Say why a build holds no symbol, and how to see older lines."""
+    manifest = common.open_store(settings).manifest(str(report.snapshot_id))
+    words = (
+        f"There is no attempt of environment {manifest['environment']} in the "
+        f"{manifest['window_days']} days before its as-of. "
+    )
+    newest = _newest_router_ms(settings)
+    if newest is None:
+        return f"{words}No router line of it was read yet: look for order_metrics.jsonl"
+    after = dt.datetime.fromtimestamp(newest // 1000 + 1, tz=dt.UTC)
+    return (
+        f"{words}The newest router line of it is of {common.when(newest)}: for old logs name a "
+        f"time, execintel refresh --as-of {after:%Y-%m-%dT%H:%M:%SZ} --publish"
+    )
 
 
 def _newest_router_ms(settings: "Settings") -> int | None:
@@ -216,7 +227,7 @@ def _newest_router_ms(settings: "Settings") -> int | None:
 
 def _held_before(store: "Store") -> dict[str, Any] | None:
     """Return the manifest of what was CURRENT before, or None when that held no symbol either."""
-    from features.snapshot import SnapshotError
+    from features.snapshot import SnapshotError, symbol_count
 
     published = store.publications()
     if len(published) < 2:
@@ -225,7 +236,7 @@ def _held_before(store: "Store") -> dict[str, Any] | None:
         before = store.manifest(published[-2]["snapshot_id"])
     except SnapshotError:
         return None  # removed or damaged: there is no way back to it
-    return before if common.symbol_count(before) else None
+    return before if symbol_count(before) else None
 
 
 def _tell_rejection(report: "RefreshReport") -> None:

@@ -85,11 +85,18 @@ def _row(manifest: dict[str, object], state: str) -> tuple[object, ...]:
 @app.command()
 def diff(
     before: Annotated[
-        str, typer.Argument(help="The older snapshot's id, or the beginning of it: 20251105T.")
-    ],
+        str | None,
+        typer.Argument(
+            help="The older snapshot's id, or the beginning of it: 20251105T; default: the one "
+            "built before the newer."
+        ),
+    ] = None,
     after: Annotated[
-        str, typer.Argument(help="The newer snapshot's id, or the beginning of it: 20251106T.")
-    ],
+        str | None,
+        typer.Argument(
+            help="The newer snapshot's id, or the beginning of it: 20251106T; default: the newest."
+        ),
+    ] = None,
     examples: Annotated[
         int,
         typer.Option(help="Changed values to show of each table, such as --examples 20.", min=0),
@@ -97,13 +104,17 @@ def diff(
 ) -> None:
     """Say which rows of which tables differ between two snapshots, with examples.
 
-    Example: execintel snapshots diff 20251105T 20251106T
+    Example: execintel snapshots diff, or execintel snapshots diff 20251105T 20251106T
+
+    Without ids it compares the last two that were built; execintel snapshots list names them.
     """
     from features import snapshot
 
     settings = common.load_settings()
     store = common.open_store(settings)
-    ids = store.resolve(before), store.resolve(after)
+    ids = _two(store, before, after)
+    if before is None or after is None:
+        common.say(f"{ids[0]} → {ids[1]}")
     is_equal = True
     for item in snapshot.diff(store, *ids):
         is_equal = False
@@ -116,6 +127,20 @@ def diff(
             common.say(f"    {named}: {column} {_moved(column, old, new)}")
     if is_equal:
         common.say(f"{ids[0]} and {ids[1]} hold equal rows in every table")
+
+
+def _two(store: "Store", before: str | None, after: str | None) -> tuple[str, str]:
+    """Return the two snapshots to compare: the last two built, unless they are named."""
+    built = store.ids()
+    newer = store.resolve(after) if after or not built else built[-1]
+    if before is not None:
+        return store.resolve(before), newer
+    earlier = built[: built.index(newer)]
+    if not earlier:
+        raise common.CommandError(
+            f"there is none before {newer} to compare it with: execintel refresh makes the next"
+        )
+    return earlier[-1], newer
 
 
 _DIGITS = {"bps": 2, "usd": 2, "pct": 2, "ratio": 3, "s": 1}  # of a column's unit
@@ -187,9 +212,11 @@ def rollback(
 
 def _tell_content(manifest: dict[str, Any]) -> None:
     """Say how much a snapshot holds: one may have been published before the first order."""
+    from features.snapshot import symbol_count
+
     tables = manifest["tables"]
     row_n = sum(table["rows"] for table in tables.values())
-    symbol_n = common.symbol_count(manifest)
+    symbol_n = symbol_count(manifest)
     words = (
         f"it holds {symbol_n} symbols and {row_n} rows, as of {common.when(manifest['as_of_ms'])}"
     )

@@ -5,7 +5,7 @@ half nothing is published; from then on a refresh every few hours publishes what
 """
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -26,6 +26,7 @@ from live.venues import Instrument
 from live.venues.paper import PaperConfig, PaperVenue
 from pipelines.demo.generate import DEMO_END_MS
 from pipelines.demo.market import BAR_MINUTES, DAY_US, DEMO_SYMBOLS, MINUTE_US, Market, spec_of
+from pipelines.intake.intake import TableIntake
 from pipelines.refresh import refresh
 
 REFRESH_HOURS = 6
@@ -47,6 +48,7 @@ class Week:
     orders: tuple[int, int]
     orders_with_snapshot: tuple[int, int]
     snapshots: int
+    read: dict[str, TableIntake]  # what its refreshes read, by raw table
 
 
 def trade_week(
@@ -108,6 +110,7 @@ def trade_week(
         first = (start_us - market.first_us) // MINUTE_US
         half_ms = (start_us + end_us) // 2000
         due_ms, snapshots, minutes = half_ms, 0, 0
+        read: dict[str, TableIntake] = defaultdict(TableIntake)
         total = (end_us - start_us) // MINUTE_US
         for group in zip(*(bars[first:] for bars in minute_bars), strict=True):
             engine.on_bars(group)
@@ -118,6 +121,8 @@ def trade_week(
                 bar_files.write_until(clock.true_ms)
                 report = refresh(settings, as_of_ms=clock.true_ms, now_ms=clock.true_ms)
                 snapshots += report.outcome == "published"
+                for table, found in report.intake.tables.items():
+                    read[table].add(found)
             if on_progress and minutes % 60 == 0:
                 on_progress(minutes, total)
         engine.close()
@@ -131,6 +136,7 @@ def trade_week(
         orders=(orders[False], orders[True]),
         orders_with_snapshot=(named[False], named[True]),
         snapshots=snapshots,
+        read=read,
     )
 
 

@@ -36,6 +36,16 @@ class TableIntake:
     commits: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
 
+    def add(self, other: "TableIntake") -> None:
+        """Count what another run brought, too."""
+        self.lines += other.lines
+        self.accepted += other.accepted
+        self.rejected += other.rejected
+        self.duplicates += other.duplicates
+        self.commits += other.commits
+        for reason, number in other.reasons.items():
+            self.reasons[reason] = self.reasons.get(reason, 0) + number
+
     def count(self, written: store.Written) -> None:
         rejected = sum(written.reasons.values())
         self.lines += written.lines

@@ -88,7 +88,7 @@ def discover(folders: Iterable[LogFolder]) -> Found:
     seen: set[str] = set()
     for folder in folders:
         if not folder.path.is_dir():
-            found.problems.append(Problem(folder.path, "this log folder does not exist"))
+            found.problems.append(Problem(folder.path, _no_folder(folder.path)))
             continue
         for where, names, files in os.walk(
             folder.path, onerror=_walk_error(found), followlinks=True
@@ -122,6 +122,12 @@ def _claim(found: Found, folder: LogFolder, path: Path) -> None:
     else:
         size = path.stat().st_size
         found.files.append(LogFile(path, claim[0], claim[1], _place(folder, path), size))
+
+
+def _no_folder(path: Path) -> str:
+    if path.exists():
+        return "this is a file, and a log folder was to be named: name the folder that it is in"
+    return "this log folder does not exist"
 
 
 def _walk_error(found: Found) -> Callable[[OSError], None]:

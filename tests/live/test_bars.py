@@ -90,8 +90,11 @@ def test_missing_bars_are_named_with_what_there_is(tmp_path: Path) -> None:
     write(tmp_path, "ETHUSDT_1m.csv", HEADER)
     with pytest.raises(BarFileError, match=r"no BTCUSDT_1m\.csv\.gz; it holds ETHUSDT_1m\.csv"):
         bar_files.find(tmp_path, ["BTCUSDT"])
-    with pytest.raises(BarFileError, match="is no folder"):
+    with pytest.raises(BarFileError, match=r"is no folder: .* such as BTCUSDT_1m\.csv\.gz"):
         bar_files.find(tmp_path / "nowhere", ["BTCUSDT"])
+    write(tmp_path, "BTCUSDT.csv", HEADER)
+    with pytest.raises(BarFileError, match=r"an interval \(1m, 5m, .*such as BTCUSDT_1m\.csv"):
+        list(bar_files.read(tmp_path / "BTCUSDT.csv"))
 
 
 # ---------------------------------------------------------------------------------------- sessions

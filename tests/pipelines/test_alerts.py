@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 
 from features.settings import Settings
 from pipelines import alerts
-from pipelines.alerts import Alert, acknowledge, deliver
+from pipelines.alerts import Alert, acknowledge, deliver, publication_alerts
 from pipelines.cli import app
 from pipelines.demo.example_traces import write_example_traces
-from pipelines.refresh import refresh
+from pipelines.refresh import RefreshReport, refresh
 
 # Apprise imports a module that Python 3.13 drops; it does without it there.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
@@ -209,6 +209,15 @@ def test_damage_of_the_memory_tells_twice_rather_than_never(
     (tmp_path / "alerts" / "told.json").write_text("{")
     deliver(settings, [BROKEN], now_ms=NOW_MS)
     assert len(service.got) == 2
+
+
+def test_a_build_without_any_symbol_waits_for_a_person() -> None:
+    report = RefreshReport(outcome="kept", is_emptied=True, snapshot_id="20260108T000000Z-00000000")
+    (alert,) = publication_alerts(report, NOW_MS)
+    assert (alert.rule, alert.severity, alert.since_ms) == ("publication_held", "warning", NOW_MS)
+    assert "20260108T000000Z-00000000 holds no symbol and CURRENT does" in alert.text
+    older = RefreshReport(outcome="kept", snapshot_id="20260108T000000Z-00000000")
+    assert publication_alerts(older, NOW_MS) == []  # asked for by a person: nothing to tell
 
 
 # ------------------------------------------------------------------------------- after a refresh

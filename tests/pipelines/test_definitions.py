@@ -263,6 +263,20 @@ def test_the_same_run_again_reads_nothing_and_changes_nothing(
     assert len(Store(home / "snapshots").ids()) == 1
 
 
+def test_a_build_without_any_symbol_fails_the_run_and_leaves_current(
+    published: tuple[Path, dg.DagsterInstance],
+) -> None:
+    home, instance = published
+    store = Store(home / "snapshots")
+    full = store.current()
+    result = run_refresh(instance, as_of="2025-12-24T12:00:00Z")  # weeks after the last line
+    assert not result.success
+    assert store.current() == full
+    failed = [e.step_failure_data for e in result.all_events if e.is_step_failure]
+    said = [data.error.message for data in failed if data.error]
+    assert any("holds no symbol and CURRENT does, so it is kept" in words for words in said)
+
+
 def test_without_any_log_the_run_succeeds_and_publishes_nothing(
     home: Path, instance: dg.DagsterInstance, logs: Path
 ) -> None:

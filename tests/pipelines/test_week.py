@@ -10,6 +10,7 @@ import pytest
 from features.lake import Lake, data_files
 from features.publications import in_force
 from features.settings import Settings
+from features.snapshot import Store
 from live import bars
 from pipelines.commands.demo import generated_settings
 from pipelines.demo.week import MAX_AGE_S, Week, trade_week
@@ -56,6 +57,17 @@ def test_an_order_is_decided_by_what_the_simulated_clock_had_published(
             if each.published_ms < order["decision_ts"] * 1000
         ]
         assert order["snapshot_id"] == (known[-1] if known else None)
+
+
+def test_what_its_refreshes_read_is_what_their_last_snapshot_came_from(
+    week: tuple[Settings, Week],
+) -> None:
+    settings, told = week
+    (only,) = in_force(settings.snapshots_root)
+    inputs = Store(settings.snapshots_root).manifest(only.snapshot_id)["inputs"]
+    rows = {name: source["rows"] for name, source in inputs.items() if name in told.read}
+    assert {name: table.accepted + table.rejected for name, table in told.read.items()} == rows
+    assert rows["raw_router__events"] > 0
 
 
 def test_logs_traces_and_bars_of_the_week_are_what_the_refresh_reads(

@@ -125,6 +125,7 @@ def test_csv_has_a_line_per_value(twice: Desk) -> None:
     ("symbol", "moment", "words"),
     [
         ("BTCUSDT", "2020-01-01", r"nothing was known at 2020.*name a moment from 20\d\d-.*Z on"),
+        ("BTCUSDT", "2020-01-01", r"refresh --as-of 2020-01-01T00:00:00Z computes what they say"),
         ("DOGEUSDT", None, r"has no row of it; there are: BTCUSDT$"),
         ("ETHUSDT", None, r"ETHUSDT was unknown at .*, in force then"),  # it came later
         ("BTCUSDT", "2999-01-01", "is not over: name a past moment, .* execintel show"),

@@ -55,6 +55,9 @@ def test_own_logs_get_a_root_apart_as_of_their_newest_line(
     assert not (desk.home / "demo").exists()
     assert "as of        2025-11-05 10:56:00 UTC" in result.stdout  # newest line 10:55:20
     assert "generated demo data" not in result.stdout
+    before = re.search(r"and before it (\S+), as of five minutes earlier", result.stdout)
+    assert before is not None
+    assert (desk.home / "demo-logs" / "snapshots" / before[1]).is_dir()
     assert "environment paper is a default, nobody said it" in result.stdout
 
     monkeypatch.setenv("EXECINTEL_ENVIRONMENT", "paper")
@@ -73,6 +76,10 @@ def test_other_logs_replace_what_the_demo_root_held(
     result = desk.run("demo", "--logs", str(other.logs))
     assert "ETHUSDT" in result.stdout
     assert "BTCUSDT" not in result.stdout
+    root = desk.home / "demo-logs"
+    told = re.search(rf"removing {root}, made by an earlier demo, with its (.*)", result.stdout)
+    assert told is not None
+    assert {"lake", "snapshots"} <= set(told[1].split(", "))
 
 
 def test_a_folder_that_no_demo_made_is_never_removed(desk: Desk) -> None:

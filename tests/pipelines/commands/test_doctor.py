@@ -9,6 +9,7 @@ from collections.abc import Callable
 import duckdb
 import pytest
 
+from features.settings import Settings
 from live.controls import Controls
 from pipelines import alerts
 from tests.pipelines.commands.desk import Desk
@@ -97,9 +98,11 @@ def test_a_misspelt_source_of_a_freshness_rule_needs_a_person(
 
 def test_unclaimed_files_are_noted(published: Desk) -> None:
     (published.logs / "metrics.txt").write_text("x")
+    (published.logs / "risk_vetoes.csv").write_text("x")  # vetoes are read as .jsonl
     result = published.run("doctor")
     assert result.exit_code == 0
     assert "metrics.txt: no kind claims it" in result.stdout
+    assert "risk_vetoes.csv: no kind claims it" in result.stdout
 
 
 def test_a_problem_with_a_file_needs_a_person(published: Desk) -> None:
@@ -306,6 +309,15 @@ def test_sources_say_whether_they_are_required(
     assert re.search(r"raw_router__events +● ok, required", told)
     assert re.search(r"raw_risk__vetoes +▲ missing, optional", told)
     assert "note: raw_risk__vetoes has no line in the window; it is optional" in told
+    assert "no source is required" not in told
+
+    monkeypatch.delenv("EXECINTEL_FRESHNESS")
+    _refresh_now(desk)
+    (advice,) = re.findall(
+        r"no source is required, .* EXECINTEL_FRESHNESS='(.*)'", (desk.run("doctor").stdout)
+    )
+    monkeypatch.setenv("EXECINTEL_FRESHNESS", advice)
+    assert Settings().freshness["raw_router__events"].required
 
 
 def test_critical_alerts_need_a_person_until_they_are_acknowledged(published: Desk) -> None:

@@ -81,6 +81,22 @@ def test_a_named_folder_that_is_not_there_is_an_error_and_the_others_are_read(
     assert "published" in beside.stdout
 
 
+def test_a_file_named_as_a_log_folder_is_told_as_such(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "order_metrics.jsonl"
+    file.touch()
+    monkeypatch.setenv("EXECINTEL_LOG_DIR", str(file))
+    result = desk.run("refresh")
+    assert result.exit_code == 1
+    assert f"{file} is named as a log folder and is a file: name its folder" in result.stderr
+    assert f"{file}: this is a file, and a log folder was to be named" in result.stdout
+    for command in ("refresh", "demo"):
+        named = desk.run(command, "--logs", str(file))
+        assert named.exit_code == 1
+        assert f"--logs {file}: this is a file: name its folder" in named.stderr
+
+
 def test_the_same_command_again_makes_no_snapshot_and_says_so(
     five: Desk, five_aside: tuple[Desk, Result]
 ) -> None:
@@ -230,19 +246,30 @@ def test_a_damaged_file_is_named_and_the_others_are_read(desk: Desk, attempt: Li
     assert "published" in result.stdout
 
 
-def test_an_empty_build_says_what_current_lost_and_how_to_go_back(
+def test_an_empty_build_is_kept_until_asked_for_and_then_says_what_current_lost(
     five: Desk, attempt: Line
 ) -> None:
     full = five.current
     # one day later, of another environment: no time to name to a desk of paper
     five.write(attempt(9, ts=START_S + 86_400, environment="testnet"))
 
-    empty = five.run("refresh", "--logs", str(five.logs))
+    kept = five.run("refresh", "--logs", str(five.logs))
+
+    assert (kept.exit_code, five.current) == (1, full)
+    assert "holds no symbol and CURRENT does, so it is kept, not published" in kept.stdout
+    assert "There is no attempt of environment paper in the 7 days" in kept.stdout
+    # the last line of paper is START_S + 4 min -> 10:57:20, and the second after it
+    assert "execintel refresh --as-of 2025-11-05T10:57:21Z --publish" in kept.stdout
+    sign = json.loads((five.home / "heartbeat.json").read_text())
+    assert (sign["outcome"], sign["is_alive"]) == ("kept", False)
+    doctor = five.run("doctor")
+    assert doctor.exit_code == 1
+    assert "holds no symbol and CURRENT does, so it is kept" in doctor.stdout
+
+    empty = five.run("refresh", "--logs", str(five.logs), "--publish")
 
     assert empty.exit_code == 0, empty.output
-    assert "CURRENT now holds no symbol: no attempt of environment paper" in empty.stdout
-    # the last line of paper is START_S + 4 min -> 10:57:20, and the second after it
-    assert "execintel refresh --as-of 2025-11-05T10:57:21Z --publish" in empty.stdout
+    assert "CURRENT now holds no symbol. There is no attempt of environment" in empty.stdout
     assert f"{full}, CURRENT before, holds 1 symbols" in empty.stdout
     back = five.run("snapshots", "rollback", "--reason", "empty")
     assert (back.exit_code, five.current) == (0, full)

@@ -88,6 +88,20 @@ def test_a_changed_value_has_the_digits_of_its_unit(
     assert snapshots._moved(column, old, new) == said
 
 
+def test_diff_without_ids_compares_the_last_two(two: tuple[Desk, str, str]) -> None:
+    desk, first, second = two
+    named = desk.run("snapshots", "diff", first, second).stdout
+    assert desk.run("snapshots", "diff").stdout == f"{first} → {second}\n{named}"
+    to_newest = desk.run("snapshots", "diff", second).stdout
+    assert f"{second} and {second} hold equal rows in every table" in to_newest
+    alone = desk.run("snapshots", "rollback", "--reason", "one is left")
+    assert alone.exit_code == 0
+    shutil.rmtree(desk.home / "snapshots" / second)
+    one = desk.run("snapshots", "diff")
+    assert one.exit_code == 1
+    assert f"there is none before {first} to compare it with" in one.stderr
+
+
 def test_diff_of_equal_snapshots_says_so(two: tuple[Desk, str, str]) -> None:
     desk, first, _ = two
     same = desk.run("snapshots", "diff", first, first)
