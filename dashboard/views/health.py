@@ -22,7 +22,7 @@ _COLUMNS = {
     "applied_size_factor": _NUMBER(
         "applied ×", width=68, format="%.2f", help="what engines multiply targets by"
     ),
-    "capped_by": _TEXT("capped by", width=110, help="guards that changed the product"),
+    "capped_by": _TEXT("limited by", width=110, help="guards that changed the product"),
     "round_trip_n": _NUMBER("n trips", width=58, help="round trips behind size and Sharpe"),
     "sharpe_7d": _NUMBER("Sharpe", width=58, format="%.2f", help="of round trips, before fees"),
     "dd_today_pct": _NUMBER("dd today", width=70, format="%.3f %%", help="drawdown, % of equity"),
@@ -97,7 +97,7 @@ def _warned(warnings: str) -> str:
 
 
 def _card(row: dict[str, Any]) -> cards.Card:
-    capped = f", capped by {row['capped_by']}" if row["capped_by"] else ""
+    capped = f", limited by {row['capped_by']}" if row["capped_by"] else ""
     facts = [
         Fact("applied ×", number(row["applied_size_factor"]) + capped, row["round_trip_n"]),
         Fact("Sharpe before fees", number(row["sharpe_7d"]), row["round_trip_n"]),
