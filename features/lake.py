@@ -142,7 +142,6 @@ class Lake:
                 opened, schema.empty_table(), mode="append", schema_mode="merge",
                 post_commithook_properties=_QUIET,
             )  # fmt: skip
-            opened.update_incremental()
         self.keep_properties(table)
 
     def keep_properties(self, table: str) -> None:
@@ -152,7 +151,6 @@ class Lake:
         opened = self.open(table)
         if not _PROPERTIES.items() <= opened.metadata().configuration.items():
             opened.alter.set_table_properties(_PROPERTIES, post_commithook_properties=_QUIET)
-            opened.update_incremental()
 
     def append(self, table: DeltaTable, data: pa.Table, transactions: Mapping[str, int]) -> None:
         """Append rows and remember ``transactions`` in the same commit."""
@@ -164,7 +162,6 @@ class Lake:
             commit_properties=_commit(transactions),
             post_commithook_properties=_QUIET,
         )
-        table.update_incremental()
 
     def add(
         self, table: DeltaTable, files: Iterable[DataFile], transactions: Mapping[str, int]
@@ -179,7 +176,7 @@ class Lake:
             commit_properties=_commit(transactions),
             post_commithook_properties=_QUIET,
         )
-        table.update_incremental()
+        table.update_incremental()  # a bare transaction leaves the handle where it was
 
     def replace(
         self,
@@ -198,7 +195,6 @@ class Lake:
             commit_properties=_commit(transactions),
             post_commithook_properties=_QUIET,
         )
-        table.update_incremental()
 
 
 # Checkpoints stay on (they keep opening fast); expired logs are the upkeep job's business, because

@@ -184,7 +184,6 @@ def _rebuild_table(
         schema = pa.schema(target.schema().to_arrow())
         rows = rows.select(schema.names).cast(schema)  # newer columns stand last in the table
         lake.replace(target, rows.to_reader(), f"part IN ({named})", marks)
-        target.update_incremental()
         listen(Event("core.committed", table=table.name, done=1))
         written = len(set(batch.hours.values()))
         report.partitions[table.name] = report.partitions.get(table.name, 0) + written

@@ -171,7 +171,6 @@ def rebuild(
             schema = pa.schema(target.schema().to_arrow())
             marks = {RAW: newest} if number == len(batches) else {}
             lake.replace(target, rows.cast(schema).to_reader(), f"part IN ({named})", marks)
-            target.update_incremental()
             listen(Event("core.committed", table=name, done=1))
             rows_n += rows.num_rows
         written[name] = (len(months), rows_n)

@@ -166,7 +166,6 @@ def _read_file(run: _Run, file: sources.LogFile, seen: sources.SeenFiles) -> str
             marks = _totals(table, source.source_id, chunk, written)
             marks[f"{source.source_id}:owner"] = file.place.owner
             run.lake.add(table, written.files, marks)
-            table.update_incremental()
             offset = chunk.end
             run.counts.count(written)
             read = chunk.end - chunk.start
