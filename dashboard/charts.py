@@ -34,7 +34,7 @@ def spark(values: Sequence[float | None]) -> str | None:
         if value == 0:  # seen too, unlike a gap
             moves[_EVEN].append(f"M{x} {_MIDDLE - 1}v2")
         elif value is not None:
-            long = max(2, round(11 * abs(value) / (top or 1)))
+            long = max(2, round(11 * abs(value) / top))
             up = "-" if value > 0 else ""
             moves[GAIN if value > 0 else LOSS].append(f"M{x} {_MIDDLE}v{up}{long}")
     bars = "".join(

@@ -290,7 +290,9 @@ def earned(view: View, symbol: str) -> dict[str, Any] | None:
     None where the snapshot has no such table or no close of it.
     """
     rows = view.table("feat_symbol__performance")
-    found = rows.filter(symbol=symbol) if "net_pnl_usd" in rows.columns else rows
+    if "net_pnl_usd" not in rows.columns:
+        return None
+    found = rows.filter(symbol=symbol)
     return None if found.is_empty() else found.row(0, named=True)
 
 
