@@ -76,6 +76,7 @@ exposure_lines AS (
     FROM core_window__attempts
     WHERE nav_usd > 0
       AND price_hint > 0
+      AND (gross_usd = 0 OR symbol_gross_json IS NOT NULL) -- what else an attempt saw tells no exposure
 ),
 
 exposures AS (

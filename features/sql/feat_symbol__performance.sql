@@ -3,11 +3,11 @@
 -- Units: _usd US dollars, _pct percent of equity; a return is realised PnL / closed notional, before fees
 -- Source: core_window__outcomes, core_window__hourly, raw_orders__attempts
 -- Params: dust_notional_usd, equity_tolerance, sharpe_z90, equity_usd, as_of_ms
-WITH close_rows AS NOT MATERIALIZED (
+WITH close_rows AS (
     SELECT
         account,
         symbol,
-        position_side,
+        COALESCE(position_side, '') AS position_side,
         event_ms,
         close_ms,
         position_size_after,
@@ -16,6 +16,14 @@ WITH close_rows AS NOT MATERIALIZED (
         closed_notional_usd,
     FROM core_window__outcomes
     WHERE close_n > 0
+      AND close_ms <= $as_of_ms
+),
+
+-- Where every close leaves nothing each is a trip of its own, in whatever order: the others alone are sorted.
+partly_closed AS (
+    SELECT DISTINCT account, symbol, position_side
+    FROM close_rows
+    WHERE NOT is_flat
 ),
 
 -- A round trip ends with the close after which the position is flat. Of closes at one time the larger position came
@@ -23,8 +31,15 @@ WITH close_rows AS NOT MATERIALIZED (
 closes AS (
     SELECT
         *,
+        TRUE AS is_whole_trip,
+    FROM close_rows
+    ANTI JOIN partly_closed USING (account, symbol, position_side)
+    UNION ALL
+    SELECT
+        *,
         is_flat AND COALESCE(LAG(is_flat) OVER in_order, TRUE) AS is_whole_trip,
     FROM close_rows
+    SEMI JOIN partly_closed USING (account, symbol, position_side)
     WINDOW in_order AS (
         PARTITION BY account, symbol, position_side
         ORDER BY close_ms, event_ms, abs(position_size_after) DESC, realized_pnl_usd, closed_notional_usd
@@ -175,12 +190,12 @@ nav_faults AS (
 ),
 
 -- What is earned or paid today, when it is: PnL by the close, fees by the fill; what falls into one millisecond is one
--- move. A close of today may belong to an attempt of yesterday.
+-- step. A close of today may belong to an attempt of yesterday.
 moves AS (
     SELECT
         symbol,
         close_ms AS at_ms,
-        CAST(realized_pnl_usd AS DECIMAL(38, 15)) AS net_usd,
+        realized_pnl_usd AS net_usd,
     FROM core_window__outcomes
     WHERE event_ms >= ($as_of_ms - 1) // 86400000 * 86400000 - 86400000
       AND close_ms >= ($as_of_ms - 1) // 86400000 * 86400000
@@ -189,50 +204,23 @@ moves AS (
     SELECT
         symbol,
         event_ms AS at_ms,
-        -CAST(fees_usd AS DECIMAL(38, 15)) AS net_usd,
+        -fees_usd AS net_usd,
     FROM core_window__outcomes
     WHERE event_ms >= ($as_of_ms - 1) // 86400000 * 86400000
       AND outcome IN ('filled', 'partial', 'close_only')
       AND fees_usd IS NOT NULL
 ),
 
-today AS (
-    SELECT
-        symbol,
-        at_ms,
-        SUM(SUM(net_usd)) OVER (
-            PARTITION BY symbol
-            ORDER BY at_ms
-            ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
-        ) AS net_usd,
-    FROM moves
-    GROUP BY symbol, at_ms
-),
-
-falls AS (
-    SELECT
-        symbol,
-        at_ms,
-        CAST(
-            net_usd - GREATEST(
-                MAX(net_usd) OVER (
-                    PARTITION BY symbol
-                    ORDER BY at_ms
-                    ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
-                ),
-                CAST(0 AS DECIMAL(38, 15))
-            ) AS DOUBLE
-        ) AS fall_usd,
-    FROM today
-),
-
+-- Falls are sums in order of time, to a billionth of a dollar: what was lost and won back leaves none.
 drawdowns AS (
     SELECT
         symbol,
-        arg_max(fall_usd, at_ms) AS last_fall_usd,
-        MIN(fall_usd) AS deepest_fall_usd,
-    FROM falls
-    GROUP BY symbol
+        round(followed.return_pct - followed.peak_pct, 9) AS last_fall_usd,
+        round(-followed.fall_pct, 9) AS deepest_fall_usd,
+    FROM (
+        SELECT symbol, path(list(at_ms), list(net_usd)) AS followed -- in dollars, as the amounts are
+        FROM moves GROUP BY symbol
+    )
 ),
 
 -- A close of today whose PnL is unknown may be a loss: that nothing fell is then not known.

@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from features import build, catalog, memory, params, rebuild, traces
+from features import build, catalog, memory, params, rebuild, traces, window_sums
 from features.engines import duckdb as engine
 from features.rebuild import DAY_MS, FOREVER_MS, HOUR_MS
 from features.settings import Freshness
@@ -339,6 +339,7 @@ def build_window(
     for name in ("core_window__outcomes", "core_window__attempts"):
         text = engine.inline(catalog.tables()[name].sql, values)
         con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {text}")
+    window_sums.create_tables(con, values)
     if not with_hours:
         return
     build_hourly(con)
