@@ -54,35 +54,27 @@ stacked AS (
         symbol,
         hour_utc,
         bin,
-        FALSE AS is_fresh,
         n,
-        SUM(n) OVER (PARTITION BY symbol, hour_utc ORDER BY bin) AS upto_n,
+        fresh_n,
+        SUM(n) OVER in_order AS upto_n,
+        SUM(fresh_n) OVER in_order AS fresh_upto_n,
     FROM bins
     WHERE n > 0
-    UNION ALL
-    SELECT
-        symbol,
-        hour_utc,
-        bin,
-        TRUE AS is_fresh,
-        fresh_n AS n,
-        SUM(fresh_n) OVER (PARTITION BY symbol, hour_utc ORDER BY bin) AS upto_n,
-    FROM bins
-    WHERE fresh_n > 0
+    WINDOW in_order AS (PARTITION BY symbol, hour_utc ORDER BY bin)
 ),
 
 wanted AS (
     SELECT
         p.*,
         s.bin,
-        s.upto_n - s.n AS below_n,
+        CASE WHEN p.is_fresh THEN s.fresh_upto_n - s.fresh_n ELSE s.upto_n - s.n END AS below_n,
     FROM places AS p
     INNER JOIN stacked AS s
         ON s.symbol = p.symbol
        AND s.hour_utc = p.hour_utc
-       AND s.is_fresh = p.is_fresh
-       AND s.upto_n > floor(p.place)
-       AND s.upto_n - s.n <= ceil(p.place)
+       AND CASE WHEN p.is_fresh THEN s.fresh_n ELSE s.n END > 0
+       AND CASE WHEN p.is_fresh THEN s.fresh_upto_n ELSE s.upto_n END > floor(p.place)
+       AND CASE WHEN p.is_fresh THEN s.fresh_upto_n - s.fresh_n ELSE s.upto_n - s.n END <= ceil(p.place)
 ),
 
 wanted_cells AS (
@@ -90,11 +82,13 @@ wanted_cells AS (
         c.symbol,
         c.hour_utc,
         c.bin,
-    FROM core_window__slippage AS c
+    FROM bins AS c
     INNER JOIN (SELECT DISTINCT symbol, hour_utc, bin FROM wanted) AS w
         ON w.bin = c.bin
        AND w.symbol IN (c.symbol, '*')
        AND w.hour_utc IN (c.hour_utc, -1)
+    WHERE c.symbol <> '*'
+      AND c.hour_utc >= 0
 ),
 
 cell_values AS (

@@ -28,13 +28,7 @@ partly_closed AS (
 
 -- A round trip ends with the close after which the position is flat. Of closes at one time the larger position came
 -- first; closes that also agree in what they earned may change places.
-closes AS (
-    SELECT
-        *,
-        TRUE AS is_whole_trip,
-    FROM close_rows
-    ANTI JOIN partly_closed USING (account, symbol, position_side)
-    UNION ALL
+ordered AS (
     SELECT
         *,
         is_flat AND COALESCE(LAG(is_flat) OVER in_order, TRUE) AS is_whole_trip,
@@ -44,6 +38,16 @@ closes AS (
         PARTITION BY account, symbol, position_side
         ORDER BY close_ms, event_ms, abs(position_size_after) DESC, realized_pnl_usd, closed_notional_usd
     )
+),
+
+whole_trips AS NOT MATERIALIZED (
+    SELECT symbol, realized_pnl_usd, closed_notional_usd
+    FROM close_rows
+    ANTI JOIN partly_closed USING (account, symbol, position_side)
+    UNION ALL
+    SELECT symbol, realized_pnl_usd, closed_notional_usd
+    FROM ordered
+    WHERE is_whole_trip
 ),
 
 -- Most trips are one close: only the others are numbered and summed.
@@ -58,7 +62,7 @@ partial_closes AS (
             ),
             0
         ) AS trip_n,
-    FROM closes
+    FROM ordered
     WHERE NOT is_whole_trip
 ),
 
@@ -67,9 +71,8 @@ trips AS (
         symbol,
         realized_pnl_usd AS pnl_usd,
         realized_pnl_usd / closed_notional_usd AS return,
-    FROM closes
-    WHERE is_whole_trip
-      AND closed_notional_usd > 0
+    FROM whole_trips
+    WHERE closed_notional_usd > 0
       AND closed_notional_usd >= $dust_notional_usd
       AND abs(realized_pnl_usd) < 100 * closed_notional_usd -- 10,000 % is a fault of the log, no return
     UNION ALL

@@ -213,6 +213,13 @@ def test_core_window__minutes_hold_what_moved_nav_when_it_did(con: Con) -> None:
         {
             "account": "main",
             "symbol": "ETHUSDT",
+            "minute_n": minute,
+            "asked_first_ms": T + 59 * S,
+            "asked_last_ms": T + 59 * S,
+        },
+        {
+            "account": "main",
+            "symbol": "ETHUSDT",
             "minute_n": minute + 1,
             "trade_n": 3,
             "unknown_n": 1,
@@ -223,6 +230,8 @@ def test_core_window__minutes_hold_what_moved_nav_when_it_did(con: Con) -> None:
             "high_px": 104.0,
             "priced_ms": T + M + 2,
             "last_px": 104.0,
+            "asked_first_ms": T + M,
+            "asked_last_ms": T + M + 2,
         },
         {
             "account": "main",
