@@ -99,6 +99,11 @@ class Table:
         return self.header.get("Adds up", "").partition(";")[0].removeprefix("over files of ")
 
     @property
+    def is_view(self) -> bool:
+        """Tell whether such a table has too many rows to stand in memory."""
+        return "; a view" in self.header.get("Adds up", "")
+
+    @property
     def comment(self) -> str:
         rest = "; ".join(f"{label}: {text}" for label, text in self.header.items())
         return f"{self.what} {rest}"

@@ -45,9 +45,10 @@ def create_tables(
                 schema = pa.schema(stored[source].schema().to_arrow())
                 fact = Fact(table.name, _over(source, "file_rows", rows, {**values, **_ALL_TIME}))
                 known = union(facts.of(con, fact, schema, whole), "* EXCLUDE (filename)")
-                engine.create_view(con, "cut_rows", stored[source], files=cut)
-                rows = f"{known} UNION ALL BY NAME {_over(source, 'cut_rows', rows, values)}"
-        con.execute(f"CREATE OR REPLACE TEMP TABLE {table.name} AS {rows}")
+                engine.create_view(con, f"cut_{source}", stored[source], files=cut)
+                rows = f"{known} UNION ALL BY NAME {_over(source, f'cut_{source}', rows, values)}"
+        kind = "VIEW" if table.is_view else "TABLE"
+        con.execute(f"CREATE OR REPLACE TEMP {kind} {table.name} AS {rows}")
 
 
 def _apart(

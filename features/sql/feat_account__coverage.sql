@@ -1,7 +1,7 @@
 -- How much of an account's change in NAV and positions its logs explain, by day and over the window.
 -- Grain: account, day
 -- Units: _usd US dollars, _ratio shares 0 to 1, _n counts
--- Source: core_position__reconciliation, core_window__outcomes, core_window__minutes, core_window__navs, core_window__hourly, core_window__attempts, raw_orders__events, raw_market__bars
+-- Source: core_position__reconciliation, core_window__closes, core_window__outcomes, core_window__minutes, core_window__navs, core_window__hourly, core_window__attempts, raw_orders__events, raw_market__bars
 -- Params: as_of_ms, window_ms, environment, symbol_key, equity_tolerance, mark_tolerance, min_pnl_coverage; day * = the window
 WITH navs AS (
     SELECT
@@ -347,9 +347,8 @@ dated AS (
         NULL,
         CAST(realized_pnl_usd AS DECIMAL(38, 15)),
         abs(CAST(realized_pnl_usd AS DECIMAL(38, 15))),
-    FROM core_window__outcomes
-    WHERE close_n > 0
-      AND close_ms > $as_of_ms - $window_ms
+    FROM core_window__closes
+    WHERE close_ms > $as_of_ms - $window_ms
       AND close_ms <= $as_of_ms
       AND close_ms // 60000 IN (SELECT minute_n FROM exact_minutes)
     UNION ALL

@@ -1,8 +1,8 @@
 -- What a symbol's closed trades earned before fees, with the Sharpe ratio; fees, net PnL and today's drawdown beside it.
 -- Grain: symbol
 -- Units: _usd US dollars, _pct percent of equity; a return is realised PnL / closed notional, before fees
--- Source: core_window__outcomes, core_window__hourly, raw_orders__attempts
--- Params: dust_notional_usd, equity_tolerance, sharpe_z90, equity_usd, as_of_ms
+-- Source: core_window__closes, core_window__outcomes, core_window__hourly, core_window__attempts, core_window__navs, raw_orders__attempts
+-- Params: window_ms, dust_notional_usd, equity_tolerance, sharpe_z90, equity_usd, as_of_ms
 WITH close_rows AS (
     SELECT
         account,
@@ -14,9 +14,8 @@ WITH close_rows AS (
         COALESCE(abs(position_size_after) <= 1e-9, TRUE) AS is_flat,
         realized_pnl_usd,
         closed_notional_usd,
-    FROM core_window__outcomes
-    WHERE close_n > 0
-      AND close_ms <= $as_of_ms
+    FROM core_window__closes
+    WHERE close_ms <= $as_of_ms
 ),
 
 -- Where every close leaves nothing each is a trip of its own, in whatever order: the others alone are sorted.
@@ -141,23 +140,11 @@ sums AS (
     GROUP BY symbol
 ),
 
-navs AS NOT MATERIALIZED (
-    SELECT
-        account,
-        nav_usd,
-        event_ms,
-    FROM raw_orders__attempts
-    WHERE reject_reason IS NULL
-      AND environment = $environment
-      AND nav_usd IS NOT NULL
-      AND event_ms <= $as_of_ms
-),
-
 recent_navs AS (
     SELECT
         account,
         nav_usd,
-    FROM navs
+    FROM core_window__attempts
     WHERE nav_usd > 0
       AND event_ms > $as_of_ms - 86400000
 ),
@@ -181,10 +168,29 @@ equities AS (
     GROUP BY n.account
 ),
 
+-- Of all history: the window's values are counted, only older ones are read one by one.
+navs AS NOT MATERIALIZED (
+    SELECT
+        account,
+        nav_usd,
+        n,
+    FROM core_window__navs
+    UNION ALL
+    SELECT
+        account,
+        nav_usd,
+        1 AS n,
+    FROM raw_orders__attempts
+    WHERE reject_reason IS NULL
+      AND environment = $environment
+      AND nav_usd IS NOT NULL
+      AND event_ms <= $as_of_ms - $window_ms
+),
+
 nav_faults AS (
     SELECT
         n.account,
-        COUNT(*) AS nav_rejected_n,
+        CAST(SUM(n.n) AS BIGINT) AS nav_rejected_n,
     FROM navs AS n
     LEFT JOIN medians AS m USING (account)
     WHERE n.nav_usd <= 0
@@ -199,9 +205,10 @@ moves AS (
         symbol,
         close_ms AS at_ms,
         realized_pnl_usd AS net_usd,
-    FROM core_window__outcomes
+    FROM core_window__closes
     WHERE event_ms >= ($as_of_ms - 1) // 86400000 * 86400000 - 86400000
       AND close_ms >= ($as_of_ms - 1) // 86400000 * 86400000
+      AND close_ms <= $as_of_ms
       AND realized_pnl_usd IS NOT NULL
     UNION ALL
     SELECT
@@ -231,9 +238,9 @@ unknown_closes AS (
     SELECT
         symbol,
         COUNT(close_ms) AS unknown_n,
-    FROM core_window__outcomes
-    WHERE close_n > 0
-      AND close_ms >= ($as_of_ms - 1) // 86400000 * 86400000
+    FROM core_window__closes
+    WHERE close_ms >= ($as_of_ms - 1) // 86400000 * 86400000
+      AND close_ms <= $as_of_ms
       AND realized_pnl_usd IS NULL
     GROUP BY symbol
 )

@@ -238,10 +238,10 @@ FAULTS: dict[str, tuple[Callable[[Settings], None], set[str]]] = {
         lambda s: tamper(s, OUTCOMES, DAY, "FROM rows WHERE attempt_id <> 'd1n2'"),
         {PNL, EQUAL, SUMS},
     ),
-    "a close lost": (lose_a_close, {PNL, EQUAL}),
+    "a close lost": (lose_a_close, {PNL, EQUAL, SUMS}),
     "a close counted twice": (
         lambda s: tamper(s, OUTCOMES, DAY, "SELECT * REPLACE (2 * close_n AS close_n) FROM rows"),
-        {PNL, EQUAL},
+        {PNL, EQUAL, SUMS},
     ),
     "two amounts that add up to the same": (
         lambda s: tamper(

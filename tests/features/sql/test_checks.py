@@ -539,7 +539,9 @@ SUMMED: dict[str, Row] = {
         "fees_usd": 0.5,
         "slip_n": 2,
         "suspect_n": 1,
+        "close_n": 2,
     },
+    "core_window__closes": {"close_n": 2, "close_ms": T},
     "core_window__minutes": {
         "trade_n": 4,
         "unknown_n": 3,
@@ -570,6 +572,8 @@ def test_kept_sums_that_equal_their_hours_pass(con: Con) -> None:
         ("core_window__minutes", {"fees_known_n": 3}),
         ("core_window__minutes", {"fees_usd": Decimal("0.50001")}),
         ("core_window__slippage", {"n": 1}),
+        ("core_window__closes", {"close_n": 1}),
+        ("core_window__closes", {"close_ms": T + 2 * D}),  # after as-of
         ("core_window__slippage", {"suspect_n": 0}),
         ("core_window__hourly", {"symbol": "BTCUSDT"}),  # sums of a symbol without hours
     ],

@@ -289,3 +289,21 @@ def test_core_window__navs_count_values_by_day(con: Con) -> None:
         {**place, "day_n": day, "nav_usd": -1.0, "n": 1, "first_ms": T + 7, "last_ms": T + 7},
         {**place, "day_n": day, "n": 1, "first_ms": T + 9, "last_ms": T + 9},
     ]
+
+
+def test_core_window__closes_are_the_orders_that_closed(con: Con) -> None:
+    lines = [
+        outcome(at=T, close_ms=T + M, realized_pnl_usd=2.0, closed_notional_usd=10.0),
+        outcome(at=T + 1, close_ms=T + 2 * D, realized_pnl_usd=1.0),  # after as-of: not yet known
+        outcome(at=T + 2),  # closed nothing
+    ]
+    (found,) = adds_up(con, "core_window__closes", *lines, as_of_ms=T + D)
+    assert found == {
+        "account": "main",
+        "symbol": "ETHUSDT",
+        "event_ms": T,
+        "close_ms": T + M,
+        "close_n": 1,
+        "realized_pnl_usd": 2.0,
+        "closed_notional_usd": 10.0,
+    }
