@@ -16,7 +16,7 @@ from features.engines import duckdb as engine
 from features.engines import functions
 from features.lake import DataFile
 
-LEAST_ROWS = 1_000_000  # fewer are read again sooner than facts of them are kept
+LEAST_ROWS = 300_000  # fewer are read again sooner than facts of them are kept
 _WHOLE = b"PAR1"  # a Parquet file's last bytes
 
 
