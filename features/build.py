@@ -251,8 +251,8 @@ def run_tables(
         listen(Event("build.table", table=table.name))
         target = f"{SNAPSHOT}.main.{table.name}"
         bound = engine.bind(table.sql, table.params, values)
-        ((rows_n,),) = con.execute(
-            f"CREATE OR REPLACE TABLE {target} AS {table.sql}", bound
+        ((rows_n,),) = engine.run(
+            con, f"CREATE OR REPLACE TABLE {target} AS {table.sql}", bound
         ).fetchall()
         con.execute(f"CREATE OR REPLACE TEMP VIEW {table.name} AS FROM {target}")
         built.rows[table.name] = rows_n
@@ -292,7 +292,7 @@ def run_checks(
 def _run_check(
     con: duckdb.DuckDBPyConnection, check: catalog.Check, values: Mapping[str, Any]
 ) -> CheckResult:
-    found = con.execute(check.sql, engine.bind(check.sql, check.params, values))
+    found = engine.run(con, check.sql, engine.bind(check.sql, check.params, values))
     names = [column[0] for column in found.description or ()]
     rows = found.fetchall()
     examples = tuple(
@@ -466,7 +466,8 @@ def _edge_hours(con: duckdb.DuckDBPyConnection, plan: Plan, values: Mapping[str,
     con.unregister("cut_hours")
     hourly = catalog.tables()["core_execution__hourly"]
     cut_values = {**values, "from_ms": first_ms, "to_ms": end_ms, "known_ms": plan.as_of_ms}
-    con.execute(
+    engine.run(
+        con,
         f"CREATE OR REPLACE TEMP TABLE edge_hours AS {hourly.sql}",
         engine.bind(hourly.sql, hourly.params, cut_values),
     )
@@ -562,4 +563,4 @@ def comment(
         for column, words in columns.items()
     ]
     for statement in statements:
-        con.execute(statement)
+        engine.run(con, statement)
