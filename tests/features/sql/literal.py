@@ -194,7 +194,8 @@ def build_outcomes(con: duckdb.DuckDBPyConnection, lines: Iterable[Line]) -> Non
     load_raw(con, lines)
     times = [line.values["event_ms"] for line in lines]
     rebuild_hours(con, [time for time in times if time is not None])
-    rows = run(con, OUTCOMES).to_pylist() if any(line.table in RAW for line in lines) else []
+    reads = set(catalog.tables()[OUTCOMES].inputs)
+    rows = run(con, OUTCOMES).to_pylist() if any(line.table in reads for line in lines) else []
     rows += [line.values for line in lines if line.table == OUTCOMES]
     create(con, OUTCOMES, core_schema(OUTCOMES), rows)
 
