@@ -6,7 +6,8 @@ Put here: setting up what the SQL reads, running tables and checks in order. Kee
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.metadata import version
@@ -251,18 +252,27 @@ def run_tables(
         listen(Event("build.table", table=table.name))
         target = f"{SNAPSHOT}.main.{table.name}"
         bound = engine.bind(table.sql, table.params, values)
-        ((rows_n,),) = con.execute(
-            f"CREATE OR REPLACE TABLE {target} AS {table.sql}", bound
+        ((rows_n,),) = engine.run(
+            con, f"CREATE OR REPLACE TABLE {target} AS {table.sql}", bound
         ).fetchall()
         con.execute(f"CREATE OR REPLACE TEMP VIEW {table.name} AS FROM {target}")
         built.rows[table.name] = rows_n
         built.digests[table.name] = table_digest(con, table.name, table.grain)
         listen(Event("build.table_done", table=table.name, done=1))
-    con.begin()  # one transaction: each commit waits for the disk
-    for table in wanted:
-        comment(con, f"{SNAPSHOT}.main.{table.name}", "TABLE", table.comment, table.columns)
-    con.commit()
+    with _many_short(con):
+        for table in wanted:
+            comment(con, f"{SNAPSHOT}.main.{table.name}", "TABLE", table.comment, table.columns)
     return built
+
+
+@contextmanager
+def _many_short(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Run hundreds of short statements: one wait for the disk, and nothing spent on planning."""
+    con.execute("PRAGMA disable_optimizer")
+    con.begin()
+    yield
+    con.commit()
+    con.execute("PRAGMA enable_optimizer")
 
 
 def run_checks(
@@ -292,7 +302,7 @@ def run_checks(
 def _run_check(
     con: duckdb.DuckDBPyConnection, check: catalog.Check, values: Mapping[str, Any]
 ) -> CheckResult:
-    found = con.execute(check.sql, engine.bind(check.sql, check.params, values))
+    found = engine.run(con, check.sql, engine.bind(check.sql, check.params, values))
     names = [column[0] for column in found.description or ()]
     rows = found.fetchall()
     examples = tuple(
@@ -467,7 +477,8 @@ def _edge_hours(con: duckdb.DuckDBPyConnection, plan: Plan, values: Mapping[str,
     con.unregister("cut_hours")
     hourly = catalog.tables()["core_execution__hourly"]
     cut_values = {**values, "from_ms": first_ms, "to_ms": end_ms, "known_ms": plan.as_of_ms}
-    con.execute(
+    engine.run(
+        con,
         f"CREATE OR REPLACE TEMP TABLE edge_hours AS {hourly.sql}",
         engine.bind(hourly.sql, hourly.params, cut_values),
     )
@@ -494,17 +505,16 @@ def previous_memory(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
 
 def _keep_before(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
     """Keep that memory in the snapshot: it must outlast the snapshot it came from."""
-    con.begin()
-    for name, copy in ((MEMORY, PREVIOUS), (ALERTS, PREVIOUS_ALERTS)):
-        table = catalog.tables()[name]
-        kept = f"{SNAPSHOT}.main.{copy}"
-        order = ", ".join(table.grain)
-        con.execute(f"CREATE OR REPLACE TABLE {kept} AS FROM {copy} ORDER BY {order}")
-        words = f"What this build read of the snapshot published before it. {table.comment}"
-        there = set(con.table(kept).columns)
-        columns = {n: text for n, text in table.columns.items() if n in there}
-        comment(con, kept, "TABLE", words, columns)
-    con.commit()
+    with _many_short(con):
+        for name, copy in ((MEMORY, PREVIOUS), (ALERTS, PREVIOUS_ALERTS)):
+            table = catalog.tables()[name]
+            kept = f"{SNAPSHOT}.main.{copy}"
+            order = ", ".join(table.grain)
+            con.execute(f"CREATE OR REPLACE TABLE {kept} AS FROM {copy} ORDER BY {order}")
+            words = f"What this build read of the snapshot published before it. {table.comment}"
+            there = set(con.table(kept).columns)
+            columns = {n: text for n, text in table.columns.items() if n in there}
+            comment(con, kept, "TABLE", words, columns)
 
 
 def _left_out(con: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, int]:
@@ -524,20 +534,19 @@ def _left_out(con: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, int]:
 
 def write_lake_views(con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan) -> None:
     """Create in the snapshot a view over the exact Parquet files of every input."""
-    con.begin()
-    for name, source in plan.inputs.items():
-        table = lake.open(name, source.version)
-        schema = pa.schema(table.schema().to_arrow())
-        target = f"{SNAPSHOT}.main.{name}"
-        paths = [file.path for file in source.files]
-        engine.create_scan(con, f"CREATE OR REPLACE VIEW {target}", schema, paths)
-        comments = {
-            f.name: (f.metadata or {}).get(b"comment", b"").decode()
-            for f in schema
-            if f.name not in engine.PARTITIONS
-        }
-        comment(con, target, "VIEW", table.metadata().description or name, comments)
-    con.commit()
+    with _many_short(con):
+        for name, source in plan.inputs.items():
+            table = lake.open(name, source.version)
+            schema = pa.schema(table.schema().to_arrow())
+            target = f"{SNAPSHOT}.main.{name}"
+            paths = [file.path for file in source.files]
+            engine.create_scan(con, f"CREATE OR REPLACE VIEW {target}", schema, paths)
+            comments = {
+                f.name: (f.metadata or {}).get(b"comment", b"").decode()
+                for f in schema
+                if f.name not in engine.PARTITIONS
+            }
+            comment(con, target, "VIEW", table.metadata().description or name, comments)
 
 
 def live_jsonl(con: duckdb.DuckDBPyConnection, plan: Plan, snapshot_id: str, account: str) -> bytes:
@@ -563,4 +572,4 @@ def comment(
         for column, words in columns.items()
     ]
     for statement in statements:
-        con.execute(statement)
+        engine.run(con, statement)

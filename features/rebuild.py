@@ -216,14 +216,15 @@ def _touched_hours(
     if not any(consumed.values()):  # everything is new
         for name, table in raw.tables.items():
             engine.create_view(con, name, table, ranges=reach)
-        rows = con.execute(_ALL_HOURS).fetchall()
+        rows = engine.run(con, _ALL_HOURS).fetchall()
         raw.touched[known] = raw.all_hours = {hour for (hour,) in rows}
         return set(raw.touched[known])
     _views_of_kin(con, raw, new, reach)
     near = _around(new["raw_orders__events"], DAY_MS + HOUR_MS)
     for name in ("raw_orders__events", "raw_router__events"):
         engine.create_view(con, f"near_{name}", raw.tables[name], ranges=near)
-    rows = con.execute(_TOUCHED, {f"{name}_seq": consumed[name] for name in INPUTS}).fetchall()
+    values = {f"{name}_seq": consumed[name] for name in INPUTS}
+    rows = engine.run(con, _TOUCHED, values).fetchall()
     raw.touched[known] = {hour for (hour,) in rows}
     return set(raw.touched[known])
 

@@ -12,6 +12,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import scipy.special  # noqa: F401 - a refresh imports it when it needs it, here once for all forks
+
+import features.engines.functions  # noqa: F401 - and this
 from features.events import Event
 from pipelines.refresh import refresh
 from tests.loads import settings_over

@@ -46,6 +46,24 @@ def connect(
     return con
 
 
+def run(
+    con: duckdb.DuckDBPyConnection, sql: str, values: Mapping[str, Any] | None = None
+) -> duckdb.DuckDBPyConnection:
+    """Execute one statement whose text comes again: a process parses it once.
+
+    A long statement over few rows spends as much time on its parsing as on anything else.
+    """
+    if sql not in _PARSED:
+        if len(_PARSED) >= _PARSED_AT_MOST:
+            _PARSED.clear()
+        (_PARSED[sql],) = con.extract_statements(sql)
+    return con.execute(_PARSED[sql], values)
+
+
+_PARSED: dict[str, duckdb.Statement] = {}
+_PARSED_AT_MOST = 4096  # four times what a refresh uses; the lines of logs may have any shape
+
+
 def literal(value: object) -> str:
     """Write a value as an SQL literal."""
     if value is None:
@@ -164,7 +182,7 @@ def to_arrow(
     """
     if about_n > FEW_ROWS:
         return con.sql(sql, params=values).to_arrow_table()
-    con.execute(f"CREATE OR REPLACE TEMP TABLE arrow_rows AS {sql}", values or {})
+    run(con, f"CREATE OR REPLACE TEMP TABLE arrow_rows AS {sql}", values)
     con.execute("SET preserve_insertion_order = true")
     try:
         return con.table("arrow_rows").to_arrow_table()
