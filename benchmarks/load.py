@@ -28,7 +28,7 @@ LOGS = {
 }
 
 # Of ten attempts six fill, two are cancelled, one is rejected, one stays NEW; every fourth fill
-# closes a position. Each attempt is asked for once and acknowledged once.
+# closes a position, a third of SOLUSDT's in part. Each attempt is asked for and acknowledged once.
 _FACTS = """
 SELECT
     i,
@@ -44,6 +44,7 @@ SELECT
          WHEN i % 10 = 8 THEN 'REJECTED' ELSE 'NEW' END AS status,
     i % 10 < 6 AS is_fill,
     i % 10 < 6 AND hash(i + 7) % 4 = 0 AS is_close,
+    i % 8 = 2 AND hash(i + 6) % 3 = 0 AS is_part,
     round(100 * (1 + i % 8) * (1 + (hash(i + 1) % 1000) / 1e4), 4) AS mark_px,
     round(mark_px * (1 + (CAST(hash(i + 2) % 2001 AS DOUBLE) - 1000) / 1e6), 6) AS px,
     round(0.01 + (hash(i + 3) % 1000) / 1e3, 3) AS qty,
@@ -89,7 +90,8 @@ _LINES = {
             'orderId': order_id, 'clientOrderId': 'c' || order_id, 'request_qty': qty,
             'order_type': 'MARKET', 'status': 'FILLED', 'ts_ack': NULL, 'executedQty': NULL,
             'avgPrice': NULL, 'fee_total': qty * px * 4e-4, 'feeAsset': 'USDT',
-            'realizedPnlUsd': pnl_usd, 'closed_qty': qty, 'position_size_after': 0.0,
+            'realizedPnlUsd': pnl_usd, 'closed_qty': qty,
+            'position_size_after': CASE WHEN is_part THEN qty ELSE 0e0 END,
             'ts': (ms + 500) / 1e3}
         FROM facts WHERE is_close""",
     ATTEMPTS: """

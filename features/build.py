@@ -18,7 +18,7 @@ import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from features import catalog, params, traces
+from features import catalog, params, traces, window_sums
 from features.digest import table_digest
 from features.engines import duckdb as engine
 from features.events import Event, Listener
@@ -365,13 +365,14 @@ def set_up(
     for name in ("core_window__outcomes", "core_window__attempts"):
         text = engine.inline(catalog.tables()[name].sql, values)
         con.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {text}")
+    stored = {name: lake.open(name, source.version) for name, source in plan.inputs.items()}
+    window_sums.create_tables(con, values, stored, facts)
     text = engine.inline(catalog.tables()["core_window__hourly"].sql, values)
     con.execute(f"CREATE OR REPLACE TEMP TABLE window_hours AS {text}")
     _hourly_view(con)
     outcomes = "core_execution__outcomes"
-    if traces.are_sampled(con) and outcomes in plan.inputs:  # accuracy is of all history
-        table = lake.open(outcomes, plan.inputs[outcomes].version)
-        engine.create_view(con, outcomes, table, files=plan.inputs[outcomes].files)
+    if traces.are_sampled(con) and outcomes in stored:  # accuracy is of all history
+        engine.create_view(con, outcomes, stored[outcomes], files=plan.inputs[outcomes].files)
         traces.set_up(con, values)
         _window_views(con, lake, plan, {outcomes})
     else:

@@ -94,6 +94,16 @@ class Table:
         return "Rebuild" in self.header
 
     @property
+    def adds_up_over(self) -> str:
+        """Name the stored table over whose files it adds up; empty where it needs all rows."""
+        return self.header.get("Adds up", "").partition(";")[0].removeprefix("over files of ")
+
+    @property
+    def is_view(self) -> bool:
+        """Tell whether such a table has too many rows to stand in memory."""
+        return "; a view" in self.header.get("Adds up", "")
+
+    @property
     def comment(self) -> str:
         rest = "; ".join(f"{label}: {text}" for label, text in self.header.items())
         return f"{self.what} {rest}"

@@ -32,6 +32,19 @@ CREATE OR REPLACE TEMP MACRO wilson_{end}(share, n, z) AS
 """
 
 
+# Bins of slippage in basis points, by its quarter root: finer near 0, where a tight market has all
+# its fills. Sums by bins are kept (file_facts.py), so that a definition here decides which.
+_SLIPPAGE_BIN = """
+CREATE OR REPLACE TEMP MACRO slippage_bin(bps) AS
+    CAST(floor(sign(bps) * sqrt(sqrt(abs(bps))) * 400) AS BIGINT)
+"""
+MACROS = (
+    _WILSON.format(end="lo", limit="GREATEST", bound="0e0", sign="-"),
+    _WILSON.format(end="hi", limit="LEAST", bound="1e0", sign="+"),
+    _SLIPPAGE_BIN,
+)
+
+
 def register(con: duckdb.DuckDBPyConnection) -> None:
     """Add the functions to a connection."""
     con.create_function("student_t975", _t975, ["DOUBLE"], "DOUBLE", type=PythonUDFType.ARROW)
@@ -44,8 +57,8 @@ def register(con: duckdb.DuckDBPyConnection) -> None:
     con.create_function(
         "day_paths", day_paths, [_DAY], f"{_sql_struct(_DAY_PATH)}[]", type=PythonUDFType.ARROW
     )
-    con.execute(_WILSON.format(end="lo", limit="GREATEST", bound="0e0", sign="-"))
-    con.execute(_WILSON.format(end="hi", limit="LEAST", bound="1e0", sign="+"))
+    for macro in MACROS:
+        con.execute(macro)
 
 
 def _sql_struct(fields: pa.StructType) -> str:

@@ -1,7 +1,7 @@
 -- What moved each position between two moments it was seen, and how much of that the logged fills explain.
 -- Grain: account, environment, symbol, position_side, from_ms
 -- Units: _ms epoch milliseconds, _qty base units, _usd US dollars, _px quote per unit, _n counts
--- Source: raw_positions__states, core_window__attempts, core_window__outcomes
+-- Source: raw_positions__states, core_window__attempts, core_window__outcomes, core_window__minutes
 -- Params: as_of_ms, window_ms, environment, symbol_key, exposure_tolerance, silence_ms; computed by every build, over its window
 WITH state_lines AS (
     SELECT
@@ -73,7 +73,14 @@ exposure_lines AS (
         price_hint,
         source_id,
         line_offset,
-    FROM core_window__attempts
+    -- Apart, because files say of a column at a time that they hold none: what else was seen tells no exposure.
+    FROM (
+        SELECT * FROM core_window__attempts WHERE gross_usd = 0
+        UNION ALL
+        SELECT * FROM core_window__attempts
+        WHERE symbol_gross_json IS NOT NULL
+          AND gross_usd IS DISTINCT FROM 0
+    )
     WHERE nav_usd > 0
       AND price_hint > 0
 ),
@@ -343,8 +350,10 @@ voices AS (
     SELECT account, MIN(at_ms) AS first_ms, MAX(at_ms) AS last_ms
     FROM state_lines GROUP BY account, at_ms // 900000
     UNION ALL
-    SELECT account, MIN(event_ms), MAX(event_ms)
-    FROM core_window__outcomes GROUP BY account, event_ms // 900000
+    SELECT account, MIN(asked_first_ms), MAX(asked_last_ms)
+    FROM core_window__minutes
+    WHERE asked_first_ms IS NOT NULL
+    GROUP BY account, minute_n // 15
 ),
 
 silences AS (

@@ -1,19 +1,45 @@
 -- How much of an account's change in NAV and positions its logs explain, by day and over the window.
 -- Grain: account, day
 -- Units: _usd US dollars, _ratio shares 0 to 1, _n counts
--- Source: core_position__reconciliation, core_window__outcomes, core_window__hourly, core_window__attempts, raw_orders__events, raw_market__bars
+-- Source: core_position__reconciliation, core_window__closes, core_window__outcomes, core_window__minutes, core_window__navs, core_window__hourly, core_window__attempts, raw_orders__events, raw_market__bars
 -- Params: as_of_ms, window_ms, environment, symbol_key, equity_tolerance, mark_tolerance, min_pnl_coverage; day * = the window
-WITH medians AS (
+WITH navs AS (
     SELECT
         account,
-        event_ms // 86400000 AS day_n,
-        quantile_cont(nav_usd, 0.5) FILTER (nav_usd > 0) AS median_usd,
-    FROM core_window__attempts
+        day_n,
+        nav_usd,
+        SUM(n) AS n,
+        MIN(first_ms) AS first_ms,
+        MAX(last_ms) AS last_ms,
+    FROM core_window__navs
+    GROUP BY account, day_n, nav_usd
+),
+
+-- Of n values the median lies at (n - 1) / 2, counted from 0: on a value, or between two.
+ranked AS (
+    SELECT
+        account,
+        day_n,
+        nav_usd,
+        SUM(n) OVER (PARTITION BY account, day_n ORDER BY nav_usd) AS upto_n,
+        (SUM(n) OVER (PARTITION BY account, day_n) - 1) * 0.5e0 AS place,
+    FROM navs
+    WHERE nav_usd > 0
+),
+
+medians AS (
+    SELECT
+        account,
+        day_n,
+        MIN(nav_usd) FILTER (upto_n > floor(place)) AS low_usd,
+        MIN(nav_usd) FILTER (upto_n > ceil(place)) AS high_usd,
+        low_usd + (high_usd - low_usd) * 0.5e0 AS median_usd,
+    FROM ranked
     GROUP BY account, day_n
 ),
 
 days AS (
-    SELECT account, day_n FROM medians
+    SELECT account, day_n FROM navs
     UNION
     SELECT account, hour_ms // 86400000 FROM core_window__hourly WHERE n + close_only_n > 0
     UNION
@@ -32,34 +58,26 @@ periods AS (
     SELECT account, -1, $as_of_ms - $window_ms, $as_of_ms FROM days GROUP BY account
 ),
 
-navs AS NOT MATERIALIZED (
-    SELECT
-        *,
-        event_ms AS at_ms,
-        event_ms // 86400000 AS day_n,
-    FROM core_window__attempts
-    WHERE nav_usd IS NOT NULL
-),
-
-accepted AS NOT MATERIALIZED (
+judged_navs AS (
     SELECT
         n.*,
         COALESCE(
             n.nav_usd > 0 AND abs(n.nav_usd - m.median_usd) <= $equity_tolerance * m.median_usd, FALSE
         ) AS is_accepted,
     FROM navs AS n
-    INNER JOIN medians AS m USING (account, day_n)
+    LEFT JOIN medians AS m USING (account, day_n)
+    WHERE n.nav_usd IS NOT NULL
 ),
 
 nav_counts AS (
     SELECT
         account,
         COALESCE(day_n, -1) AS day_n,
-        COUNT(*) FILTER (is_accepted) AS nav_n,
-        COUNT(*) FILTER (NOT is_accepted) AS nav_rejected_n,
-        MIN(at_ms) FILTER (is_accepted) AS first_ms,
-        MAX(at_ms) FILTER (is_accepted) AS last_ms,
-    FROM accepted
+        CAST(COALESCE(SUM(n) FILTER (is_accepted), 0) AS BIGINT) AS nav_n,
+        CAST(COALESCE(SUM(n) FILTER (NOT is_accepted), 0) AS BIGINT) AS nav_rejected_n,
+        MIN(first_ms) FILTER (is_accepted) AS first_ms,
+        MAX(last_ms) FILTER (is_accepted) AS last_ms,
+    FROM judged_navs
     GROUP BY GROUPING SETS ((account, day_n), (account))
 ),
 
@@ -81,10 +99,14 @@ point_lines AS (
         arg_min(a.gross_usd, (a.source_id, a.line_offset)) AS gross_usd,
         arg_min(COALESCE(a.symbol_gross_json, '{}'), (a.source_id, a.line_offset)) AS gross_json,
     FROM points AS p
-    INNER JOIN accepted AS a
+    INNER JOIN core_window__attempts AS a
         ON a.account = p.account
-       AND a.at_ms = p.at_ms
-       AND a.is_accepted
+       AND a.event_ms = p.at_ms
+    INNER JOIN judged_navs AS n
+        ON n.account = p.account
+       AND n.day_n = p.at_ms // 86400000
+       AND n.nav_usd = a.nav_usd
+       AND n.is_accepted
     GROUP BY p.account, p.at_ms
 ),
 
@@ -146,34 +168,54 @@ held AS (
     GROUP BY e.account, e.at_ms, e.symbol, r.position_side, e.exposure_usd
 ),
 
--- Prices that logs and bars name of what was held at those moments, to see by: exposure over quantity
--- must be a price of that time. Each reader wants few of them: kept once for both, they would be many.
-prices AS NOT MATERIALIZED (
+-- Amounts and prices are known by minutes. Only of the few in which a NAV stands, or which the window cuts, must it be
+-- known what came before that moment and what after.
+exact_minutes AS (
+    SELECT at_ms // 60000 AS minute_n FROM points
+    UNION
+    SELECT unnest([($as_of_ms - $window_ms) // 60000, $as_of_ms // 60000])
+),
+
+minutes AS (
+    SELECT *
+    FROM core_window__minutes
+    WHERE minute_n > ($as_of_ms - $window_ms) // 60000
+      AND minute_n < $as_of_ms // 60000
+      AND minute_n NOT IN (SELECT minute_n FROM exact_minutes)
+),
+
+exact_trades AS (
     SELECT
         account,
         symbol,
         COALESCE(fill_at_ms, event_ms) AS at_ms,
+        outcome,
+        fees_usd,
         COALESCE(fill_px, mark_px) AS px,
     FROM core_window__outcomes
-    WHERE COALESCE(fill_px, mark_px) > 0
-      AND symbol IN (SELECT symbol FROM point_exposures)
+    WHERE COALESCE(fill_at_ms, event_ms) // 60000 IN (SELECT minute_n FROM exact_minutes)
 ),
 
-price_hours AS (
-    SELECT DISTINCT account, at_ms, at_ms // 3600000 - back_n AS hour_n
-    FROM points
-    CROSS JOIN (SELECT unnest(range(7)) AS back_n)
+-- Of what was held at those moments, to see by: exposure over quantity must be a price of that time.
+priced AS (
+    SELECT account, symbol, priced_ms AS at_ms, last_px AS px
+    FROM core_window__minutes
+    WHERE last_px > 0
+      AND minute_n NOT IN (SELECT minute_n FROM exact_minutes)
+    UNION ALL
+    SELECT account, symbol, at_ms, px FROM exact_trades WHERE px > 0
 ),
 
 marks AS (
     SELECT account, at_ms, symbol, arg_max(px, (priced_ms, px)) AS mark_px -- of two prices at once, the higher
     FROM (
-        SELECT h.account, h.at_ms, p.symbol, p.at_ms AS priced_ms, p.px
-        FROM price_hours AS h
-        INNER JOIN prices AS p
-            ON p.account = h.account
-           AND p.at_ms // 3600000 = h.hour_n
-           AND p.at_ms <= h.at_ms
+        SELECT e.account, e.at_ms, e.symbol, p.at_ms AS priced_ms, p.px
+        FROM point_exposures AS e
+        INNER JOIN priced AS p
+            ON p.account = e.account
+           AND p.symbol = e.symbol
+           AND p.at_ms <= e.at_ms
+           AND p.at_ms // 3600000 >= e.at_ms // 3600000 - 6
         UNION ALL
         SELECT e.account, e.at_ms, e.symbol, b.event_ms, b.close
         FROM point_exposures AS e
@@ -217,8 +259,10 @@ symbol_values AS (
 ),
 
 moved_prices AS (
-    SELECT account, symbol, MAX(px) / MIN(px) - 1 AS reach
-    FROM prices GROUP BY account, symbol
+    SELECT account, symbol, MAX(high_px) / MIN(low_px) - 1 AS reach
+    FROM core_window__minutes
+    WHERE low_px > 0
+    GROUP BY account, symbol
 ),
 
 point_values AS (
@@ -252,89 +296,61 @@ point_values AS (
     GROUP BY l.account, l.at_ms, l.gross_usd
 ),
 
--- Amounts are summed by minutes first: only of the few minutes in which a NAV stands must it be known
--- what came before it and what after.
-nav_minutes AS (
-    SELECT DISTINCT account, at_ms // 60000 AS minute_n FROM points
-),
-
 -- Every amount that changes NAV at the moment it does: PnL at its close, fees at their fill.
-closes AS (
-    SELECT
-        account,
-        close_ms // 60000 AS minute_n,
-        CASE
-            WHEN (account, close_ms // 60000) IN (SELECT (account, minute_n) FROM nav_minutes) THEN close_ms
-        END AS exact_ms,
-        SUM(close_n) AS close_n,
-        COUNT(realized_pnl_usd) AS pnl_n,
-        SUM(CAST(realized_pnl_usd AS DECIMAL(38, 15))) AS pnl_usd,
-        SUM(abs(CAST(realized_pnl_usd AS DECIMAL(38, 15)))) AS flow_usd,
-    FROM core_window__outcomes
-    WHERE close_n > 0
-      AND close_ms > $as_of_ms - $window_ms
-      AND close_ms <= $as_of_ms
-    GROUP BY account, minute_n, exact_ms
-),
-
-trades AS (
-    SELECT
-        account,
-        at_ms // 60000 AS minute_n,
-        CASE
-            WHEN (account, at_ms // 60000) IN (SELECT (account, minute_n) FROM nav_minutes) THEN at_ms
-        END AS exact_ms,
-        COUNT(*) FILTER (NOT is_unknown) AS trade_n,
-        COUNT(*) FILTER (is_unknown) AS unknown_n,
-        COUNT(fees_usd) FILTER (NOT is_unknown) AS fee_n,
-        SUM(CAST(fees_usd AS DECIMAL(38, 15))) FILTER (NOT is_unknown) AS fees_usd,
-        SUM(abs(CAST(fees_usd AS DECIMAL(38, 15)))) FILTER (NOT is_unknown) AS flow_usd,
-    FROM (
-        SELECT
-            account,
-            COALESCE(fill_at_ms, event_ms) AS at_ms,
-            outcome = 'unknown' AS is_unknown,
-            fees_usd,
-        FROM core_window__outcomes
-        WHERE outcome IN ('filled', 'partial', 'close_only', 'unknown')
-    )
-    WHERE at_ms > $as_of_ms - $window_ms
-      AND at_ms <= $as_of_ms
-    GROUP BY account, minute_n, exact_ms
-),
-
 dated AS (
     SELECT
         account,
-        COALESCE(exact_ms, minute_n * 60000) AS at_ms,
-        0 AS trade_n,
-        0 AS unknown_n,
+        minute_n * 60000 AS at_ms,
+        trade_n,
+        unknown_n,
         close_n,
-        pnl_n,
-        0 AS fee_n,
+        pnl_known_n AS pnl_n,
+        fees_known_n AS fee_n,
         0 AS funding_n,
         pnl_usd AS realized_pnl_usd,
-        CAST(NULL AS DECIMAL(38, 15)) AS fees_usd,
+        fees_usd,
         CAST(NULL AS DECIMAL(38, 15)) AS funding_usd,
-        pnl_usd AS net_usd,
-        flow_usd,
-    FROM closes
+        COALESCE(pnl_usd, 0) - COALESCE(fees_usd, 0) AS net_usd,
+        COALESCE(pnl_size_usd, 0) + COALESCE(fees_size_usd, 0) AS flow_usd,
+    FROM minutes
     UNION ALL
     SELECT
         account,
-        COALESCE(exact_ms, minute_n * 60000),
-        trade_n,
-        unknown_n,
+        at_ms,
+        CASE WHEN outcome <> 'unknown' THEN 1 ELSE 0 END,
+        CASE WHEN outcome = 'unknown' THEN 1 ELSE 0 END,
         0,
         0,
-        fee_n,
+        CASE WHEN outcome <> 'unknown' AND fees_usd IS NOT NULL THEN 1 ELSE 0 END,
         0,
         NULL,
-        fees_usd,
+        CASE WHEN outcome <> 'unknown' THEN CAST(fees_usd AS DECIMAL(38, 15)) END,
         NULL,
-        -fees_usd,
-        flow_usd,
-    FROM trades
+        CASE WHEN outcome <> 'unknown' THEN -CAST(fees_usd AS DECIMAL(38, 15)) END,
+        CASE WHEN outcome <> 'unknown' THEN abs(CAST(fees_usd AS DECIMAL(38, 15))) END,
+    FROM exact_trades
+    WHERE outcome IN ('filled', 'partial', 'close_only', 'unknown')
+      AND at_ms > $as_of_ms - $window_ms
+      AND at_ms <= $as_of_ms
+    UNION ALL
+    SELECT
+        account,
+        close_ms,
+        0,
+        0,
+        close_n,
+        CASE WHEN realized_pnl_usd IS NOT NULL THEN 1 ELSE 0 END,
+        0,
+        0,
+        CAST(realized_pnl_usd AS DECIMAL(38, 15)),
+        NULL,
+        NULL,
+        CAST(realized_pnl_usd AS DECIMAL(38, 15)),
+        abs(CAST(realized_pnl_usd AS DECIMAL(38, 15))),
+    FROM core_window__closes
+    WHERE close_ms > $as_of_ms - $window_ms
+      AND close_ms <= $as_of_ms
+      AND close_ms // 60000 IN (SELECT minute_n FROM exact_minutes)
     UNION ALL
     SELECT
         account,

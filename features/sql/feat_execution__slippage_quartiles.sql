@@ -1,43 +1,11 @@
 -- How slippage against the decision price is distributed, by symbol and hour of the day.
 -- Grain: symbol, hour_utc
 -- Units: _bps basis points of the decision price, positive = cost
--- Source: core_window__outcomes, core_window__hourly
--- Params: fresh_mark_age_ms, winsor_bps; symbol * = all symbols, hour_utc -1 = all hours
--- Read twice, so that the window never stands in memory: once to count fills by bins of slippage, then only the
--- bins that a quantile falls into, value by value. Each quantile is exact; the bins' width is a matter of speed.
-WITH fills AS NOT MATERIALIZED (
-    SELECT
-        symbol,
-        hour_utc,
-        CASE WHEN suspect_reason IS NULL THEN slippage_bps END AS slip_bps,
-        CASE
-            WHEN suspect_reason IS NULL
-            THEN CAST(floor(sign(slippage_bps) * sqrt(sqrt(abs(slippage_bps))) * 400) AS BIGINT)
-        END AS bin, -- grows with slippage; finer near 0, where a tight market has all its fills
-        suspect_reason IS NOT NULL AS is_suspect,
-        -- A mark from after its fill is a fault of two clocks: its age is unknown.
-        COALESCE(mark_age_ms >= 0 AND mark_age_ms < $fresh_mark_age_ms, FALSE) AS is_fresh,
-        COALESCE(mark_age_ms < 0, TRUE) AS is_age_unknown,
-    FROM core_window__outcomes
-    WHERE slippage_bps IS NOT NULL
-       OR suspect_reason IS NOT NULL
-),
-
-cells AS (
-    SELECT
-        symbol,
-        hour_utc,
-        bin,
-        COUNT(slip_bps) AS n,
-        COUNT(slip_bps) FILTER (is_fresh) AS fresh_n,
-        COUNT(slip_bps) FILTER (is_age_unknown) AS age_unknown_n,
-        COUNT(*) FILTER (abs(slip_bps) > $winsor_bps) AS clipped_n,
-        COUNT(*) FILTER (is_suspect) AS suspect_n,
-    FROM fills
-    GROUP BY symbol, hour_utc, bin
-),
-
-bins AS (
+-- Source: core_window__outcomes, core_window__slippage, core_window__hourly
+-- Params: fresh_mark_age_ms; symbol * = all symbols, hour_utc -1 = all hours
+-- The window never stands in memory: fills are counted by bins of slippage, then only the bins that a quantile falls
+-- into are read, value by value. Each quantile is exact; the bins' width is a matter of speed.
+WITH bins AS (
     SELECT
         COALESCE(symbol, '*') AS symbol,
         COALESCE(hour_utc, -1) AS hour_utc,
@@ -47,7 +15,7 @@ bins AS (
         CAST(SUM(age_unknown_n) AS BIGINT) AS age_unknown_n,
         CAST(SUM(clipped_n) AS BIGINT) AS clipped_n,
         CAST(SUM(suspect_n) AS BIGINT) AS suspect_n,
-    FROM cells
+    FROM core_window__slippage
     GROUP BY GROUPING SETS ((symbol, hour_utc, bin), (symbol, bin), (hour_utc, bin), (bin))
 ),
 
@@ -86,35 +54,27 @@ stacked AS (
         symbol,
         hour_utc,
         bin,
-        FALSE AS is_fresh,
         n,
-        SUM(n) OVER (PARTITION BY symbol, hour_utc ORDER BY bin) AS upto_n,
+        fresh_n,
+        SUM(n) OVER in_order AS upto_n,
+        SUM(fresh_n) OVER in_order AS fresh_upto_n,
     FROM bins
     WHERE n > 0
-    UNION ALL
-    SELECT
-        symbol,
-        hour_utc,
-        bin,
-        TRUE AS is_fresh,
-        fresh_n AS n,
-        SUM(fresh_n) OVER (PARTITION BY symbol, hour_utc ORDER BY bin) AS upto_n,
-    FROM bins
-    WHERE fresh_n > 0
+    WINDOW in_order AS (PARTITION BY symbol, hour_utc ORDER BY bin)
 ),
 
 wanted AS (
     SELECT
         p.*,
         s.bin,
-        s.upto_n - s.n AS below_n,
+        CASE WHEN p.is_fresh THEN s.fresh_upto_n - s.fresh_n ELSE s.upto_n - s.n END AS below_n,
     FROM places AS p
     INNER JOIN stacked AS s
         ON s.symbol = p.symbol
        AND s.hour_utc = p.hour_utc
-       AND s.is_fresh = p.is_fresh
-       AND s.upto_n > floor(p.place)
-       AND s.upto_n - s.n <= ceil(p.place)
+       AND CASE WHEN p.is_fresh THEN s.fresh_n ELSE s.n END > 0
+       AND CASE WHEN p.is_fresh THEN s.fresh_upto_n ELSE s.upto_n END > floor(p.place)
+       AND CASE WHEN p.is_fresh THEN s.fresh_upto_n - s.fresh_n ELSE s.upto_n - s.n END <= ceil(p.place)
 ),
 
 wanted_cells AS (
@@ -122,24 +82,30 @@ wanted_cells AS (
         c.symbol,
         c.hour_utc,
         c.bin,
-    FROM cells AS c
+    FROM bins AS c
     INNER JOIN (SELECT DISTINCT symbol, hour_utc, bin FROM wanted) AS w
         ON w.bin = c.bin
        AND w.symbol IN (c.symbol, '*')
        AND w.hour_utc IN (c.hour_utc, -1)
+    WHERE c.symbol <> '*'
+      AND c.hour_utc >= 0
 ),
 
 cell_values AS (
     SELECT
         f.symbol,
         f.hour_utc,
-        f.bin,
-        f.slip_bps,
+        c.bin,
+        f.slippage_bps AS slip_bps,
         COUNT(*) AS n,
-        COUNT(*) FILTER (f.is_fresh) AS fresh_n,
-    FROM fills AS f
-    INNER JOIN wanted_cells AS c USING (symbol, hour_utc, bin)
-    GROUP BY f.symbol, f.hour_utc, f.bin, f.slip_bps
+        COUNT(*) FILTER (f.mark_age_ms >= 0 AND f.mark_age_ms < $fresh_mark_age_ms) AS fresh_n,
+    FROM core_window__outcomes AS f
+    INNER JOIN wanted_cells AS c
+        ON c.symbol = f.symbol
+       AND c.hour_utc = f.hour_utc
+       AND c.bin = slippage_bin(f.slippage_bps)
+    WHERE f.suspect_reason IS NULL
+    GROUP BY f.symbol, f.hour_utc, c.bin, f.slippage_bps
 ),
 
 bin_values AS (

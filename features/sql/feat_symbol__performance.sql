@@ -1,34 +1,52 @@
 -- What a symbol's closed trades earned before fees, with the Sharpe ratio; fees, net PnL and today's drawdown beside it.
 -- Grain: symbol
 -- Units: _usd US dollars, _pct percent of equity; a return is realised PnL / closed notional, before fees
--- Source: core_window__outcomes, core_window__hourly, raw_orders__attempts
--- Params: dust_notional_usd, equity_tolerance, sharpe_z90, equity_usd, as_of_ms
-WITH close_rows AS NOT MATERIALIZED (
+-- Source: core_window__closes, core_window__outcomes, core_window__hourly, core_window__attempts, core_window__navs, raw_orders__attempts
+-- Params: window_ms, dust_notional_usd, equity_tolerance, sharpe_z90, equity_usd, as_of_ms
+WITH close_rows AS (
     SELECT
         account,
         symbol,
-        position_side,
+        COALESCE(position_side, '') AS position_side,
         event_ms,
         close_ms,
         position_size_after,
         COALESCE(abs(position_size_after) <= 1e-9, TRUE) AS is_flat,
         realized_pnl_usd,
         closed_notional_usd,
-    FROM core_window__outcomes
-    WHERE close_n > 0
+    FROM core_window__closes
+    WHERE close_ms <= $as_of_ms
+),
+
+-- Where every close leaves nothing each is a trip of its own, in whatever order: the others alone are sorted.
+partly_closed AS (
+    SELECT DISTINCT account, symbol, position_side
+    FROM close_rows
+    WHERE NOT is_flat
 ),
 
 -- A round trip ends with the close after which the position is flat. Of closes at one time the larger position came
 -- first; closes that also agree in what they earned may change places.
-closes AS (
+ordered AS (
     SELECT
         *,
         is_flat AND COALESCE(LAG(is_flat) OVER in_order, TRUE) AS is_whole_trip,
     FROM close_rows
+    SEMI JOIN partly_closed USING (account, symbol, position_side)
     WINDOW in_order AS (
         PARTITION BY account, symbol, position_side
         ORDER BY close_ms, event_ms, abs(position_size_after) DESC, realized_pnl_usd, closed_notional_usd
     )
+),
+
+whole_trips AS NOT MATERIALIZED (
+    SELECT symbol, realized_pnl_usd, closed_notional_usd
+    FROM close_rows
+    ANTI JOIN partly_closed USING (account, symbol, position_side)
+    UNION ALL
+    SELECT symbol, realized_pnl_usd, closed_notional_usd
+    FROM ordered
+    WHERE is_whole_trip
 ),
 
 -- Most trips are one close: only the others are numbered and summed.
@@ -43,7 +61,7 @@ partial_closes AS (
             ),
             0
         ) AS trip_n,
-    FROM closes
+    FROM ordered
     WHERE NOT is_whole_trip
 ),
 
@@ -52,9 +70,8 @@ trips AS (
         symbol,
         realized_pnl_usd AS pnl_usd,
         realized_pnl_usd / closed_notional_usd AS return,
-    FROM closes
-    WHERE is_whole_trip
-      AND closed_notional_usd > 0
+    FROM whole_trips
+    WHERE closed_notional_usd > 0
       AND closed_notional_usd >= $dust_notional_usd
       AND abs(realized_pnl_usd) < 100 * closed_notional_usd -- 10,000 % is a fault of the log, no return
     UNION ALL
@@ -123,23 +140,11 @@ sums AS (
     GROUP BY symbol
 ),
 
-navs AS NOT MATERIALIZED (
-    SELECT
-        account,
-        nav_usd,
-        event_ms,
-    FROM raw_orders__attempts
-    WHERE reject_reason IS NULL
-      AND environment = $environment
-      AND nav_usd IS NOT NULL
-      AND event_ms <= $as_of_ms
-),
-
 recent_navs AS (
     SELECT
         account,
         nav_usd,
-    FROM navs
+    FROM core_window__attempts
     WHERE nav_usd > 0
       AND event_ms > $as_of_ms - 86400000
 ),
@@ -163,10 +168,29 @@ equities AS (
     GROUP BY n.account
 ),
 
+-- Of all history: the window's values are counted, only older ones are read one by one.
+navs AS NOT MATERIALIZED (
+    SELECT
+        account,
+        nav_usd,
+        n,
+    FROM core_window__navs
+    UNION ALL
+    SELECT
+        account,
+        nav_usd,
+        1 AS n,
+    FROM raw_orders__attempts
+    WHERE reject_reason IS NULL
+      AND environment = $environment
+      AND nav_usd IS NOT NULL
+      AND event_ms <= $as_of_ms - $window_ms
+),
+
 nav_faults AS (
     SELECT
         n.account,
-        COUNT(*) AS nav_rejected_n,
+        CAST(SUM(n.n) AS BIGINT) AS nav_rejected_n,
     FROM navs AS n
     LEFT JOIN medians AS m USING (account)
     WHERE n.nav_usd <= 0
@@ -175,64 +199,38 @@ nav_faults AS (
 ),
 
 -- What is earned or paid today, when it is: PnL by the close, fees by the fill; what falls into one millisecond is one
--- move. A close of today may belong to an attempt of yesterday.
+-- step. A close of today may belong to an attempt of yesterday.
 moves AS (
     SELECT
         symbol,
         close_ms AS at_ms,
-        CAST(realized_pnl_usd AS DECIMAL(38, 15)) AS net_usd,
-    FROM core_window__outcomes
+        realized_pnl_usd AS net_usd,
+    FROM core_window__closes
     WHERE event_ms >= ($as_of_ms - 1) // 86400000 * 86400000 - 86400000
       AND close_ms >= ($as_of_ms - 1) // 86400000 * 86400000
+      AND close_ms <= $as_of_ms
       AND realized_pnl_usd IS NOT NULL
     UNION ALL
     SELECT
         symbol,
         event_ms AS at_ms,
-        -CAST(fees_usd AS DECIMAL(38, 15)) AS net_usd,
+        -fees_usd AS net_usd,
     FROM core_window__outcomes
     WHERE event_ms >= ($as_of_ms - 1) // 86400000 * 86400000
       AND outcome IN ('filled', 'partial', 'close_only')
       AND fees_usd IS NOT NULL
 ),
 
-today AS (
-    SELECT
-        symbol,
-        at_ms,
-        SUM(SUM(net_usd)) OVER (
-            PARTITION BY symbol
-            ORDER BY at_ms
-            ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
-        ) AS net_usd,
-    FROM moves
-    GROUP BY symbol, at_ms
-),
-
-falls AS (
-    SELECT
-        symbol,
-        at_ms,
-        CAST(
-            net_usd - GREATEST(
-                MAX(net_usd) OVER (
-                    PARTITION BY symbol
-                    ORDER BY at_ms
-                    ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
-                ),
-                CAST(0 AS DECIMAL(38, 15))
-            ) AS DOUBLE
-        ) AS fall_usd,
-    FROM today
-),
-
+-- Falls are sums in order of time, to a billionth of a dollar: what was lost and won back leaves none.
 drawdowns AS (
     SELECT
         symbol,
-        arg_max(fall_usd, at_ms) AS last_fall_usd,
-        MIN(fall_usd) AS deepest_fall_usd,
-    FROM falls
-    GROUP BY symbol
+        round(followed.return_pct - followed.peak_pct, 9) AS last_fall_usd,
+        round(-followed.fall_pct, 9) AS deepest_fall_usd,
+    FROM (
+        SELECT symbol, path(list(at_ms), list(net_usd)) AS followed -- in dollars, as the amounts are
+        FROM moves GROUP BY symbol
+    )
 ),
 
 -- A close of today whose PnL is unknown may be a loss: that nothing fell is then not known.
@@ -240,9 +238,9 @@ unknown_closes AS (
     SELECT
         symbol,
         COUNT(close_ms) AS unknown_n,
-    FROM core_window__outcomes
-    WHERE close_n > 0
-      AND close_ms >= ($as_of_ms - 1) // 86400000 * 86400000
+    FROM core_window__closes
+    WHERE close_ms >= ($as_of_ms - 1) // 86400000 * 86400000
+      AND close_ms <= $as_of_ms
       AND realized_pnl_usd IS NULL
     GROUP BY symbol
 )

@@ -65,6 +65,10 @@ def test_tables_are_the_same_with_facts_and_without(
     settings = fed(tmp_path / "with", monkeypatch, 0)
     assert facts_of(settings, "ids")
     assert facts_of(settings, "order_ids")
+    assert facts_of(settings, "core_window__closes")
+    assert facts_of(settings, "core_window__minutes")
+    assert facts_of(settings, "core_window__slippage")
+    assert facts_of(settings, "core_window__navs")
     assert all_digests(settings.home) == expected
     kept = facts_of(settings, "lines")
     for path in kept:

@@ -38,6 +38,7 @@ END_MS = START_MS + 5 * DAY_MS
 UNIQUE = "core_execution__outcomes_unique"
 PNL = "core_execution__outcomes_pnl_equals_raw"
 EQUAL = "core_execution__hourly_equals_outcomes"
+SUMS = "core_window__sums_equal_hourly"
 
 
 def day_lines(day: int) -> list[Line]:
@@ -231,16 +232,16 @@ FAULTS: dict[str, tuple[Callable[[Settings], None], set[str]]] = {
             "FROM rows UNION ALL SELECT * REPLACE ('unknown' AS outcome, 0 AS close_n,"
             " NULL AS realized_pnl_usd) FROM rows WHERE attempt_id = 'd1n2'",
         ),
-        {UNIQUE, EQUAL},
+        {UNIQUE, EQUAL, SUMS},
     ),
     "a row lost": (
         lambda s: tamper(s, OUTCOMES, DAY, "FROM rows WHERE attempt_id <> 'd1n2'"),
-        {PNL, EQUAL},
+        {PNL, EQUAL, SUMS},
     ),
-    "a close lost": (lose_a_close, {PNL, EQUAL}),
+    "a close lost": (lose_a_close, {PNL, EQUAL, SUMS}),
     "a close counted twice": (
         lambda s: tamper(s, OUTCOMES, DAY, "SELECT * REPLACE (2 * close_n AS close_n) FROM rows"),
-        {PNL, EQUAL},
+        {PNL, EQUAL, SUMS},
     ),
     "two amounts that add up to the same": (
         lambda s: tamper(
@@ -258,7 +259,7 @@ FAULTS: dict[str, tuple[Callable[[Settings], None], set[str]]] = {
     ),
     "an hour lost": (
         lambda s: tamper(s, HOURLY, DAY, "FROM rows WHERE hour_utc <> 2"),
-        {EQUAL},
+        {EQUAL, SUMS},
     ),
 }
 
@@ -285,7 +286,7 @@ def test_a_file_damaged_in_place_is_found(settings: Settings) -> None:
     pq.write_table(rows.filter(pa.array([n != 2 for n in range(len(rows))])), path)
     report, is_narrow = refreshed(settings, END_MS + 1)
     assert not is_narrow
-    assert {check.name for check in report.built.failed} == {PNL, EQUAL}
+    assert {check.name for check in report.built.failed} == {PNL, EQUAL, SUMS}
 
 
 def test_a_close_that_no_rebuild_took_up_is_found(settings: Settings) -> None:

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 import duckdb
 import pyarrow as pa
 
-from features import build, catalog, memory, params, rebuild, traces
+from features import build, catalog, memory, params, rebuild, traces, window_sums
 from features.engines import duckdb as engine
 from features.rebuild import DAY_MS, FOREVER_MS, HOUR_MS
 from features.settings import Freshness
@@ -145,8 +145,8 @@ def create(con: duckdb.DuckDBPyConnection, name: str, schema: pa.Schema, rows: l
     unknown = {column for row in rows for column in row} - set(schema.names)
     if unknown:
         raise KeyError(f"{name} has no column {sorted(unknown)}")
-    if name == traces.VIEW:
-        forget_view(con)
+    if name in _VIEWS:
+        forget(con, name)
     empties = _EMPTY.setdefault(con, {})
     if not rows and schema in empties:
         engine.run(con, f"CREATE OR REPLACE TEMP TABLE {name} AS FROM {empties[schema]}")
@@ -163,10 +163,14 @@ def create(con: duckdb.DuckDBPyConnection, name: str, schema: pa.Schema, rows: l
 _EMPTY: WeakKeyDictionary[duckdb.DuckDBPyConnection, dict[pa.Schema, str]] = WeakKeyDictionary()
 
 
-def forget_view(con: duckdb.DuckDBPyConnection) -> None:
-    """Drop the traces view, or the table of literal rows that stands for it."""
-    found = con.sql(f"SELECT 1 FROM duckdb_views() WHERE view_name = '{traces.VIEW}'").fetchall()
-    con.execute(f"DROP {'VIEW' if found else 'TABLE'} IF EXISTS {traces.VIEW}")
+# What a build sets up as views, where a test may put literal rows.
+_VIEWS = (traces.VIEW, "core_window__closes")
+
+
+def forget(con: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Drop a view, or the table of literal rows that stands for it."""
+    found = con.sql(f"SELECT 1 FROM duckdb_views() WHERE view_name = '{name}'").fetchall()
+    con.execute(f"DROP {'VIEW' if found else 'TABLE'} IF EXISTS {name}")
 
 
 def load_raw(con: duckdb.DuckDBPyConnection, lines: Iterable[Line]) -> None:
@@ -176,7 +180,7 @@ def load_raw(con: duckdb.DuckDBPyConnection, lines: Iterable[Line]) -> None:
         rows = [line.values for line in lines if line.table == name]
         create(con, name, schema.remove(schema.get_field_index(PART_COLUMN)), rows)
     con.execute(f"CREATE OR REPLACE TEMP TABLE spoken_hours AS {rebuild._SPOKEN}")
-    forget_view(con)
+    forget(con, traces.VIEW)
     traces.create_view(con, params.load({}))
 
 
@@ -352,6 +356,8 @@ def build_window(
     for name in ("core_window__outcomes", "core_window__attempts"):
         text = engine.inline(catalog.tables()[name].sql, values)
         con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {text}")
+    forget(con, "core_window__closes")
+    window_sums.create_tables(con, values)
     if not with_hours:
         return
     build_hourly(con)
@@ -370,7 +376,7 @@ def source_tables_of(con: duckdb.DuckDBPyConnection, wanted: build.Plan) -> None
 def build_traces(con: duckdb.DuckDBPyConnection, wanted: build.Plan) -> None:
     """Create the core tables of the traces that stand, and the window tables over them."""
     values = build.bound_values(wanted)
-    forget_view(con)
+    forget(con, traces.VIEW)
     traces.create_view(con, values)
     found = con.sql("SELECT 1 FROM duckdb_tables() WHERE table_name = $1", params=[OUTCOMES])
     if not found.fetchall():

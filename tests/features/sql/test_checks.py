@@ -1,5 +1,6 @@
 """Every check returns the rows planted for it, and nothing of sound ones."""
 
+from decimal import Decimal
 from typing import Any
 
 import duckdb
@@ -528,6 +529,83 @@ def test_a_symbol_without_hours_is_returned(con: Con) -> None:
     assert (found["symbol"], found["outcome_n"], found["hourly_n"]) == ("ETHUSDT", 1, None)
 
 
+SUMMED: dict[str, Row] = {
+    "core_window__hourly": {
+        "filled_n": 2,
+        "partial_n": 1,
+        "close_only_n": 1,
+        "unknown_n": 3,
+        "fees_known_n": 2,
+        "fees_usd": 0.5,
+        "slip_n": 2,
+        "suspect_n": 1,
+        "close_n": 2,
+    },
+    "core_window__closes": {"close_n": 2, "close_ms": T},
+    "core_window__minutes": {
+        "trade_n": 4,
+        "unknown_n": 3,
+        "fees_known_n": 2,
+        "fees_usd": Decimal("0.5"),
+        "fees_size_usd": Decimal("0.7"),
+    },
+    "core_window__slippage": {"n": 2, "suspect_n": 1},
+}
+
+
+def unequal_sums(con: Con, table: str, change: Row) -> list[Row]:
+    """Return what the comparison of kept sums with hours finds when one table is changed."""
+    tables = {name: [{"symbol": "ETHUSDT", **row}] for name, row in SUMMED.items()}
+    tables[table][0] |= change
+    return check(con, "core_window__sums_equal_hourly", tables)
+
+
+def test_kept_sums_that_equal_their_hours_pass(con: Con) -> None:
+    assert unequal_sums(con, "core_window__minutes", {}) == []
+
+
+@pytest.mark.parametrize(
+    ("table", "change"),
+    [
+        ("core_window__minutes", {"trade_n": 5}),
+        ("core_window__minutes", {"unknown_n": 2}),
+        ("core_window__minutes", {"fees_known_n": 3}),
+        ("core_window__minutes", {"fees_usd": Decimal("0.50001")}),
+        ("core_window__slippage", {"n": 1}),
+        ("core_window__closes", {"close_n": 1}),
+        ("core_window__closes", {"close_ms": T + 2 * D}),  # after as-of
+        ("core_window__slippage", {"suspect_n": 0}),
+        ("core_window__hourly", {"symbol": "BTCUSDT"}),  # sums of a symbol without hours
+    ],
+)
+def test_kept_sums_that_differ_from_their_hours_are_returned(
+    con: Con, table: str, change: Row
+) -> None:
+    assert "ETHUSDT" in [row["symbol"] for row in unequal_sums(con, table, change)]
+
+
+LOGGED: Row = {"account": "main", "day_n": T // D, "n": 2, "first_ms": T, "last_ms": T + 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "is_sound"),
+    [
+        ({}, True),
+        ({"n": 1}, False),  # of two attempts
+        ({"n": 0}, False),
+        ({"first_ms": T + 2}, False),  # after the last
+        ({"first_ms": T - 1}, False),  # on another day
+        ({"last_ms": T + D}, False),
+    ],
+)
+def test_kept_counts_of_navs_must_be_possible(con: Con, change: Row, is_sound: bool) -> None:
+    tables = {
+        "core_window__navs": [{**LOGGED, **change}],
+        "core_window__hourly": [{"account": "main", "submitted_n": 2}],
+    }
+    assert (check(con, "core_window__navs_sound", tables) == []) == is_sound
+
+
 INFERRED = {
     "account": "main",
     "environment": "paper",
@@ -648,6 +726,8 @@ def test_every_check_is_tried_here() -> None:
         "core_execution__outcomes_pnl_equals_raw",
         "core_position__inferred_fills_sound",
         "core_window__one_account_and_venue",
+        "core_window__sums_equal_hourly",
+        "core_window__navs_sound",
     }
     pairs = {"feat_symbol__scores_sound"}
     deciding = {  # test_checks_intel.py

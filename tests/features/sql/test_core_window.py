@@ -1,5 +1,6 @@
-"""The window as of a time: core_window__outcomes and core_window__hourly."""
+"""The window as of a time: its outcomes and hours, and what adds up over files."""
 
+from decimal import Decimal
 from typing import Any
 
 import duckdb
@@ -181,3 +182,128 @@ def test_core_window__attempts_are_those_of_the_window_and_environment(con: Con)
     window(con, *lines, as_of_ms=T + D)
     found = con.sql("SELECT nav_usd FROM core_window__attempts ORDER BY event_ms").fetchall()
     assert found == [(2.0,), (3.0,)]
+
+
+def adds_up(con: Con, name: str, *lines: Line, **choice: Any) -> list[Row]:
+    """Return the rows of a window table that adds up, over literal lines."""
+    window(con, *lines, **choice)
+    rows: list[Row] = con.sql(f"FROM {name} ORDER BY ALL").to_arrow_table().to_pylist()
+    return [{key: x for key, x in row.items() if x not in (None, 0)} for row in rows]
+
+
+def test_core_window__minutes_hold_what_moved_nav_when_it_did(con: Con) -> None:
+    lines = [
+        # filled in the next minute, closed in the one after
+        outcome(
+            at=T + 59 * S,
+            fill_at_ms=T + M,
+            fill_px=101.0,
+            mark_px=100.0,
+            fees_usd=0.5,
+            close_ms=T + 2 * M,
+            realized_pnl_usd=-2.0,
+        ),
+        outcome("unfilled", at=T + M + 1, mark_px=99.0, fees_usd=9.0),  # a price, and no trade
+        outcome("filled", at=T + M + 2, mark_px=104.0, fees_usd=-0.2),  # a rebate
+        outcome("filled", at=T + M + 2, mark_px=103.0),  # at once: the higher price is the last
+        outcome("unknown", at=T + M),  # no price
+    ]
+    minute = T // M
+    assert adds_up(con, "core_window__minutes", *lines) == [
+        {
+            "account": "main",
+            "symbol": "ETHUSDT",
+            "minute_n": minute,
+            "asked_first_ms": T + 59 * S,
+            "asked_last_ms": T + 59 * S,
+        },
+        {
+            "account": "main",
+            "symbol": "ETHUSDT",
+            "minute_n": minute + 1,
+            "trade_n": 3,
+            "unknown_n": 1,
+            "fees_known_n": 2,
+            "fees_usd": pytest.approx(Decimal("0.3")),
+            "fees_size_usd": pytest.approx(Decimal("0.7")),
+            "low_px": 99.0,
+            "high_px": 104.0,
+            "priced_ms": T + M + 2,
+            "last_px": 104.0,
+            "asked_first_ms": T + M,
+            "asked_last_ms": T + M + 2,
+        },
+        {
+            "account": "main",
+            "symbol": "ETHUSDT",
+            "minute_n": minute + 2,
+            "close_n": 1,
+            "pnl_known_n": 1,
+            "pnl_usd": Decimal(-2),
+            "pnl_size_usd": Decimal(2),
+        },
+    ]
+
+
+def test_core_window__slippage_counts_fills_by_bin(con: Con) -> None:
+    lines = [
+        outcome(slippage_bps=1.0, mark_age_ms=0),  # fresh
+        outcome(slippage_bps=1.0, mark_age_ms=10_000_000),  # stale
+        outcome(slippage_bps=1.0),  # of unknown age
+        outcome(slippage_bps=-16.0, mark_age_ms=-1),  # marked after the fill: unknown too
+        outcome(slippage_bps=81.0),  # beyond the limit of the winsorised mean
+        outcome(slippage_bps=0.0),
+        outcome(slippage_bps=5.0, suspect_reason="zero_fill"),  # in no bin
+        outcome(),  # no slippage: no row
+    ]
+    found = adds_up(con, "core_window__slippage", *lines)
+    by_bin = {row.get("bin"): row for row in found}
+    assert by_bin[400] == {
+        "symbol": "ETHUSDT",
+        "bin": 400,
+        "n": 3,
+        "fresh_n": 1,
+        "age_unknown_n": 1,
+    }
+    assert by_bin[-800] == {"symbol": "ETHUSDT", "bin": -800, "n": 1, "age_unknown_n": 1}
+    assert by_bin[1200]["clipped_n"] == 1
+    assert [row for row in found if "bin" not in row] == [
+        {"symbol": "ETHUSDT", "n": 1, "age_unknown_n": 1},  # bin 0
+        {"symbol": "ETHUSDT", "suspect_n": 1},
+    ]
+
+
+def test_core_window__navs_count_values_by_day(con: Con) -> None:
+    lines = [
+        asked("a", T - 1, nav_usd=100.0),  # yesterday
+        asked("b", T, nav_usd=100.0),
+        asked("c", T + 5, nav_usd=100.0),
+        asked("d", T + 7, nav_usd=-1.0),
+        asked("e", T + 9),  # none logged
+    ]
+    day, place = T // D, {"account": "main"}
+    found = adds_up(con, "core_window__navs", *lines)
+    assert sorted(found, key=lambda row: (row["first_ms"], row["day_n"])) == [
+        {**place, "day_n": day - 1, "nav_usd": 100.0, "n": 1, "first_ms": T - 1, "last_ms": T - 1},
+        {**place, "day_n": day, "nav_usd": 100.0, "n": 2, "first_ms": T, "last_ms": T + 5},
+        {**place, "day_n": day, "nav_usd": -1.0, "n": 1, "first_ms": T + 7, "last_ms": T + 7},
+        {**place, "day_n": day, "n": 1, "first_ms": T + 9, "last_ms": T + 9},
+    ]
+
+
+def test_core_window__closes_are_the_orders_that_closed(con: Con) -> None:
+    lines = [
+        outcome(at=T, close_ms=T + M, realized_pnl_usd=2.0, closed_notional_usd=10.0),
+        outcome(at=T + 1, close_ms=T + 2 * D, realized_pnl_usd=1.0),  # after as-of: not yet known
+        outcome(at=T + 2),  # closed nothing
+    ]
+    (found,) = adds_up(con, "core_window__closes", *lines, as_of_ms=T + D)
+    assert found == {
+        "account": "main",
+        "symbol": "ETHUSDT",
+        "event_ms": T,
+        "close_ms": T + M,
+        "close_n": 1,
+        "realized_pnl_usd": 2.0,
+        "closed_notional_usd": 10.0,
+    }

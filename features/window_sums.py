@@ -1,0 +1,72 @@
+"""Sums over the window that add up over the files of a table: those of whole files are kept.
+
+Put here: putting such tables together. Keep out: what is summed (sql/).
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+from deltalake import DeltaTable
+
+from features import catalog
+from features.engines import duckdb as engine
+from features.file_facts import Fact, FileFacts, union
+from features.lake import DataFile, data_files, overlapping
+
+# The window tables that show the rows of stored ones.
+_SHOWN_BY = {
+    "core_execution__outcomes": "core_window__outcomes",
+    "raw_orders__attempts": "core_window__attempts",
+}
+_ALL_TIME = {"as_of_ms": 1 << 60, "window_ms": 1 << 61}
+
+
+def create_tables(
+    con: duckdb.DuckDBPyConnection,
+    values: Mapping[str, Any],
+    stored: Mapping[str, DeltaTable] | None = None,
+    facts: FileFacts | None = None,
+) -> None:
+    """Create every window table that adds up, over the window that the bound ``values`` name.
+
+    With ``facts`` the files of ``stored`` tables that lie in the window whole are summed once and
+    never read again; without, or where rows are few, all is summed from the window tables.
+    """
+    for table in catalog.tables().values():
+        source = table.adds_up_over
+        if not source:
+            continue
+        rows = engine.inline(table.sql, values)
+        if facts is not None and stored is not None and source in stored:
+            whole, cut = _apart(data_files(stored[source]), values)
+            if facts.is_worth(whole):
+                schema = pa.schema(stored[source].schema().to_arrow())
+                fact = Fact(table.name, _over(source, "file_rows", rows, {**values, **_ALL_TIME}))
+                known = union(facts.of(con, fact, schema, whole), "* EXCLUDE (filename)")
+                engine.create_view(con, f"cut_{source}", stored[source], files=cut)
+                rows = f"{known} UNION ALL BY NAME {_over(source, f'cut_{source}', rows, values)}"
+        kind = "VIEW" if table.is_view else "TABLE"
+        con.execute(f"CREATE OR REPLACE TEMP {kind} {table.name} AS {rows}")
+
+
+def _apart(
+    files: Iterable[DataFile], values: Mapping[str, Any]
+) -> tuple[list[DataFile], list[DataFile]]:
+    """Return the files whose rows all lie in the window, and those it cuts."""
+    after_ms, as_of_ms = values["as_of_ms"] - values["window_ms"], values["as_of_ms"]
+    whole: list[DataFile] = []
+    cut: list[DataFile] = []
+    for file in overlapping(files, "event_ms", [(after_ms + 1, as_of_ms + 1)]):
+        first_ms, last_ms = file.minimum.get("event_ms"), file.maximum.get("event_ms")
+        is_known = first_ms is not None and last_ms is not None
+        (whole if is_known and first_ms > after_ms and last_ms <= as_of_ms else cut).append(file)
+    return whole, cut
+
+
+def _over(source: str, rows: str, sums: str, values: Mapping[str, Any]) -> str:
+    """Write sums over the ``rows`` of a stored table, as the window shows them."""
+    shown = _SHOWN_BY[source]
+    window = engine.inline(catalog.tables()[shown].sql, values)
+    return f"FROM (WITH {source} AS (FROM {rows}), {shown} AS (\n{window}\n) FROM (\n{sums}\n))"
