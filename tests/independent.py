@@ -11,6 +11,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,17 @@ def read_lines(path: Path) -> Iterator[Row]:
 def read_logs(folder: Path) -> dict[str, list[Row]]:
     """Return the usable lines of the four log files, by file name without its ending."""
     names = ("order_metrics", "orders_executed", "orders_attempted", "risk_vetoes")
-    return {name: list(read_lines(folder / f"{name}.jsonl")) for name in names}
+    return {name: list(_lines_now(folder / f"{name}.jsonl")) for name in names}
+
+
+def _lines_now(path: Path) -> tuple[Row, ...]:
+    is_there = path.exists()
+    return _lines_of(path, path.stat().st_size, path.stat().st_mtime_ns) if is_there else ()
+
+
+@lru_cache(maxsize=16)  # every calculation over recorded logs reads them anew
+def _lines_of(path: Path, size: int, mtime_ns: int) -> tuple[Row, ...]:
+    return tuple(read_lines(path))
 
 
 def lines_without_symbol(folder: Path, event_type: str) -> int:

@@ -99,7 +99,8 @@ def require_equal_however_built(
     before = file_count(fed.home)
     compact(fed.home)
     assert file_count(fed.home) < before
-    assert lake_digests(fed.home) == {n: d for n, d in first.items() if n in lake_digests(fed.home)}
+    merged = lake_digests(fed.home)
+    assert merged == {name: first[name] for name in merged}
     assert again(fed) == first, "after compaction"
     rows = sum(Lake(settings.lake_root).open(name).count() for name in RAW_TABLES)
     assert rows >= least_rows

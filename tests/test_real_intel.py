@@ -219,13 +219,14 @@ def expected_scores(
     rows: list[Row],
     minutes: dict[str, dict[int, intel.Bar]],
     as_of_ms: int,
+    regimes: dict[str, Row] | None = None,
 ) -> dict[tuple[str, str], Row]:
     return intel.symbol_scores(
         rows,
         ind.router_effectiveness(folder, rows, as_of_ms),
         ind.slippage_quartiles(rows, as_of_ms),
         ind.symbol_performance(folder, rows, as_of_ms),
-        intel.atr_regimes(minutes, rows, "15m", as_of_ms),
+        regimes or intel.atr_regimes(minutes, rows, "15m", as_of_ms),
         as_of_ms,
     )
 
@@ -281,7 +282,7 @@ def deciding(
     """
     regimes = intel.atr_regimes(minutes, rows, "15m", as_of_ms)
     performance = ind.symbol_performance(folder, rows, as_of_ms)
-    scores = expected_scores(folder, rows, minutes, as_of_ms)
+    scores = expected_scores(folder, rows, minutes, as_of_ms, regimes)
     for score in scores.values():
         score["fallback_known_n"] = 0  # no order of the recorded run began as maker
     sizes = intel.symbol_sizes(

@@ -118,6 +118,9 @@ def create_scan(
     where: str = "",
 ) -> None:
     """Create the view that ``head`` names over these files, also where all lack a newer column."""
+    if not paths:
+        run(con, f"{head} AS {scan(schema, paths)}")
+        return
     try:
         con.execute(f"{head} AS {scan(schema, paths)}{where}")
     except duckdb.BinderException:

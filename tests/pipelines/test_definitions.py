@@ -494,8 +494,9 @@ def test_refreshes_started_together_never_overlap(
     notes = tmp_path / "notes"
     notes.mkdir()
     ways = ["plain", "dagster", "plain", "dagster"]
-    spawn = multiprocessing.get_context("spawn")
-    children = [spawn.Process(target=refresh_and_note, args=(how, notes)) for how in ways]
+    forked = multiprocessing.get_context("forkserver")  # imports this file once for all of them
+    forked.set_forkserver_preload([__name__, "features.engines.functions"])
+    children = [forked.Process(target=refresh_and_note, args=(how, notes)) for how in ways]
     for child in children:
         child.start()
     for child in children:

@@ -26,7 +26,8 @@ PROGRAM = (
     "import sys; from pipelines.up import main;"
     " main(port=int(sys.argv[1]), dashboard_port=int(sys.argv[2]))"
 )
-# One refresh, saying when its writing began and ended (epoch s).
+# Refreshes from three seconds before a minute on, each saying when its writing began and ended
+# (epoch s).
 REFRESH = """
 import time
 from features.settings import Settings
@@ -34,6 +35,7 @@ from pipelines.refresh import Refresh, refresh
 prepare, close, began, ended = Refresh.prepare, Refresh.close, [], []
 Refresh.prepare = lambda run: (began.append(time.time()), prepare(run))
 Refresh.close = lambda run: (close(run), ended.append(time.time()))
+time.sleep((57 - time.time()) % 60)
 for _ in range(100):
     refresh(Settings())
     print(began[-1], ended[-1], flush=True)
