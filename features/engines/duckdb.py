@@ -53,11 +53,13 @@ def run(
 
     A long statement over few rows spends as much time on its parsing as on anything else.
     """
-    if sql not in _PARSED:
+    statement = _PARSED.get(sql)
+    if statement is None:
         if len(_PARSED) >= _PARSED_AT_MOST:
             _PARSED.clear()
-        (_PARSED[sql],) = con.extract_statements(sql)
-    return con.execute(_PARSED[sql], values)
+        (statement,) = con.extract_statements(sql)
+        _PARSED[sql] = statement
+    return con.execute(statement, values)
 
 
 _PARSED: dict[str, duckdb.Statement] = {}

@@ -9,6 +9,7 @@ import duckdb
 import pytest
 
 from features import build, catalog, params
+from features.engines import duckdb as engine
 from features.lake import Lake
 from features.memory import Before
 from features.reproduce import rebuild_snapshot
@@ -294,10 +295,21 @@ def test_checks_name_their_rows(built: tuple[Settings, Path], tmp_path: Path) ->
 
 
 def test_parameters_without_a_value_are_named() -> None:
-    from features.engines import duckdb as engine
-
     with pytest.raises(KeyError, match=r"no value for \$as_of_ms in: SELECT"):
         engine.bind("SELECT $as_of_ms", ("as_of_ms",), {})
+
+
+def test_a_statement_that_comes_again_reads_what_stands_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine, "_PARSED_AT_MOST", 1)  # every other text is forgotten
+    sql = "SELECT n + $more AS sum FROM t"
+    for kind, n, more in (("INTEGER", 1, 2), ("DOUBLE", 0.5, 1)):
+        with duckdb.connect() as con:  # also over a column of another type
+            engine.run(con, f"CREATE TABLE t AS SELECT CAST({n} AS {kind}) AS n")
+            for _ in range(2):
+                assert engine.run(con, sql, {"more": more}).fetchall() == [(n + more,)]
+    assert len(engine._PARSED) == 1
 
 
 def test_comment_holds_what_sql_would_end(tmp_path: Path) -> None:
