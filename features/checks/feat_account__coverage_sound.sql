@@ -5,6 +5,8 @@ FROM feat_account__coverage
 QUALIFY COUNT(*) OVER (PARTITION BY account, day) > 1
     OR pnl_explained_ratio NOT BETWEEN 0 AND 1
     OR position_explained_ratio NOT BETWEEN 0 AND 1
+    OR pnl_logged_ratio NOT BETWEEN 0 AND 1
+    OR (pnl_missing_n > 0 AND pnl_logged_ratio IS NULL)
     OR pnl_explained_lo > pnl_explained_hi
     OR pnl_explained_ratio NOT BETWEEN pnl_explained_lo AND pnl_explained_hi
     OR unexplained_lo_usd > unexplained_hi_usd
@@ -15,4 +17,5 @@ QUALIFY COUNT(*) OVER (PARTITION BY account, day) > 1
     OR (status = 'complete') <> COALESCE(coverage >= $min_pnl_coverage, FALSE)
     OR coverage > pnl_explained_lo
     OR coverage > position_explained_ratio
+    OR coverage > pnl_logged_ratio
 ORDER BY account, day

@@ -424,6 +424,7 @@ sums AS (
             CASE WHEN GROUPING(day_n) = 1 THEN SUM(window_unseen_usd) ELSE SUM(unseen_usd) END
             AS DOUBLE
         ) / NULLIF(CAST(SUM(flow_usd) AS DOUBLE), 0e0) AS unseen_ratio,
+        CAST(SUM(flow_usd) AS DOUBLE) AS flow_usd,
     FROM day_sums
     GROUP BY GROUPING SETS ((account, day_n), (account))
 ),
@@ -441,6 +442,7 @@ changes AS (
         SUM(CAST(r.unexplained_usd AS DECIMAL(38, 12))) AS unexplained_usd,
         SUM(r.inferred_fill_n) AS inferred_fill_n,
         SUM(CAST(r.pnl_missing_usd AS DECIMAL(38, 12))) AS pnl_missing_usd,
+        SUM(abs(CAST(r.pnl_missing_usd AS DECIMAL(38, 12)))) AS pnl_missing_size_usd,
     FROM periods AS p
     INNER JOIN core_position__reconciliation AS r
         ON r.account = p.account
@@ -462,6 +464,7 @@ positions AS (
         CAST(SUM(inferred_fill_n) AS BIGINT) AS inferred_fill_n,
         CAST(COALESCE(SUM(change_n) FILTER (cause = 'close_line_missing'), 0) AS BIGINT) AS pnl_missing_n,
         CAST(SUM(pnl_missing_usd) FILTER (cause = 'close_line_missing') AS DOUBLE) AS pnl_missing_usd,
+        CAST(SUM(pnl_missing_size_usd) FILTER (cause = 'close_line_missing') AS DOUBLE) AS pnl_missing_size_usd,
         -- Of the causes of unexplained changes the one that moved most, as far as changes have a price.
         arg_min(cause, (-COALESCE(unexplained_usd, 0), -unexplained_n, cause)) FILTER (unexplained_n > 0)
             AS main_cause,
@@ -504,6 +507,8 @@ joined AS (
         COALESCE(c.inferred_fill_n, 0) AS inferred_fill_n,
         COALESCE(c.pnl_missing_n, 0) AS pnl_missing_n,
         c.pnl_missing_usd,
+        COALESCE(s.flow_usd, 0e0)
+            / NULLIF(COALESCE(s.flow_usd, 0e0) + COALESCE(c.pnl_missing_size_usd, 0e0), 0e0) AS logged_ratio,
         c.main_cause,
     FROM periods AS p
     LEFT JOIN nav_ends AS n
@@ -598,7 +603,7 @@ judged AS (
         *,
         CASE
             WHEN pnl_ratio_lo IS NOT NULL AND moves_ratio IS NOT NULL AND unseen_ratio <= 1 - $min_pnl_coverage
-            THEN LEAST(pnl_ratio_lo, moves_ratio)
+            THEN LEAST(pnl_ratio_lo, moves_ratio, COALESCE(logged_ratio, 1e0))
         END AS coverage,
     FROM bounded
 )
@@ -642,10 +647,14 @@ SELECT
     inferred_fill_n AS inferred_fill_n, -- of those, filled as the position shows
     pnl_missing_n AS pnl_missing_n, -- position changes whose realised PnL is not logged
     pnl_missing_usd AS pnl_missing_usd, -- realised PnL of those, USD; NULL = none
-    coverage AS coverage, -- the smaller share, of PnL at its lower bound or of positions; NULL = unknown
+    logged_ratio AS pnl_logged_ratio, -- PnL, fees and funding logged, by size / (that + PnL of closes known to be missing); NULL = neither
+    coverage AS coverage, -- the smallest share: of PnL at its lower bound, of positions, of what is logged; NULL = unknown
     CASE
         WHEN coverage >= $min_pnl_coverage THEN 'complete'
-        WHEN pnl_ratio_hi < $min_pnl_coverage OR position_hi < $min_pnl_coverage THEN 'incomplete'
+        WHEN pnl_ratio_hi < $min_pnl_coverage
+            OR position_hi < $min_pnl_coverage
+            OR logged_ratio < $min_pnl_coverage
+        THEN 'incomplete'
         ELSE 'unknowable'
     END AS status, -- complete, incomplete (the logs explain too little) or unknowable
     CASE

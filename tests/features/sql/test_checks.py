@@ -315,6 +315,9 @@ SOUND: dict[str, tuple[str, Row, list[Row]]] = {
             {"position_explained_ratio": 0.98},  # and yet a coverage above it
             {"coverage": 0.991},
             {"coverage": None},
+            {"pnl_logged_ratio": 0.98},  # and yet a coverage above it
+            {"pnl_logged_ratio": 1.01},
+            {"pnl_missing_n": 1},  # a lost close, and no share of what is logged
         ],
     ),
     "feat_account__coverage_low": (

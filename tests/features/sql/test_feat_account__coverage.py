@@ -245,6 +245,29 @@ def test_lost_close_lines_are_counted_and_summed(con: Con) -> None:
     assert (row["likely_cause"], row["status"]) == ("close_line_missing", "incomplete")
 
 
+def test_a_lost_close_lowers_coverage_also_where_no_nav_follows(con: Con) -> None:
+    told, lost = closed(T + M, 96.0), closed(T + 2 * H, -4.0)
+    lost[3].values.update(realized_pnl_usd=None, close_n=0, close_ms=None)
+    row = window(con, nav(T, 1000.0), *told, nav(T + H, 1096.0), *lost)
+    # NAV and positions agree with the logs; a loss of 4 that positions imply stands nowhere
+    assert (row["pnl_explained_ratio"], row["position_explained_ratio"]) == (1.0, 1.0)
+    assert (row["pnl_missing_n"], row["pnl_missing_usd"]) == (1, -4.0)
+    assert (row["pnl_logged_ratio"], row["coverage"], row["status"]) == (0.96, 0.96, "complete")
+    lost = closed(T + 2 * H, -6.0)  # 96 of 102: too little
+    lost[3].values.update(realized_pnl_usd=None, close_n=0, close_ms=None)
+    row = window(con, nav(T, 1000.0), *told, nav(T + H, 1096.0), *lost)
+    assert row["coverage"] == row["pnl_logged_ratio"] == pytest.approx(96 / 102)
+    assert (row["likely_cause"], row["status"]) == ("close_line_missing", "incomplete")
+
+
+def test_lost_closes_of_opposite_sign_do_not_cancel(con: Con) -> None:
+    lost = [*closed(T + 2 * H, -4.0), *closed(T + 3 * H, 4.0)]
+    for line in (lost[3], lost[8]):
+        line.values.update(realized_pnl_usd=None, close_n=0, close_ms=None)
+    row = window(con, nav(T, 1000.0), *closed(T + M, 92.0), nav(T + H, 1092.0), *lost)
+    assert (row["pnl_missing_n"], row["pnl_missing_usd"], row["coverage"]) == (2, 0.0, 0.92)
+
+
 def test_funding_that_the_log_tells_explains(con: Con) -> None:
     paid = order("funding", None, at=T + M, funding_usd=-3.0)
     row = window(con, nav(T, 1000.0), paid, nav(T + H, 997.0))
