@@ -159,7 +159,8 @@ def _coverage(store: "Store", current: str, needed: float, found: Findings) -> N
             rows = con.sql(
                 "SELECT account, status, coverage, nav_change_usd, unexplained_usd,"
                 " position_unexplained_usd, nav_rejected_n, pnl_explained_lo, pnl_explained_hi, n,"
-                " position_explained_ratio, position_change_n, likely_cause"
+                " position_explained_ratio, position_change_n, pnl_missing_n, pnl_missing_usd,"
+                " likely_cause"
                 " FROM feat_account__coverage WHERE day = '*' ORDER BY account"
             ).fetchall()
     except (duckdb.Error, SnapshotError):
@@ -175,18 +176,19 @@ def _coverage(store: "Store", current: str, needed: float, found: Findings) -> N
         ],
         left=2,
     )  # fmt: skip
-    for name, status, *_, refused, low, high, nav_n, moves, change_n, cause in rows:
+    for name, status, *_, refused, low, high, nav_n, moves, change_n, lost_n, lost_usd, cause in rows:
         if status == "complete":
             continue
         of_nav = "an unknown share" if low is None else share_range(low, high)
         of_moves = "an unknown share" if moves is None else common.share(moves)
         moved = f"{of_moves} of its position changes (n = {change_n})"
+        lost = f", and lack the PnL of {lost_n} closes ({common.number(lost_usd)} USD)"
         is_explained = (low or 0.0) >= needed and (not change_n or (moves or 0.0) >= needed)
         found.notes.append(
             f"account {name} is {status}: the logs explain {of_nav} of its NAV change "
             f"(n = {nav_n} NAV values)"
-            f"{f' and {moved}' if change_n else '; no change of position was seen'}; "
-            f"a size above 1 needs {common.share(needed)} of both. "
+            f"{f' and {moved}' if change_n else '; no change of position was seen'}"
+            f"{lost if lost_n else ''}; a size above 1 needs {common.share(needed)} of each. "
             f"{_missing(cause, nav_n, refused, is_explained)}. execintel reconcile lists each"
         )
 

@@ -236,7 +236,7 @@ def test_what_the_logs_leave_out_is_said_in_words(published: Desk) -> None:
     unseen = published.run("doctor").stdout
     assert (
         "note: account default is unknowable: the logs explain an unknown share of its NAV change "
-        "(n = 0 NAV values); no change of position was seen; a size above 1 needs 95.0 % of both. "
+        "(n = 0 NAV values); no change of position was seen; a size above 1 needs 95.0 % of each. "
         "No NAV is logged: "
     ) in unseen
     _plant(
@@ -250,7 +250,7 @@ def test_what_the_logs_leave_out_is_said_in_words(published: Desk) -> None:
     assert (
         "note: account default is incomplete: the logs explain 58.9 % of its NAV change "
         "(n = 655 NAV values) and 16.1 % of its position changes (n = 599); a size above 1 "
-        "needs 95.0 % of both. Probably missing: orders whose end nobody logged; let the executor "
+        "needs 95.0 % of each. Probably missing: orders whose end nobody logged; let the executor "
         "log how every order ended. execintel reconcile lists each"
     ) in told
     assert "pnl_explained" not in told
@@ -263,7 +263,7 @@ def test_what_the_logs_leave_out_is_said_in_words(published: Desk) -> None:
         (
             "n = 2, pnl_explained_lo = 1, pnl_explained_hi = 1, position_explained_ratio = 1,"
             " position_change_n = 3",
-            "100.0 % of its position changes (n = 3); a size above 1 needs 95.0 % of both. Its NAV "
+            "100.0 % of its position changes (n = 3); a size above 1 needs 95.0 % of each. Its NAV "
             "values span too little",
         ),
         # nothing moved: there is no share of it
@@ -271,7 +271,14 @@ def test_what_the_logs_leave_out_is_said_in_words(published: Desk) -> None:
             "n = 2, pnl_explained_lo = 0.9499999, pnl_explained_hi = 0.9499999,"
             " position_explained_ratio = NULL, position_change_n = 0",
             "explain 94.9 % of its NAV change (n = 2 NAV values); no change of position was seen; "
-            "a size above 1 needs 95.0 % of both. What is missing cannot be told",
+            "a size above 1 needs 95.0 % of each. What is missing cannot be told",
+        ),
+        # positions imply what two lost closes earned
+        (
+            "n = 2, pnl_explained_lo = 1.0, pnl_explained_hi = 1.0, position_change_n = 3,"
+            " position_explained_ratio = 1.0, pnl_missing_n = 2, pnl_missing_usd = -6.5",
+            "100.0 % of its position changes (n = 3), and lack the PnL of 2 closes (-6.5 USD); "
+            "a size above 1 needs",
         ),
         # NAV is logged, and none of it is credible
         (
