@@ -195,11 +195,20 @@ class Tab:
         self.page.get_by_role("combobox", name=label).click()
         self.page.get_by_role("option", name=option, exact=True).click()
 
-    def download(self, button: str) -> str:
-        """Press a button that saves a file; returns what the file holds."""
-        with self.page.expect_download() as saving:
-            self.page.get_by_role("button", name=button).click()
-        return Path(saving.value.path()).read_text("utf-8")
+    def download(self, button: str, *, telling: str = "") -> str:
+        """Press a button that saves a file; returns what the file holds.
+
+        Right after a choice a button may still be that of the page before: it is pressed again, up
+        to ten times, where the file does not hold ``telling``.
+        """
+        for _ in range(10):
+            with self.page.expect_download() as saving:
+                self.page.get_by_role("button", name=button).click()
+            text = Path(saving.value.path()).read_text("utf-8")
+            if telling in text:
+                break
+            self.page.wait_for_timeout(300)
+        return text
 
     def choose_row(self, row: int, table: int = 0) -> None:
         """Click the box in front of a row of a table, the first being 0."""

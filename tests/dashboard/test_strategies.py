@@ -65,7 +65,7 @@ def test_strategies_repeat_the_snapshot_by_window_and_symbol(
         tile = tab.page.locator('[data-testid="stMetricValue"]').first
         expect(tile).to_have_text(_expected(rows, "LINKUSDT", "all")[0])
         assert _tiles(tab.settle()) == _expected(rows, "LINKUSDT", "all")
-        saved = json.loads(tab.download("Export JSON"))
+        saved = json.loads(tab.download("Export JSON", telling='"window": "all"'))
         assert (saved["snapshot_id"], saved["symbol"], saved["window"]) == (
             current, "LINKUSDT", "all",
         )  # fmt: skip
