@@ -98,6 +98,8 @@ def _compute(
     engine.create_scan(con, "CREATE OR REPLACE TEMP VIEW file_rows", schema, [file.path])
     draft = path.with_suffix(".tmp")
     con.execute(f"COPY ({fact.sql}) TO {engine.literal(str(draft))} (FORMAT parquet)")
+    with draft.open("rb") as whole:
+        os.fsync(whole.fileno())  # a machine that stops must not leave a name without its bytes
     draft.replace(path)
 
 

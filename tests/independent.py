@@ -83,7 +83,7 @@ def read_lines(path: Path) -> Iterator[Row]:
 def read_logs(folder: Path) -> dict[str, list[Row]]:
     """Return the usable lines of the four log files, by file name without its ending."""
     names = ("order_metrics", "orders_executed", "orders_attempted", "risk_vetoes")
-    return {name: list(_lines_now(folder / f"{name}.jsonl")) for name in names}
+    return {name: [dict(x) for x in _lines_now(folder / f"{name}.jsonl")] for name in names}
 
 
 def _lines_now(path: Path) -> tuple[Row, ...]:

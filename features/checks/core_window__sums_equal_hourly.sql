@@ -9,6 +9,8 @@ WITH hours AS (
         SUM(slip_n) AS slip_n,
         SUM(suspect_n) AS suspect_n,
         SUM(close_n) AS close_n,
+        SUM(pnl_known_n) AS pnl_known_n,
+        SUM(pnl_usd) AS pnl_usd,
     FROM core_window__hourly
     GROUP BY symbol
 ),
@@ -21,6 +23,9 @@ minutes AS (
         SUM(fees_known_n) AS fees_known_n,
         CAST(SUM(fees_usd) AS DOUBLE) AS fees_usd,
         CAST(SUM(fees_size_usd) AS DOUBLE) AS fees_size_usd,
+        SUM(close_n) AS close_n,
+        CAST(SUM(pnl_usd) AS DOUBLE) AS pnl_usd,
+        CAST(SUM(pnl_size_usd) AS DOUBLE) AS pnl_size_usd,
     FROM core_window__minutes
     GROUP BY symbol
 ),
@@ -32,9 +37,14 @@ slippage AS (
 ),
 
 closes AS (
-    SELECT symbol, SUM(close_n) AS close_n
+    SELECT
+        symbol,
+        SUM(close_n) FILTER (close_ms <= $as_of_ms) AS close_n,
+        COUNT(realized_pnl_usd) FILTER (close_ms <= $as_of_ms) AS pnl_known_n,
+        SUM(realized_pnl_usd) FILTER (close_ms <= $as_of_ms) AS pnl_usd,
+        SUM(close_n) AS all_close_n,
+        SUM(realized_pnl_usd) AS all_pnl_usd,
     FROM core_window__closes
-    WHERE close_ms <= $as_of_ms
     GROUP BY symbol
 )
 
@@ -54,6 +64,8 @@ SELECT
     s.suspect_n AS bin_suspect_n,
     h.close_n AS hour_close_n,
     c.close_n AS row_close_n,
+    h.pnl_usd AS hour_pnl_usd,
+    c.pnl_usd AS row_pnl_usd,
 FROM hours AS h
 FULL JOIN minutes AS m USING (symbol)
 FULL JOIN slippage AS s USING (symbol)
@@ -65,4 +77,8 @@ WHERE COALESCE(h.trade_n, 0) <> COALESCE(m.trade_n, 0)
    OR COALESCE(h.slip_n, 0) <> COALESCE(s.slip_n, 0)
    OR COALESCE(h.suspect_n, 0) <> COALESCE(s.suspect_n, 0)
    OR COALESCE(h.close_n, 0) <> COALESCE(c.close_n, 0)
+   OR COALESCE(h.pnl_known_n, 0) <> COALESCE(c.pnl_known_n, 0)
+   OR abs(COALESCE(h.pnl_usd, 0) - COALESCE(c.pnl_usd, 0)) > 1e-6 + 1e-9 * COALESCE(m.pnl_size_usd, 0)
+   OR COALESCE(m.close_n, 0) <> COALESCE(c.all_close_n, 0)
+   OR abs(COALESCE(m.pnl_usd, 0) - COALESCE(c.all_pnl_usd, 0)) > 1e-6 + 1e-9 * COALESCE(m.pnl_size_usd, 0)
 ORDER BY symbol

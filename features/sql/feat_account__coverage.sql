@@ -442,7 +442,11 @@ changes AS (
         SUM(CAST(r.unexplained_usd AS DECIMAL(38, 12))) AS unexplained_usd,
         SUM(r.inferred_fill_n) AS inferred_fill_n,
         SUM(CAST(r.pnl_missing_usd AS DECIMAL(38, 12))) AS pnl_missing_usd,
-        SUM(abs(CAST(r.pnl_missing_usd AS DECIMAL(38, 12)))) AS pnl_missing_size_usd,
+        -- Of positions that became smaller: an entry price that was rounded also moves others. A close is logged after
+        -- its fill: for a minute it may be on its way.
+        SUM(CAST(r.pnl_missing_usd AS DECIMAL(38, 12))) FILTER (
+            r.qty_before * (r.qty_after - r.qty_before) < 0 AND r.to_ms <= $as_of_ms - 60000
+        ) AS pnl_lost_usd,
     FROM periods AS p
     INNER JOIN core_position__reconciliation AS r
         ON r.account = p.account
@@ -464,7 +468,7 @@ positions AS (
         CAST(SUM(inferred_fill_n) AS BIGINT) AS inferred_fill_n,
         CAST(COALESCE(SUM(change_n) FILTER (cause = 'close_line_missing'), 0) AS BIGINT) AS pnl_missing_n,
         CAST(SUM(pnl_missing_usd) FILTER (cause = 'close_line_missing') AS DOUBLE) AS pnl_missing_usd,
-        CAST(SUM(pnl_missing_size_usd) FILTER (cause = 'close_line_missing') AS DOUBLE) AS pnl_missing_size_usd,
+        CAST(SUM(pnl_lost_usd) FILTER (cause = 'close_line_missing') AS DOUBLE) AS pnl_lost_usd,
         -- Of the causes of unexplained changes the one that moved most, as far as changes have a price.
         arg_min(cause, (-COALESCE(unexplained_usd, 0), -unexplained_n, cause)) FILTER (unexplained_n > 0)
             AS main_cause,
@@ -508,7 +512,7 @@ joined AS (
         COALESCE(c.pnl_missing_n, 0) AS pnl_missing_n,
         c.pnl_missing_usd,
         COALESCE(s.flow_usd, 0e0)
-            / NULLIF(COALESCE(s.flow_usd, 0e0) + COALESCE(c.pnl_missing_size_usd, 0e0), 0e0) AS logged_ratio,
+            / NULLIF(COALESCE(s.flow_usd, 0e0) + COALESCE(abs(c.pnl_lost_usd), 0e0), 0e0) AS logged_ratio,
         c.main_cause,
     FROM periods AS p
     LEFT JOIN nav_ends AS n
@@ -647,7 +651,7 @@ SELECT
     inferred_fill_n AS inferred_fill_n, -- of those, filled as the position shows
     pnl_missing_n AS pnl_missing_n, -- position changes whose realised PnL is not logged
     pnl_missing_usd AS pnl_missing_usd, -- realised PnL of those, USD; NULL = none
-    logged_ratio AS pnl_logged_ratio, -- PnL, fees and funding logged, by size / (that + PnL of closes known to be missing); NULL = neither
+    logged_ratio AS pnl_logged_ratio, -- PnL, fees and funding logged, by size / (that + PnL that positions show to be lost, net); NULL = neither
     coverage AS coverage, -- the smallest share: of PnL at its lower bound, of positions, of what is logged; NULL = unknown
     CASE
         WHEN coverage >= $min_pnl_coverage THEN 'complete'

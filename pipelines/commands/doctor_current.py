@@ -183,7 +183,7 @@ def _coverage(store: "Store", current: str, needed: float, found: Findings) -> N
         of_nav = "an unknown share" if low is None else share_range(low, high)
         of_moves = "an unknown share" if moves is None else common.share(moves)
         moved = f"{of_moves} of its position changes (n = {change_n})"
-        lost = f", and lack the PnL of {lost_n} closes ({common.number(lost_usd)} USD)"
+        lost = f", and lack the PnL of {lost_n} of them ({common.number(lost_usd)} USD)"
         is_explained = (low or 0.0) >= needed and (not change_n or (moves or 0.0) >= needed)
         found.notes.append(
             f"account {name} is {status}: the logs explain {of_nav} of its NAV change "

@@ -543,14 +543,19 @@ SUMMED: dict[str, Row] = {
         "slip_n": 2,
         "suspect_n": 1,
         "close_n": 2,
+        "pnl_known_n": 1,
+        "pnl_usd": 3.0,
     },
-    "core_window__closes": {"close_n": 2, "close_ms": T},
+    "core_window__closes": {"close_n": 2, "close_ms": T, "realized_pnl_usd": 3.0},
     "core_window__minutes": {
         "trade_n": 4,
         "unknown_n": 3,
         "fees_known_n": 2,
         "fees_usd": Decimal("0.5"),
         "fees_size_usd": Decimal("0.7"),
+        "close_n": 2,
+        "pnl_usd": Decimal(3),
+        "pnl_size_usd": Decimal(3),
     },
     "core_window__slippage": {"n": 2, "suspect_n": 1},
 }
@@ -575,7 +580,11 @@ def test_kept_sums_that_equal_their_hours_pass(con: Con) -> None:
         ("core_window__minutes", {"fees_known_n": 3}),
         ("core_window__minutes", {"fees_usd": Decimal("0.50001")}),
         ("core_window__slippage", {"n": 1}),
+        ("core_window__minutes", {"close_n": 3}),
+        ("core_window__minutes", {"pnl_usd": Decimal(6)}),
         ("core_window__closes", {"close_n": 1}),
+        ("core_window__closes", {"realized_pnl_usd": 6.0}),
+        ("core_window__closes", {"realized_pnl_usd": None}),
         ("core_window__closes", {"close_ms": T + 2 * D}),  # after as-of
         ("core_window__slippage", {"suspect_n": 0}),
         ("core_window__hourly", {"symbol": "BTCUSDT"}),  # sums of a symbol without hours

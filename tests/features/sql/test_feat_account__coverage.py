@@ -260,12 +260,35 @@ def test_a_lost_close_lowers_coverage_also_where_no_nav_follows(con: Con) -> Non
     assert (row["likely_cause"], row["status"]) == ("close_line_missing", "incomplete")
 
 
-def test_lost_closes_of_opposite_sign_do_not_cancel(con: Con) -> None:
-    lost = [*closed(T + 2 * H, -4.0), *closed(T + 3 * H, 4.0)]
-    for line in (lost[3], lost[8]):
-        line.values.update(realized_pnl_usd=None, close_n=0, close_ms=None)
-    row = window(con, nav(T, 1000.0), *closed(T + M, 92.0), nav(T + H, 1092.0), *lost)
-    assert (row["pnl_missing_n"], row["pnl_missing_usd"], row["coverage"]) == (2, 0.0, 0.92)
+def test_a_close_on_its_way_is_not_lost_yet(con: Con) -> None:
+    # sold at the end, its close line not yet due; a minute later it would be
+    lines = [nav(T, 1000.0), *closed(T + M, 10.0), nav(T + H, 1010.0), *closed(T + 2 * H, -4.0)]
+    lines[-2].values.update(realized_pnl_usd=None, close_n=0, close_ms=None)
+    seen = T + 2 * H + 3 * S
+    row = window(con, *lines, as_of_ms=seen + M - 1)
+    assert (row["pnl_logged_ratio"], row["coverage"], row["status"]) == (1.0, 1.0, "complete")
+    row = window(con, *lines, as_of_ms=seen + M)
+    assert row["coverage"] == row["pnl_logged_ratio"] == pytest.approx(10 / 14)
+
+
+def test_rounded_entry_prices_lose_nothing(con: Con) -> None:
+    # every close is logged; the venue writes entries of 100.004 and 99.996 as 100.00
+    lines = [nav(T, 1000.0)]
+    for n, entry in enumerate([100.004, 99.996] * 4):
+        at = T + n * 10 * M
+        usd = 10 * (101.0 - entry)
+        sold = fill(at + 2 * S, 10.0, 101.0, side="SELL", is_reduce_only=True, fees_usd=0.0,
+                    realized_pnl_usd=usd)  # fmt: skip
+        lines += [
+            state(at, 0.0),
+            fill(at + S, 10.0, entry, fees_usd=0.0),
+            state(at + S, 10.0, entry_px=100.0),
+            sold,
+            state(at + 3 * S, 0.0),
+        ]
+    row = window(con, *lines, nav(T + 3 * H, 1080.0))
+    assert row["pnl_missing_n"] > 0  # the cause is named
+    assert row["coverage"] == pytest.approx(1.0)  # and nothing is lost
 
 
 def test_funding_that_the_log_tells_explains(con: Con) -> None:

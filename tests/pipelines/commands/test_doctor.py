@@ -277,7 +277,7 @@ def test_what_the_logs_leave_out_is_said_in_words(published: Desk) -> None:
         (
             "n = 2, pnl_explained_lo = 1.0, pnl_explained_hi = 1.0, position_change_n = 3,"
             " position_explained_ratio = 1.0, pnl_missing_n = 2, pnl_missing_usd = -6.5",
-            "100.0 % of its position changes (n = 3), and lack the PnL of 2 closes (-6.50 USD); "
+            "100.0 % of its position changes (n = 3), and lack the PnL of 2 of them (-6.50 USD); "
             "a size above 1 needs",
         ),
         # NAV is logged, and none of it is credible
