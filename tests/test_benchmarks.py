@@ -1,5 +1,6 @@
 """The benchmarks run, and their load is what it says: raw rows as the intake would read them."""
 
+import re
 from pathlib import Path
 
 import duckdb
@@ -12,6 +13,7 @@ from benchmarks import (
     load,
     reader,
     recompute,
+    reconcile,
     refresh,
     replay,
     rivals_child,
@@ -168,3 +170,13 @@ def test_decision_benchmark_runs_and_reports(capsys: pytest.CaptureFixture[str])
     printed = capsys.readouterr().out
     assert "read and decide: p50" in printed
     assert printed.count("times ours") == 2
+
+
+def test_reconcile_benchmark_runs_and_finds_what_the_others_find(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert reconcile.main(["--outcomes", "4000", "--symbols", "20"]) == 0
+    printed = capsys.readouterr().out
+    assert "feat_account__coverage" in printed
+    found, ours = re.search(r"([\d,]+) changes unexplained; ours ([\d,]+)", printed).groups()  # type: ignore[union-attr]
+    assert found == ours != "0"
