@@ -347,11 +347,11 @@ def set_up(
     """Create everything that feature tables and checks read beside each other."""
     cut = _cut_inputs(plan)
     _window_views(con, lake, plan, _read_by_tables() - cut)
-    raw = {name: i for name, i in plan.inputs.items() if name.startswith("raw_")}
+    stored = {name: lake.open(name, source.version) for name, source in plan.inputs.items()}
     source_tables(
         con,
         plan.freshness,
-        {name: lake.open(name, source.version) for name, source in raw.items()},
+        {name: table for name, table in stored.items() if name.startswith("raw_")},
         plan.as_of_ms,
         plan.as_of_ms - plan.window_ms,
         facts,
@@ -365,7 +365,6 @@ def set_up(
     for name in ("core_window__outcomes", "core_window__attempts"):
         text = engine.inline(catalog.tables()[name].sql, values)
         con.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {text}")
-    stored = {name: lake.open(name, source.version) for name, source in plan.inputs.items()}
     window_sums.create_tables(con, values, stored, facts)
     text = engine.inline(catalog.tables()["core_window__hourly"].sql, values)
     con.execute(f"CREATE OR REPLACE TEMP TABLE window_hours AS {text}")

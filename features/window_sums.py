@@ -43,10 +43,10 @@ def create_tables(
             whole, cut = _apart(data_files(stored[source]), values)
             if facts.is_worth(whole):
                 schema = pa.schema(stored[source].schema().to_arrow())
-                fact = Fact(table.name, _over(source, "file_rows", rows, {**values, **_ALL_TIME}))
+                fact = Fact(table.name, _over("file_rows", table, {**values, **_ALL_TIME}))
                 known = union(facts.of(con, fact, schema, whole), "* EXCLUDE (filename)")
                 engine.create_view(con, f"cut_{source}", stored[source], files=cut)
-                rows = f"{known} UNION ALL BY NAME {_over(source, f'cut_{source}', rows, values)}"
+                rows = f"{known} UNION ALL BY NAME {_over(f'cut_{source}', table, values)}"
         kind = "VIEW" if table.is_view else "TABLE"
         con.execute(f"CREATE OR REPLACE TEMP {kind} {table.name} AS {rows}")
 
@@ -65,8 +65,10 @@ def _apart(
     return whole, cut
 
 
-def _over(source: str, rows: str, sums: str, values: Mapping[str, Any]) -> str:
-    """Write sums over the ``rows`` of a stored table, as the window shows them."""
+def _over(rows: str, table: catalog.Table, values: Mapping[str, Any]) -> str:
+    """Write a table that adds up over ``rows`` of its source, as the window shows them."""
+    source = table.adds_up_over
     shown = _SHOWN_BY[source]
     window = engine.inline(catalog.tables()[shown].sql, values)
+    sums = engine.inline(table.sql, values)
     return f"FROM (WITH {source} AS (FROM {rows}), {shown} AS (\n{window}\n) FROM (\n{sums}\n))"

@@ -226,7 +226,7 @@ drawdowns AS (
     SELECT
         symbol,
         round(followed.return_pct - followed.peak_pct, 9) + 0e0 AS last_fall_usd,
-        round(-followed.fall_pct, 9) + 0e0 AS deepest_fall_usd -- 0, never -0,
+        round(-followed.fall_pct, 9) + 0e0 AS deepest_fall_usd, -- 0, never -0
     FROM (
         SELECT symbol, path(list(at_ms), list(net_usd)) AS followed -- in dollars, as the amounts are
         FROM moves GROUP BY symbol

@@ -176,10 +176,10 @@ def _coverage(store: "Store", current: str, needed: float, found: Findings) -> N
         ],
         left=2,
     )  # fmt: skip
-    for name, status, _coverage, _nav, _unexplained, _moved, refused, *rest in rows:
+    for name, status, *rest in rows:
         if status == "complete":
             continue
-        low, high, nav_n, moves, change_n, lost_n, lost_usd, cause = rest
+        refused, low, high, nav_n, moves, change_n, lost_n, lost_usd, cause = rest[4:]
         of_nav = "an unknown share" if low is None else share_range(low, high)
         of_moves = "an unknown share" if moves is None else common.share(moves)
         moved = f"{of_moves} of its position changes (n = {change_n})"
