@@ -50,14 +50,27 @@ class Live(Desk):
 
 def test_stop_ends_the_loop_and_cancels_what_is_open(tmp_path: Path) -> None:
     desk = Live(tmp_path, loop_ms=5)
+
+    class Once(Quotes):
+        """The order is sent by the loop's own thread: an executor belongs to one."""
+
+        polls = 0
+
+        def poll(self) -> Sequence[Quote]:
+            self.polls += 1
+            if self.polls == 10:
+                desk.want_maker()
+            return super().poll()
+
+    desk.engine._feed = feed = Once(RealClock())
     thread = threading.Thread(target=desk.engine.run)
     thread.start()
-    time.sleep(0.15)
-    desk.want_maker()
-    time.sleep(0.1)
+    until = time.monotonic() + 30
+    while feed.polls < 20 and time.monotonic() < until:
+        time.sleep(0.005)
     assert len(desk.paper.open_orders()) == 1
     desk.engine.stop()
-    thread.join(timeout=5)
+    thread.join(timeout=30)
     assert not thread.is_alive()
     assert desk.paper.open_orders() == []
     assert [(x["result"]["status"], x["reason"]) for x in desk.outcomes()] == [
