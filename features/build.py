@@ -221,7 +221,9 @@ def open_database(
     path: Path, settings: Settings, spill: Path | None = None
 ) -> duckdb.DuckDBPyConnection:
     """Open a connection with an empty features.duckdb attached at ``path``."""
-    con = engine.connect(memory_limit_mb=settings.memory_limit_mb, spill=spill)
+    con = engine.connect(
+        memory_limit_mb=settings.memory_limit_mb, threads=settings.threads, spill=spill
+    )
     attach(con, path)
     return con
 

@@ -5,6 +5,7 @@ Put here: computing facts of files and keeping them. Keep out: what a fact says 
 
 import hashlib
 import os
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,6 @@ from features.engines import functions
 from features.lake import DataFile
 
 LEAST_ROWS = 300_000  # fewer are read again sooner than facts of them are kept
-_WHOLE = b"PAR1"  # a Parquet file's last bytes
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class Fact:
 class FileFacts:
     """Facts of lake files, a small Parquet file each, below ``root``.
 
-    Only a shortcut: facts that are missing, torn, or of a file that changed are computed.
+    Only a shortcut: facts that are missing, damaged, or of a file that changed are computed. A fact
+    is named by its lake file and by a sum of its own bytes: Parquet reads most damage as numbers.
     """
 
     root: Path
@@ -59,11 +60,13 @@ class FileFacts:
         """Return the path of each file's fact, computing those that are missing."""
         folder = self.root / fact.folder
         folder.mkdir(parents=True, exist_ok=True)
+        kept = {path.stem.partition("-")[0]: path for path in folder.glob("*.parquet")}
         paths = []
         for file in files:
-            path = folder / f"{_identity(file)}.parquet"
-            if not _is_whole(path):
-                _compute(con, fact, schema, file, path)
+            identity = _identity(file)
+            path = kept.get(identity)
+            if path is None or path.name != f"{identity}-{_sum(path)}.parquet":
+                path = _compute(con, fact, schema, file, folder / identity)
             self._used.setdefault(fact.folder, set()).add(path.name)
             paths.append(str(path))
         return paths
@@ -82,25 +85,19 @@ def _identity(file: DataFile) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def _is_whole(path: Path) -> bool:
-    """Tell whether a fact was written to its end: a machine that stopped may have left less."""
-    try:
-        with path.open("rb") as file:
-            file.seek(-len(_WHOLE), os.SEEK_END)
-            return file.read() == _WHOLE
-    except OSError:  # absent, or too short
-        return False
+def _sum(path: Path) -> str:
+    return f"{zlib.crc32(path.read_bytes()):08x}"
 
 
 def _compute(
-    con: duckdb.DuckDBPyConnection, fact: Fact, schema: pa.Schema, file: DataFile, path: Path
-) -> None:
+    con: duckdb.DuckDBPyConnection, fact: Fact, schema: pa.Schema, file: DataFile, stem: Path
+) -> Path:
     engine.create_scan(con, "CREATE OR REPLACE TEMP VIEW file_rows", schema, [file.path])
-    draft = path.with_suffix(".tmp")
+    draft = stem.with_suffix(".tmp")
     con.execute(f"COPY ({fact.sql}) TO {engine.literal(str(draft))} (FORMAT parquet)")
     with draft.open("rb") as whole:
         os.fsync(whole.fileno())  # a machine that stops must not leave a name without its bytes
-    draft.replace(path)
+    return draft.replace(stem.with_name(f"{stem.name}-{_sum(draft)}.parquet"))
 
 
 def union(paths: Sequence[str], columns: str) -> str:

@@ -155,7 +155,9 @@ def _compute(
         as_of_ms - settings.window_days * DAY_MS - _MARGIN_MS,
         as_of_ms + _MARGIN_MS,
     )
-    con = engine.connect(memory_limit_mb=settings.memory_limit_mb, spill=spill)
+    con = engine.connect(
+        memory_limit_mb=settings.memory_limit_mb, threads=settings.threads, spill=spill
+    )
     try:
         rebuild(
             lake,

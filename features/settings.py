@@ -198,6 +198,9 @@ class Settings(BaseSettings):
         description="seconds between two mirrored documents of an active symbol",
     )
     memory_limit_mb: int = Field(1024, ge=256, description="memory of the engine")
+    threads: int | None = Field(
+        None, ge=1, description="threads of the engine; unset, one for each processor"
+    )
     symbol_key: Literal["symbol", "venue_symbol"] = Field(
         "symbol", description="venue_symbol keeps one symbol on two venues apart"
     )

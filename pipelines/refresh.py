@@ -275,7 +275,11 @@ class Refresh:
         """Open the run's connection, or return it."""
         if self._con is None:
             spill = self.settings.home / "cache" / "spill"
-            self._con = engine.connect(memory_limit_mb=self.settings.memory_limit_mb, spill=spill)
+            self._con = engine.connect(
+                memory_limit_mb=self.settings.memory_limit_mb,
+                threads=self.settings.threads,
+                spill=spill,
+            )
         return self._con
 
     @contextmanager

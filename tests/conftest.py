@@ -26,6 +26,8 @@ for _name in list(os.environ):
     if is_theirs and _name != TEST_DATA_VARIABLE:
         del os.environ[_name]
 os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
+# The workers of a run share the processors. Tests of determinism and on real logs use all of them.
+os.environ["EXECINTEL_THREADS"] = "1"
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -86,6 +88,7 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.collect()
         gc.freeze()
+        gc.set_threshold(20_000, 50, 100)  # rows of independent calculations are no garbage
         gc.enable()
 
 

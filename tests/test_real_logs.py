@@ -234,7 +234,7 @@ def snapshot_at(
     def snapshot(as_of: str) -> duckdb.DuckDBPyConnection:
         if as_of not in opened:
             home = tmp_path_factory.mktemp("home")
-            settings = Settings(home=home, log_dir=router_logs, environment="testnet")
+            settings = Settings(home=home, log_dir=router_logs, environment="testnet", threads=None)
             refresh(settings, as_of_ms=at(as_of), publish=True)
             snapshots = home / "snapshots"
             current = (snapshots / "CURRENT").read_text().strip()

@@ -29,13 +29,22 @@ FEW_ROWS = 10_000
 
 
 def connect(
-    database: str = ":memory:", *, memory_limit_mb: int = 1024, spill: Path | None = None
+    database: str = ":memory:",
+    *,
+    memory_limit_mb: int = 1024,
+    threads: int | None = None,
+    spill: Path | None = None,
 ) -> duckdb.DuckDBPyConnection:
-    """Open a connection with the functions that the SQL files use beyond DuckDB's own."""
+    """Open a connection with the functions that the SQL files use beyond DuckDB's own.
+
+    ``threads``: one for each processor when None.
+    """
     from features.engines import functions  # SciPy: readers of snapshots never wait for it
 
     con = duckdb.connect(database)
     con.execute(f"SET memory_limit = '{memory_limit_mb}MB'")
+    if threads is not None:
+        con.execute(f"SET threads = {threads}")
     con.execute("SET TimeZone = 'UTC'")
     con.execute("SET parquet_metadata_cache = true")  # a build reads the same files many times
     con.execute("SET preserve_insertion_order = false")  # every table is sorted where order counts

@@ -92,13 +92,17 @@ def raw_schema(kind: Kind) -> pa.Schema:
     return pa.schema(fields)
 
 
-def connect(secrets: Sequence[str], memory_limit_mb: int = 1024) -> duckdb.DuckDBPyConnection:
+def connect(
+    secrets: Sequence[str], memory_limit_mb: int = 1024, threads: int | None = None
+) -> duckdb.DuckDBPyConnection:
     """Open the in-memory connection that decodes lines.
 
-    ``secrets``: regular expressions; what follows their first group is redacted. Raises ValueError
-    for one that only Python understands.
+    ``secrets``: regular expressions; what follows their first group is redacted. ``threads``: one
+    for each processor when None. Raises ValueError for a pattern that only Python understands.
     """
     con = duckdb.connect(":memory:")
+    if threads is not None:
+        con.execute(f"SET threads = {threads}")
     con.execute("SET preserve_insertion_order = false")  # rows say where they stood
     con.execute(f"SET memory_limit = '{memory_limit_mb}MB'")
     for pattern in secrets:

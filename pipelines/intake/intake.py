@@ -100,7 +100,9 @@ def ingest(
 
         @cache
         def engine() -> duckdb.DuckDBPyConnection:  # most runs find most files read to their end
-            con = decode.connect(settings.secret_patterns, settings.memory_limit_mb)
+            con = decode.connect(
+                settings.secret_patterns, settings.memory_limit_mb, settings.threads
+            )
             return opened.enter_context(con)
 
         for file in found.files:

@@ -201,6 +201,21 @@ def test_code_version_names_the_release_and_the_files() -> None:
 # ---------------------------------------------------------------------------------- what is built
 
 
+def test_engine_takes_the_threads_of_the_settings(tmp_path: Path) -> None:
+    from pipelines.intake import decode
+    from pipelines.refresh import Refresh
+
+    settings = Settings(home=tmp_path / "home", threads=3)
+    run = Refresh(settings)
+    with (
+        build.open_database(tmp_path / "features.duckdb", settings) as rebuilt,
+        run._engine() as refreshed,
+        decode.connect(settings.secret_patterns, threads=settings.threads) as decoding,
+    ):
+        for con in (rebuilt, refreshed, decoding):
+            assert con.execute("SELECT current_setting('threads')").fetchone() == (3,)
+
+
 def test_plan_reads_the_newest_version_of_every_table(built: tuple[Settings, Path]) -> None:
     settings, _ = built
     lake = Lake(settings.lake_root)

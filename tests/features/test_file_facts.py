@@ -73,6 +73,10 @@ def test_tables_are_the_same_with_facts_and_without(
     kept = facts_of(settings, "lines")
     for path in kept:
         path.write_bytes(path.read_bytes()[:-9])  # as a machine that stopped may leave them
+    for path in facts_of(settings, "core_window__minutes"):  # as a disk that forgets may
+        content = bytearray(path.read_bytes())
+        content[len(content) // 3] ^= 64
+        path.write_bytes(content)
     stranger = kept[0].parent.with_name("lines-ofanotherrelease") / "x.parquet"
     stranger.parent.mkdir()
     stranger.touch()

@@ -185,6 +185,7 @@ def test_log_dir_joins_the_named_folders(tmp_path: Path, monkeypatch: pytest.Mon
         ("equity_usd", "inf", r"finite"),
         ("snapshot_max_age_s", "0", r"greater than or equal to 1"),
         ("memory_limit_mb", "10", r"greater than or equal to 256"),
+        ("threads", "0", r"greater than or equal to 1"),
         ("engine", "spark", r"'duckdb'"),
         ("symbol_key", "isin", r"'symbol' or 'venue_symbol'"),
         ("naive_zone", "Mars/Olympus", r"no time zone; write it as Europe/Berlin or UTC"),
