@@ -237,7 +237,11 @@ def positive_63(value: int) -> int:
 
 
 def data_files(table: DeltaTable) -> list[DataFile]:
-    """List the live files of an opened table version, sorted by path, with their statistics."""
+    """List the live files of an opened table version with their statistics, largest first.
+
+    DuckDB takes its first file for every file of a scan: after one of a single line it builds its
+    hash tables on the wrong side.
+    """
     return table.data_files() if isinstance(table, LakeTable) else _list_files(table)
 
 
@@ -265,7 +269,7 @@ def _list_files(table: DeltaTable) -> list[DataFile]:
         )
         for k, path in enumerate(columns["path"])
     ]
-    return sorted(found, key=lambda file: file.path)
+    return sorted(found, key=lambda file: (-file.rows, file.path))
 
 
 def overlapping(
