@@ -44,7 +44,7 @@ class FileFacts:
     """
 
     root: Path
-    _used: dict[str, set[str]] = field(default_factory=dict)
+    _used: dict[str, dict[str, Path]] = field(default_factory=dict)  # by folder and lake file
 
     def is_worth(self, files: Iterable[DataFile]) -> bool:
         """Tell whether the files hold so many rows that facts of them save time."""
@@ -60,22 +60,24 @@ class FileFacts:
         """Return the path of each file's fact, computing those that are missing."""
         folder = self.root / fact.folder
         folder.mkdir(parents=True, exist_ok=True)
+        used = self._used.setdefault(fact.folder, {})
         kept = {path.stem.partition("-")[0]: path for path in folder.glob("*.parquet")}
-        paths = []
         for file in files:
+            if file.path in used:
+                continue
             identity = _identity(file)
             path = kept.get(identity)
             if path is None or path.name != f"{identity}-{_sum(path)}.parquet":
                 path = _compute(con, fact, schema, file, folder / identity)
-            self._used.setdefault(fact.folder, set()).add(path.name)
-            paths.append(str(path))
-        return paths
+            used[file.path] = path
+        return [str(used[file.path]) for file in files]
 
     def forget_others(self) -> None:
         """Remove all of the facts that this run used but those it used, also of other releases."""
         for folder, used in self._used.items():
+            kept = set(used.values())
             for path in self.root.glob(f"{folder.rpartition('-')[0]}-*/*"):
-                if path.parent.name != folder or path.name not in used:
+                if path not in kept:
                     path.unlink()
 
 

@@ -1,4 +1,4 @@
--- fail: closes, or outcomes summed by minute or by bin of slippage, disagree with their hours: core files were damaged or rebuilt in part, or the sums kept of them in the data root's cache/facts were: delete that folder and refresh again
+-- fail: closes, or outcomes summed by minute or by bin, disagree with their hours: core files were damaged or rebuilt in part, or the sums kept of them in the data root's cache/facts were: delete that folder and refresh again
 WITH hours AS (
     SELECT
         symbol,
@@ -8,6 +8,7 @@ WITH hours AS (
         SUM(fees_usd) AS fees_usd,
         SUM(slip_n) AS slip_n,
         SUM(suspect_n) AS suspect_n,
+        SUM(ack_n) AS ack_n,
         SUM(close_n) AS close_n,
         SUM(pnl_known_n) AS pnl_known_n,
         SUM(pnl_usd) AS pnl_usd,
@@ -33,6 +34,12 @@ minutes AS (
 slippage AS (
     SELECT symbol, SUM(n) AS slip_n, SUM(suspect_n) AS suspect_n
     FROM core_window__slippage
+    GROUP BY symbol
+),
+
+acks AS (
+    SELECT symbol, SUM(n) AS ack_n
+    FROM core_window__acks
     GROUP BY symbol
 ),
 
@@ -62,6 +69,8 @@ SELECT
     s.slip_n AS bin_slip_n,
     h.suspect_n AS hour_suspect_n,
     s.suspect_n AS bin_suspect_n,
+    h.ack_n AS hour_ack_n,
+    a.ack_n AS bin_ack_n,
     h.close_n AS hour_close_n,
     c.close_n AS row_close_n,
     h.pnl_usd AS hour_pnl_usd,
@@ -69,6 +78,7 @@ SELECT
 FROM hours AS h
 FULL JOIN minutes AS m USING (symbol)
 FULL JOIN slippage AS s USING (symbol)
+FULL JOIN acks AS a USING (symbol)
 FULL JOIN closes AS c USING (symbol)
 WHERE COALESCE(h.trade_n, 0) <> COALESCE(m.trade_n, 0)
    OR COALESCE(h.unknown_n, 0) <> COALESCE(m.unknown_n, 0)
@@ -76,6 +86,7 @@ WHERE COALESCE(h.trade_n, 0) <> COALESCE(m.trade_n, 0)
    OR abs(COALESCE(h.fees_usd, 0) - COALESCE(m.fees_usd, 0)) > 1e-6 + 1e-9 * COALESCE(m.fees_size_usd, 0)
    OR COALESCE(h.slip_n, 0) <> COALESCE(s.slip_n, 0)
    OR COALESCE(h.suspect_n, 0) <> COALESCE(s.suspect_n, 0)
+   OR COALESCE(h.ack_n, 0) <> COALESCE(a.ack_n, 0)
    OR COALESCE(h.close_n, 0) <> COALESCE(c.close_n, 0)
    OR COALESCE(h.pnl_known_n, 0) <> COALESCE(c.pnl_known_n, 0)
    OR abs(COALESCE(h.pnl_usd, 0) - COALESCE(c.pnl_usd, 0)) > 1e-6 + 1e-9 * COALESCE(m.pnl_size_usd, 0)

@@ -32,16 +32,17 @@ CREATE OR REPLACE TEMP MACRO wilson_{end}(share, n, z) AS
 """
 
 
-# Bins of slippage in basis points, by its quarter root: finer near 0, where a tight market has all
-# its fills. Sums by bins are kept (file_facts.py), so that a definition here decides which.
-_SLIPPAGE_BIN = """
-CREATE OR REPLACE TEMP MACRO slippage_bin(bps) AS
-    CAST(floor(sign(bps) * sqrt(sqrt(abs(bps))) * 400) AS BIGINT)
+# Bins of values, by their quarter root: finer near 0, where a tight market has all its slippage in
+# basis points and a near venue all its milliseconds. Sums by bins are kept (file_facts.py), so that
+# a definition here decides which.
+_FINE_BIN = """
+CREATE OR REPLACE TEMP MACRO fine_bin(value) AS
+    CAST(floor(sign(value) * sqrt(sqrt(abs(value))) * 400) AS BIGINT)
 """
 MACROS = (
     _WILSON.format(end="lo", limit="GREATEST", bound="0e0", sign="-"),
     _WILSON.format(end="hi", limit="LEAST", bound="1e0", sign="+"),
-    _SLIPPAGE_BIN,
+    _FINE_BIN,
 )
 
 

@@ -16,6 +16,7 @@ WITH moves AS (
         CASE WHEN COALESCE(fill_px, mark_px) > 0 THEN COALESCE(fill_px, mark_px) END AS px,
         NULL AS close_n,
         NULL AS pnl_usd,
+        event_ms AS tried_ms,
         NULL AS asked_ms,
     FROM core_window__outcomes
     UNION ALL
@@ -30,10 +31,11 @@ WITH moves AS (
         close_n,
         CAST(realized_pnl_usd AS DECIMAL(38, 15)),
         NULL,
+        NULL,
     FROM core_window__outcomes
     WHERE close_n > 0
     UNION ALL
-    SELECT account, symbol, event_ms, FALSE, FALSE, NULL, NULL, NULL, NULL, event_ms
+    SELECT account, symbol, event_ms, FALSE, FALSE, NULL, NULL, NULL, NULL, NULL, event_ms
     FROM core_window__outcomes
 )
 
@@ -54,6 +56,8 @@ SELECT
     MAX(px) AS high_px, -- highest such price
     MAX(at_ms) FILTER (px IS NOT NULL) AS priced_ms, -- when the last such price was
     arg_max(px, (at_ms, px)) AS last_px, -- that price; of two at once, the higher
+    MIN(tried_ms) AS tried_first_ms, -- first attempt whose order ended in the minute, epoch ms
+    MAX(tried_ms) AS tried_last_ms, -- last such attempt
     MIN(asked_ms) AS asked_first_ms, -- first attempt of the minute
     MAX(asked_ms) AS asked_last_ms, -- last attempt of the minute
 FROM moves

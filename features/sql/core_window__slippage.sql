@@ -21,11 +21,11 @@ WITH fills AS (
 SELECT
     symbol AS symbol, -- instrument
     hour_utc AS hour_utc, -- UTC hour of day
-    slippage_bin(slip_bps) AS bin, -- number of the bin; NULL = suspect fills
+    fine_bin(slip_bps) AS bin, -- number of the bin; NULL = suspect fills
     COUNT(slip_bps) AS n, -- fills with slippage
     COUNT(slip_bps) FILTER (is_fresh) AS fresh_n, -- of those, with a decision price younger than the limit
     COUNT(slip_bps) FILTER (is_age_unknown) AS age_unknown_n, -- of those, with a decision price of unknown age
     COUNT(*) FILTER (abs(slip_bps) > $winsor_bps) AS clipped_n, -- of those, clipped for the winsorised mean
     COUNT(*) FILTER (is_suspect) AS suspect_n, -- rows kept out as suspect
 FROM fills
-GROUP BY symbol, hour_utc, slippage_bin(slip_bps)
+GROUP BY symbol, hour_utc, fine_bin(slip_bps)

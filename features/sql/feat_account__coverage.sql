@@ -184,6 +184,13 @@ minutes AS (
       AND minute_n NOT IN (SELECT minute_n FROM exact_minutes)
 ),
 
+-- The hours of the day in which their orders were tried: files of other hours are never read.
+exact_hours AS (
+    SELECT DISTINCT unnest(range(m.tried_first_ms // 3600000, m.tried_last_ms // 3600000 + 1)) % 24 AS hour_utc
+    FROM core_window__minutes AS m
+    SEMI JOIN exact_minutes USING (minute_n)
+),
+
 exact_trades AS (
     SELECT
         account,
@@ -194,6 +201,7 @@ exact_trades AS (
         COALESCE(fill_px, mark_px) AS px,
     FROM core_window__outcomes
     WHERE COALESCE(fill_at_ms, event_ms) // 60000 IN (SELECT minute_n FROM exact_minutes)
+      AND hour_utc IN (SELECT hour_utc FROM exact_hours)
 ),
 
 -- Of what was held at those moments, to see by: exposure over quantity must be a price of that time.

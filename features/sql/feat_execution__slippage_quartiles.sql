@@ -103,7 +103,7 @@ cell_values AS (
     INNER JOIN wanted_cells AS c
         ON c.symbol = f.symbol
        AND c.hour_utc = f.hour_utc
-       AND c.bin = slippage_bin(f.slippage_bps)
+       AND c.bin = fine_bin(f.slippage_bps)
     WHERE f.suspect_reason IS NULL
     GROUP BY f.symbol, f.hour_utc, c.bin, f.slippage_bps
 ),

@@ -1,7 +1,7 @@
 -- How well the router works: what fills, as maker or after a fallback, and how fast the venue answers.
 -- Grain: symbol
 -- Units: _ratio shares 0 to 1, _n counts, _ms milliseconds
--- Source: core_window__hourly, core_window__outcomes, core_position__inferred_fills
+-- Source: core_window__hourly, core_window__outcomes, core_window__acks, core_position__inferred_fills
 -- Params: none; symbol * = all symbols
 WITH counts AS (
     SELECT
@@ -27,14 +27,73 @@ WITH counts AS (
     HAVING COUNT(*) > 0
 ),
 
+-- Attempts are counted by bins of time to acknowledgement, then only the bins that a quantile falls into are read, value
+-- by value. Of n values the quantile q lies at (n - 1) * q, counted from 0: on a value, or between two.
+ack_bins AS (
+    SELECT
+        *,
+        SUM(n) OVER (PARTITION BY symbol ORDER BY bin) AS upto_n,
+        SUM(n) OVER (PARTITION BY symbol) AS ack_n,
+    FROM (
+        SELECT COALESCE(symbol, '*') AS symbol, bin, CAST(SUM(n) AS BIGINT) AS n
+        FROM core_window__acks
+        GROUP BY GROUPING SETS ((symbol, bin), (bin))
+    )
+),
+
+wanted AS (
+    SELECT
+        b.symbol,
+        b.bin,
+        p.q,
+        (b.ack_n - 1) * p.q AS place,
+        b.upto_n - b.n AS below_n,
+    FROM ack_bins AS b
+    CROSS JOIN (VALUES (0.5e0), (0.95e0)) AS p (q)
+    WHERE b.upto_n > floor((b.ack_n - 1) * p.q)
+      AND b.upto_n - b.n <= ceil((b.ack_n - 1) * p.q)
+),
+
+near_values AS (
+    SELECT
+        w.symbol,
+        w.q,
+        w.place,
+        v.ack_ms,
+        w.below_n + SUM(v.n) OVER (PARTITION BY w.symbol, w.q, w.bin ORDER BY v.ack_ms) AS upto_n,
+    FROM wanted AS w
+    INNER JOIN (
+        SELECT
+            COALESCE(symbol, '*') AS symbol,
+            fine_bin(ack_ms) AS bin,
+            ack_ms,
+            COUNT(*) AS n,
+        FROM core_window__outcomes
+        WHERE fine_bin(ack_ms) IN (SELECT bin FROM wanted)
+        GROUP BY GROUPING SETS ((symbol, fine_bin(ack_ms), ack_ms), (fine_bin(ack_ms), ack_ms))
+    ) AS v USING (symbol, bin)
+),
+
+quantiles AS (
+    SELECT
+        symbol,
+        q,
+        MIN(ack_ms) FILTER (upto_n > floor(place)) AS low_ms,
+        MIN(ack_ms) FILTER (upto_n > ceil(place)) AS high_ms,
+        low_ms + (high_ms - low_ms) * (place - floor(place)) AS quantile_ms,
+    FROM near_values
+    GROUP BY symbol, q, place
+),
+
 acks AS (
     SELECT
-        COALESCE(symbol, '*') AS symbol,
-        COUNT(ack_ms) AS ack_n,
-        quantile_cont(ack_ms, [0.5, 0.95]) AS quantiles,
-    FROM core_window__outcomes
-    WHERE ack_ms IS NOT NULL
-    GROUP BY GROUPING SETS ((symbol), ())
+        b.symbol,
+        MAX(b.ack_n) AS ack_n,
+        MAX(q.quantile_ms) FILTER (q.q = 0.5e0) AS p50,
+        MAX(q.quantile_ms) FILTER (q.q = 0.95e0) AS p95,
+    FROM ack_bins AS b
+    INNER JOIN quantiles AS q USING (symbol)
+    GROUP BY b.symbol
 ),
 
 inferred AS (
@@ -68,9 +127,9 @@ SELECT
     c.error_n / NULLIF(CAST(c.fill_known_n + c.error_n AS DOUBLE), 0e0)
         AS error_ratio, -- error_n / (fill_known_n + error_n)
     CAST(c.slip_different_n AS BIGINT) AS slip_different_n, -- logged slippage over 0.01 bps off the prices
-    COALESCE(a.ack_n, 0) AS ack_n, -- attempts with a known acknowledgement time
-    a.quantiles[1] AS ack_ms_p50, -- median time to acknowledgement, ms
-    a.quantiles[2] AS ack_ms_p95, -- 95th percentile of it, ms
+    CAST(COALESCE(a.ack_n, 0) AS BIGINT) AS ack_n, -- attempts with a known acknowledgement time
+    a.p50 AS ack_ms_p50, -- median time to acknowledgement, ms
+    a.p95 AS ack_ms_p95, -- 95th percentile of it, ms
 FROM counts AS c
 LEFT JOIN acks AS a USING (symbol)
 LEFT JOIN inferred AS i USING (symbol)

@@ -542,6 +542,7 @@ SUMMED: dict[str, Row] = {
         "fees_usd": 0.5,
         "slip_n": 2,
         "suspect_n": 1,
+        "ack_n": 3,
         "close_n": 2,
         "pnl_known_n": 1,
         "pnl_usd": 3.0,
@@ -558,6 +559,7 @@ SUMMED: dict[str, Row] = {
         "pnl_size_usd": Decimal(3),
     },
     "core_window__slippage": {"n": 2, "suspect_n": 1},
+    "core_window__acks": {"n": 3},
 }
 
 
@@ -587,6 +589,7 @@ def test_kept_sums_that_equal_their_hours_pass(con: Con) -> None:
         ("core_window__closes", {"realized_pnl_usd": None}),
         ("core_window__closes", {"close_ms": T + 2 * D}),  # after as-of
         ("core_window__slippage", {"suspect_n": 0}),
+        ("core_window__acks", {"n": 2}),
         ("core_window__hourly", {"symbol": "BTCUSDT"}),  # sums of a symbol without hours
     ],
 )

@@ -230,6 +230,8 @@ def test_core_window__minutes_hold_what_moved_nav_when_it_did(con: Con) -> None:
             "high_px": 104.0,
             "priced_ms": T + M + 2,
             "last_px": 104.0,
+            "tried_first_ms": T + 59 * S,
+            "tried_last_ms": T + M + 2,
             "asked_first_ms": T + M,
             "asked_last_ms": T + M + 2,
         },
@@ -270,6 +272,22 @@ def test_core_window__slippage_counts_fills_by_bin(con: Con) -> None:
     assert [row for row in found if "bin" not in row] == [
         {"symbol": "ETHUSDT", "n": 1, "age_unknown_n": 1},  # bin 0
         {"symbol": "ETHUSDT", "suspect_n": 1},
+    ]
+
+
+def test_core_window__acks_count_attempts_by_bin(con: Con) -> None:
+    lines = [
+        outcome(ack_ms=1.0),
+        outcome(ack_ms=1.0),
+        outcome(ack_ms=81.0),
+        outcome(ack_ms=0.0),
+        outcome(),  # not known: no row
+    ]
+    found = adds_up(con, "core_window__acks", *lines)
+    assert sorted(found, key=lambda row: row.get("bin", 0)) == [
+        {"symbol": "ETHUSDT", "n": 1},  # bin 0
+        {"symbol": "ETHUSDT", "bin": 400, "n": 2},
+        {"symbol": "ETHUSDT", "bin": 1200, "n": 1},
     ]
 
 

@@ -316,6 +316,21 @@ def test_what_falls_outside_the_navs_is_not_held_against_them(con: Con) -> None:
     )
 
 
+@pytest.mark.parametrize(("filled_ms", "outside"), [(T + 5 * S, 2.0), (T + 30 * S, 0.0)])
+@pytest.mark.parametrize("tried_ms", [T + S, T - 1, T - 5 * H, T - 50 * H])
+def test_a_fill_in_the_minute_of_a_nav_is_found_whenever_it_was_tried(
+    con: Con, tried_ms: int, filled_ms: int, outside: float
+) -> None:
+    # a fee of 2, before the first NAV or after it
+    lines = [fill(tried_ms, fill_at_ms=filled_ms, fees_usd=2.0), nav(T + 10 * S, 1000.0)]
+    row = window(con, *lines, nav(T + H, 998.0 + outside))
+    assert (row["fees_usd"], row["outside_usd"], row["nav_change_usd"]) == (
+        2.0,
+        -outside,
+        outside - 2.0,
+    )
+
+
 @pytest.mark.parametrize(("outside", "status"), [(0.5, "complete"), (0.6, "unknowable")])
 def test_navs_must_span_what_was_logged(con: Con, outside: float, status: str) -> None:
     # 10 earned between the two NAVs: of 10.5, less than 5 % stands outside; of 10.6, more

@@ -116,6 +116,24 @@ def test_acknowledgement_quantiles_are_numpys(con: Con) -> None:
     assert row["ack_ms_p95"] == pytest.approx(float(np.percentile(times, 95)), abs=1e-12)
 
 
+def test_acknowledgement_quantiles_of_many_values_are_numpys(con: Con) -> None:
+    rng = np.random.default_rng(7)
+    times = {
+        "ETHUSDT": [*rng.lognormal(4, 2, 150), *rng.integers(0, 4, 50)],  # many at once, and 0
+        "BTCUSDT": [*rng.lognormal(1, 1, 101), -3.0],  # a clock that runs ahead
+        "LTCUSDT": [0.0],
+        "XRPUSDT": [1.0, 1e7],  # halfway between two bins far apart
+    }
+    lines = [outcome(symbol=name, ack_ms=float(ms)) for name in times for ms in times[name]]
+    rows = features(con, TABLE, *lines)
+    times["*"] = [ms for values in times.values() for ms in values]
+    for name, values in times.items():
+        assert rows[name]["ack_n"] == len(values)
+        for column, share in (("ack_ms_p50", 50), ("ack_ms_p95", 95)):
+            expected = float(np.percentile(values, share))
+            assert rows[name][column] == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
 def test_all_symbols_together_stand_as_star(con: Con) -> None:
     rows = features(
         con,
