@@ -61,13 +61,13 @@ class FileFacts:
         folder = self.root / fact.folder
         folder.mkdir(parents=True, exist_ok=True)
         used = self._used.setdefault(fact.folder, {})
-        kept = {path.stem.partition("-")[0]: path for path in folder.glob("*.parquet")}
+        kept = {name.partition("-")[0]: name for name in os.listdir(folder)}
         for file in files:
             if file.path in used:
                 continue
             identity = _identity(file)
-            path = kept.get(identity)
-            if path is None or path.name != f"{identity}-{_sum(path)}.parquet":
+            path = folder / kept.get(identity, "")
+            if identity not in kept or path.name != f"{identity}-{_sum(path)}.parquet":
                 path = _compute(con, fact, schema, file, folder / identity)
             used[file.path] = path
         return [str(used[file.path]) for file in files]
@@ -97,8 +97,6 @@ def _compute(
     engine.create_scan(con, "CREATE OR REPLACE TEMP VIEW file_rows", schema, [file.path])
     draft = stem.with_suffix(".tmp")
     con.execute(f"COPY ({fact.sql}) TO {engine.literal(str(draft))} (FORMAT parquet)")
-    with draft.open("rb") as whole:
-        os.fsync(whole.fileno())  # a machine that stops must not leave a name without its bytes
     return draft.replace(stem.with_name(f"{stem.name}-{_sum(draft)}.parquet"))
 
 
