@@ -70,6 +70,7 @@ SELECT
     CASE WHEN NOT is_open AND order_n % 20 <> 7 THEN 0e0 END AS position_size_after,
     at_ms // 3600000 % 24 AS hour_utc, CAST(NULL AS DOUBLE) AS slippage_bps,
     CAST(NULL AS VARCHAR) AS suspect_reason, CAST(NULL AS BIGINT) AS mark_age_ms,
+    CAST(NULL AS DOUBLE) AS ack_ms,
 FROM orders;
 
 CREATE TEMP TABLE core_window__hourly AS

@@ -104,3 +104,10 @@ def union(paths: Sequence[str], columns: str) -> str:
     """Write the SELECT of ``columns`` over facts; ``filename`` is each row's path."""
     quoted = ", ".join(engine.literal(path) for path in paths)
     return f"SELECT {columns} FROM read_parquet([{quoted}], filename = true)"
+
+
+def rows_of(con: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> int:
+    """Count the rows of facts, by what their files say of themselves."""
+    rows = con.execute("SELECT COUNT(*) FROM read_parquet($paths)", {"paths": list(paths)})
+    (count,) = rows.fetchone() or (0,)
+    return int(count)

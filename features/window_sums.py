@@ -12,7 +12,7 @@ from deltalake import DeltaTable
 
 from features import catalog
 from features.engines import duckdb as engine
-from features.file_facts import Fact, FileFacts, union
+from features.file_facts import Fact, FileFacts, rows_of, union
 from features.lake import DataFile, data_files, overlapping
 
 # The window tables that show the rows of stored ones.
@@ -20,6 +20,7 @@ _SHOWN_BY = {
     "core_execution__outcomes": "core_window__outcomes",
     "raw_orders__attempts": "core_window__attempts",
 }
+MANY_ROWS = 1_000_000  # of a window table: more are read from their files each time, not held
 _ALL_TIME = {"as_of_ms": 1 << 60, "window_ms": 1 << 61}
 
 
@@ -39,15 +40,18 @@ def create_tables(
         if not source:
             continue
         rows = engine.inline(table.sql, values)
+        is_view = table.is_view
         if facts is not None and stored is not None and source in stored:
             whole, cut = _apart(data_files(stored[source]), values)
             if facts.is_worth(whole):
                 schema = pa.schema(stored[source].schema().to_arrow())
                 fact = Fact(table.name, _over("file_rows", table, {**values, **_ALL_TIME}))
-                known = union(facts.of(con, fact, schema, whole), "* EXCLUDE (filename)")
+                paths = facts.of(con, fact, schema, whole)
+                known = union(paths, "* EXCLUDE (filename)")
+                is_view |= rows_of(con, paths) > MANY_ROWS
                 engine.create_view(con, f"cut_{source}", stored[source], files=cut)
                 rows = f"{known} UNION ALL BY NAME {_over(f'cut_{source}', table, values)}"
-        kind = "VIEW" if table.is_view else "TABLE"
+        kind = "VIEW" if is_view else "TABLE"
         con.execute(f"CREATE OR REPLACE TEMP {kind} {table.name} AS {rows}")
 
 

@@ -76,6 +76,8 @@ def main(
         logs = folder / "logs"
         logs.mkdir(exist_ok=True)
         env = environment(settings, folder)
+        news = _news(Store(settings.snapshots_root))
+        next(news)  # what stands already is none
         for name, command in commands(port, dashboard_port).items():
             children[name] = _start(command, env, logs / f"{name}.log")
         if _wait_until_up(port, children, logs, stop):
@@ -85,7 +87,6 @@ def main(
             say(f"data:     {settings.home}")
             say(f"refresh:  by schedule, {settings.refresh_cron} (UTC)")
             say(f"logs of the processes: {logs}.  Stop with Ctrl-C.")
-        news = _news(Store(settings.snapshots_root))
         while not stop.wait(2):
             _require_alive(children, logs)
             for line in next(news):
@@ -96,6 +97,8 @@ def main(
         for number, handler in before.items():
             signal.signal(number, handler)
         lock.release()
+    for line in next(news):  # of the refresh that ended meanwhile
+        say(line)
     say("stopped")
 
 
