@@ -6,6 +6,7 @@ Put here: paths and process-wide settings. Keep out: data itself, and helpers of
 import gc
 import itertools
 import os
+import shutil
 from collections.abc import Generator, Iterator
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,20 @@ for _name in list(os.environ):
 os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
 # The workers of a run share the processors. Tests of determinism and on real logs use all of them.
 os.environ["EXECINTEL_THREADS"] = "1"
+
+
+_MEMORY_DISK = Path("/dev/shm")
+_MEMORY_BYTES = 8 << 30  # a run leaves a quarter of it at most, and only while it runs
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let tests write to memory where there is plenty: each waits for its commits otherwise.
+
+    Not campaigns, which write a great deal.
+    """
+    is_plenty = _MEMORY_DISK.is_dir() and shutil.disk_usage(_MEMORY_DISK).free >= _MEMORY_BYTES
+    if is_plenty and config.option.markexpr == "not soak":
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY_DISK))
 
 
 @pytest.hookimpl(optionalhook=True)
