@@ -1,7 +1,8 @@
 """Run refreshes in processes of their own that die where told: the child of the crash tests.
 
-`python -m tests.crash_child` imports everything once, then forks a process for each line of JSON
-on its standard input and writes that process's id, and its exit status when it has ended.
+`python -m tests.crash_child` imports everything once and parses the statements that the first line
+of JSON on its standard input lists, then forks a process for each other line and writes that
+process's id, and its exit status when it has ended.
 """
 
 import json
@@ -12,9 +13,11 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import scipy.special  # noqa: F401 - a refresh imports it when it needs it, here once for all forks
 
 import features.engines.functions  # noqa: F401 - and this
+from features.engines import duckdb as engine
 from features.events import Event
 from pipelines.refresh import refresh
 from tests.loads import settings_over
@@ -55,6 +58,9 @@ def in_a_fork(order: dict[str, Any]) -> int:
 
 
 def serve() -> None:
+    with duckdb.connect(config={"threads": 1}) as con:  # no thread of its own: see in_a_fork
+        for text in json.loads(sys.stdin.readline()):
+            engine.parsed(con, text)
     for order in sys.stdin:
         child = in_a_fork(json.loads(order))
         print(child, flush=True)

@@ -10,12 +10,14 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from features import history_store, publications
+from features.engines import duckdb as engine
 from features.lake import Lake
 from features.snapshot import Store
 from pipelines.refresh import refresh
@@ -59,8 +61,10 @@ BOUNDARIES = [
 class Children:
     """Refreshes in processes that may be killed."""
 
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
+    @cached_property
+    def _process(self) -> subprocess.Popen[str]:
+        """Start their parent, which knows the statements that this process has run."""
+        process = subprocess.Popen(
             [sys.executable, "-m", "tests.crash_child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -68,6 +72,9 @@ class Children:
             cwd=Path(__file__).parents[1],
             env=os.environ | {"PYTHONPATH": ".", "OPENBLAS_NUM_THREADS": "1"},
         )
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(list(engine._PARSED)) + "\n")
+        return process
 
     def start(self, root: Path, fatal: str = "", fatal_n: int = 1) -> int:
         """Start a refresh of ``root``; returns the process id."""

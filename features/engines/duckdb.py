@@ -58,7 +58,12 @@ def connect(
 def run(
     con: duckdb.DuckDBPyConnection, sql: str, values: Mapping[str, Any] | None = None
 ) -> duckdb.DuckDBPyConnection:
-    """Execute one statement whose text comes again: a process parses it once.
+    """Execute one statement whose text comes again."""
+    return con.execute(parsed(con, sql), values)
+
+
+def parsed(con: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
+    """Return a statement whose text comes again: a process parses it once.
 
     A long statement over few rows spends as much time on its parsing as on anything else.
     """
@@ -68,7 +73,7 @@ def run(
             _PARSED.clear()
         (statement,) = con.extract_statements(sql)
         _PARSED[sql] = statement
-    return con.execute(statement, values)
+    return statement
 
 
 _PARSED: dict[str, duckdb.Statement] = {}
