@@ -96,28 +96,31 @@ return_means AS (
         COUNT(*) FILTER (pnl_usd > 0) AS win_n,
         CAST(SUM(CAST(GREATEST(pnl_usd, 0e0) AS DECIMAL(38, 15))) AS DOUBLE) AS gain_usd,
         CAST(SUM(CAST(GREATEST(-pnl_usd, 0e0) AS DECIMAL(38, 15))) AS DOUBLE) AS loss_usd,
-        list(return) AS returns,
     FROM trips
     GROUP BY symbol
 ),
 
 return_stats AS (
     SELECT
-        *,
+        m.symbol,
+        m.round_trip_n,
+        m.return_mean,
+        m.win_n,
+        m.gain_usd,
+        m.loss_usd,
         CASE
-            WHEN round_trip_n >= 2
+            WHEN m.round_trip_n >= 2
             THEN sqrt(
                 CAST(
-                    list_sum(
-                        list_transform(
-                            returns,
-                            lambda r: CAST((r - return_mean) * (r - return_mean) AS DECIMAL(38, 24))
-                        )
+                    SUM(
+                        CAST((t.return - m.return_mean) * (t.return - m.return_mean) AS DECIMAL(38, 24))
                     ) AS DOUBLE
-                ) / (round_trip_n - 1)
+                ) / (m.round_trip_n - 1)
             )
         END AS return_std,
-    FROM return_means
+    FROM return_means AS m
+    LEFT JOIN trips AS t USING (symbol)
+    GROUP BY m.symbol, m.round_trip_n, m.return_mean, m.win_n, m.gain_usd, m.loss_usd
 ),
 
 sums AS (
