@@ -3,6 +3,7 @@
 Put here: computing facts of files and keeping them. Keep out: what a fact says (its caller's SQL).
 """
 
+import contextlib
 import hashlib
 import os
 import zlib
@@ -78,7 +79,8 @@ class FileFacts:
             kept = set(used.values())
             for path in self.root.glob(f"{folder.rpartition('-')[0]}-*/*"):
                 if path not in kept:
-                    path.unlink()
+                    with contextlib.suppress(OSError):  # it takes room, and nothing else
+                        path.unlink()
 
 
 def _identity(file: DataFile) -> str:
@@ -88,7 +90,12 @@ def _identity(file: DataFile) -> str:
 
 
 def _sum(path: Path) -> str:
-    return f"{zlib.crc32(path.read_bytes()):08x}"
+    """Sum up a file's bytes; one that cannot be read, or holds none, has no sum."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return ""
+    return f"{zlib.crc32(content):08x}" if content else ""
 
 
 def _compute(

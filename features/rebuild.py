@@ -281,25 +281,25 @@ def holding_ids(
     """Return the raw files of ``among`` that hold an id of the files ``own``, or more of them."""
     if facts is None or not facts.is_worth(file for files in among.values() for file in files):
         return dict(among)
-    by_fact: dict[str, tuple[str, DataFile]] = {}
+    paths: dict[str, list[str]] = {}
     wanted = []
     for name in among:
         schema = pa.schema(tables[name].schema().to_arrow())
         fact = _ORDER_IDS if name == "raw_orders__events" else _IDS
         wanted += facts.of(con, fact, schema, own[name])
-        paths = facts.of(con, fact, schema, among[name])
-        by_fact |= {path: (name, f) for path, f in zip(paths, among[name], strict=True)}
-    if not wanted or not by_fact:
+        paths[name] = facts.of(con, fact, schema, among[name])
+    every = [path for of_table in paths.values() for path in of_table]
+    if not wanted or not every:
         return {name: [] for name in among}
     rows = con.execute(
-        f"SELECT DISTINCT filename FROM ({union(list(by_fact), 'id, filename')})"
+        f"SELECT DISTINCT filename FROM ({union(every, 'id, filename')})"
         f" WHERE id IN ({union(wanted, 'id')})"
     ).fetchall()
-    found: dict[str, list[DataFile]] = {name: [] for name in among}
-    for (path,) in rows:
-        name, file = by_fact[path]
-        found[name].append(file)
-    return found
+    holding = {path for (path,) in rows}
+    return {
+        name: [f for path, f in zip(paths[name], among[name], strict=True) if path in holding]
+        for name in among  # in their order: the largest first
+    }
 
 
 _ALL_HOURS = " UNION ".join(

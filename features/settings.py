@@ -199,7 +199,7 @@ class Settings(BaseSettings):
     )
     memory_limit_mb: int = Field(1024, ge=256, description="memory of the engine")
     threads: int | None = Field(
-        None, ge=1, description="threads of the engine; unset, one for each processor"
+        None, ge=1, le=1024, description="threads of the engine; unset, one for each processor"
     )
     symbol_key: Literal["symbol", "venue_symbol"] = Field(
         "symbol", description="venue_symbol keeps one symbol on two venues apart"

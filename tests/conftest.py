@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator
 from functools import cache
 from pathlib import Path
 
+import psutil
 import pytest
 import typer.main
 import typer.testing
@@ -27,22 +28,36 @@ for _name in list(os.environ):
     if is_theirs and _name != TEST_DATA_VARIABLE:
         del os.environ[_name]
 os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
-# The workers of a run share the processors. Tests of determinism and on real logs use all of them.
-os.environ["EXECINTEL_THREADS"] = "1"
+
+_MEMORY = Path("/dev/shm")
+_MEMORY_BYTES = 4 << 30  # ten times what a run holds at once
+_OURS = "execintel-tests-"
 
 
-_MEMORY_DISK = Path("/dev/shm")
-_MEMORY_BYTES = 8 << 30  # a run leaves a quarter of it at most, and only while it runs
-
-
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Let tests write to memory where there is plenty: each waits for its commits otherwise.
+    """Let the workers of a run share what the machine has; campaigns take all of it.
 
-    Not campaigns, which write a great deal.
+    Each takes one thread for the engine, but for tests of determinism and on real logs. What tests
+    write stands in memory where there is plenty: each would wait for the disk at every commit.
     """
-    is_plenty = _MEMORY_DISK.is_dir() and shutil.disk_usage(_MEMORY_DISK).free >= _MEMORY_BYTES
-    if is_plenty and config.option.markexpr == "not soak":
-        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY_DISK))
+    if config.option.markexpr != "not soak":
+        return
+    os.environ["EXECINTEL_THREADS"] = "1"
+    if hasattr(config, "workerinput") or config.option.basetemp or not _MEMORY.is_dir():
+        return
+    for left in _MEMORY.glob(f"{_OURS}*"):
+        if not psutil.pid_exists(int(left.name.removeprefix(_OURS))):  # its run was killed
+            shutil.rmtree(left, ignore_errors=True)
+    free = min(shutil.disk_usage(_MEMORY).free, psutil.virtual_memory().available)
+    if free >= _MEMORY_BYTES:
+        config.option.basetemp = str(_MEMORY / f"{_OURS}{os.getpid()}")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Give the memory back, also what failed tests wrote: ``--basetemp`` keeps that."""
+    if str(config.option.basetemp or "") == str(_MEMORY / f"{_OURS}{os.getpid()}"):
+        shutil.rmtree(config.option.basetemp, ignore_errors=True)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -58,7 +58,7 @@ def in_a_fork(order: dict[str, Any]) -> int:
 
 
 def serve() -> None:
-    with duckdb.connect(config={"threads": 1}) as con:  # no thread of its own: see in_a_fork
+    with duckdb.connect(config={"threads": 1}) as con:  # closed before any fork
         for text in json.loads(sys.stdin.readline()):
             engine.parsed(con, text)
     for order in sys.stdin:

@@ -56,7 +56,7 @@ SELECT
     MAX(px) AS high_px, -- highest such price
     MAX(at_ms) FILTER (px IS NOT NULL) AS priced_ms, -- when the last such price was
     arg_max(px, (at_ms, px)) AS last_px, -- that price; of two at once, the higher
-    MIN(tried_ms) AS tried_first_ms, -- first attempt whose order ended in the minute, epoch ms
+    MIN(tried_ms) AS tried_first_ms, -- first attempt that filled in the minute, or whose end is not dated and that was made in it, epoch ms
     MAX(tried_ms) AS tried_last_ms, -- last such attempt
     MIN(asked_ms) AS asked_first_ms, -- first attempt of the minute
     MAX(asked_ms) AS asked_last_ms, -- last attempt of the minute

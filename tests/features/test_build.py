@@ -1,5 +1,6 @@
 """A build: what identifies it, what it leaves out, and the comments of features.duckdb."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +16,7 @@ from features.memory import Before
 from features.reproduce import rebuild_snapshot
 from features.settings import Freshness, Settings
 from features.snapshot import Store, open_snapshot
+from pipelines.intake import decode
 from pipelines.intake.kinds import KINDS, RAW_TABLES
 from pipelines.refresh import refresh
 from tests.features.sql import literal
@@ -201,19 +203,30 @@ def test_code_version_names_the_release_and_the_files() -> None:
 # ---------------------------------------------------------------------------------- what is built
 
 
-def test_engine_takes_the_threads_of_the_settings(tmp_path: Path) -> None:
-    from pipelines.intake import decode
-    from pipelines.refresh import Refresh
+def test_engines_of_a_refresh_and_a_rebuild_take_the_threads_of_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, set[int | None]] = {}
 
-    settings = Settings(home=tmp_path / "home", threads=3)
-    run = Refresh(settings)
-    with (
-        build.open_database(tmp_path / "features.duckdb", settings) as rebuilt,
-        run._engine() as refreshed,
-        decode.connect(settings.secret_patterns, threads=settings.threads) as decoding,
-    ):
-        for con in (rebuilt, refreshed, decoding):
-            assert con.execute("SELECT current_setting('threads')").fetchone() == (3,)
+    def spied(place: str, connect: Callable[..., Any]) -> Callable[..., Any]:
+        def connected(*given: Any, **named: Any) -> Any:
+            con = connect(*given, **named)
+            threads = con.execute("SELECT current_setting('threads')").fetchone()
+            asked.setdefault(place, set()).update(threads)
+            return con
+
+        return connected
+
+    monkeypatch.setattr(engine, "connect", spied("engine", engine.connect))
+    monkeypatch.setattr(decode, "connect", spied("decode", decode.connect))
+    append(tmp_path / "logs", tangled_lines(3, attempts=2, days=1))
+    settings = settings_over(tmp_path / "logs", tmp_path / "home", threads=3)
+    report = refresh(settings, as_of_ms=START_MS + DAY_MS, now_ms=START_MS + DAY_MS)
+    assert asked == {"engine": {3}, "decode": {3}}
+    asked.clear()
+    store = Store(settings.snapshots_root)
+    rebuild_snapshot(store, settings, str(report.snapshot_id), tmp_path / "scratch")
+    assert asked == {"engine": {3}}
 
 
 def test_plan_reads_the_newest_version_of_every_table(built: tuple[Settings, Path]) -> None:

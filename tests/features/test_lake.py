@@ -153,6 +153,13 @@ def test_files_are_listed_with_partition_rows_and_statistics(lake: Lake) -> None
     assert second.minimum.get("event_ms") is None
 
 
+def test_files_are_listed_largest_first(lake: Lake) -> None:
+    for count in (1, 3, 2):
+        found = rows(*((5, "A", "d1") for _ in range(count)))
+        lake.append(lake.open("raw_x__y"), found, {})
+    assert [file.rows for file in data_files(lake.open("raw_x__y"))] == [3, 2, 1]
+
+
 def file_of(low: int | None, high: int | None) -> DataFile:
     return DataFile("f", 1, 1, {}, {"event_ms": low}, {"event_ms": high})
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -210,6 +211,43 @@ def test_up_says_which_process_ended_by_itself_and_stops_the_others(
     with pytest.raises(up.UpError, match=r"daemon ended with code 1(?s:.*)no luck today"):
         up.main(port=free_port(), settings=settings, say=lambda text: None)
     assert psutil.Process().children() == before
+
+
+# A refresh that begins when it is told to stop, and ends in its time.
+LATE = """
+import pathlib, signal, sys, threading
+from features.settings import Settings
+from pipelines.refresh import refresh
+told = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: told.set())
+pathlib.Path(sys.argv[1]).touch()
+told.wait()
+refresh(Settings())
+"""
+
+
+def test_up_tells_of_a_snapshot_that_was_published_while_it_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads.append(tmp_path / "logs", loads.tangled_lines(5, attempts=2, days=1))
+    settings = loads.settings_over(tmp_path / "logs", tmp_path / "home")
+    ready, said = tmp_path / "ready", list[str]()
+    late = {"daemon": [sys.executable, "-c", LATE, str(ready)]}
+    monkeypatch.setattr(up, "commands", lambda port, dashboard_port: late)
+
+    def interrupt() -> None:
+        while not ready.exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    interrupting = threading.Thread(target=interrupt)
+    interrupting.start()
+    up.main(port=free_port(), settings=settings, say=said.append)
+    interrupting.join()
+    current = Store(settings.snapshots_root).current()
+    assert current is not None
+    assert said[-2].endswith(f"UTC  published {current}")
+    assert said[-1] == "stopped"
 
 
 def test_a_group_that_ignores_term_is_killed(tmp_path: Path) -> None:

@@ -331,6 +331,16 @@ def test_a_fill_in_the_minute_of_a_nav_is_found_whenever_it_was_tried(
     )
 
 
+def test_fills_in_the_minute_of_a_nav_are_found_though_tried_hours_apart(con: Con) -> None:
+    # fees of 1, 2 and 4 after the first NAV and within its minute
+    lines = [
+        fill(tried_ms, fill_at_ms=T + 30 * S + n, fees_usd=2.0**n)
+        for n, tried_ms in enumerate([T - 23 * H, T - 5 * H, T + S])
+    ]
+    row = window(con, *lines, nav(T + 10 * S, 1000.0), nav(T + H, 993.0))
+    assert (row["fees_usd"], row["outside_usd"], row["nav_change_usd"]) == (7.0, 0.0, -7.0)
+
+
 @pytest.mark.parametrize(("outside", "status"), [(0.5, "complete"), (0.6, "unknowable")])
 def test_navs_must_span_what_was_logged(con: Con, outside: float, status: str) -> None:
     # 10 earned between the two NAVs: of 10.5, less than 5 % stands outside; of 10.6, more
