@@ -115,6 +115,6 @@ def union(paths: Sequence[str], columns: str) -> str:
 
 def rows_of(con: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> int:
     """Count the rows of facts, by what their files say of themselves."""
-    rows = con.execute("SELECT COUNT(*) FROM read_parquet($paths)", {"paths": list(paths)})
-    (count,) = rows.fetchone() or (0,)
+    counted = con.execute("SELECT COUNT(*) FROM read_parquet($paths)", {"paths": list(paths)})
+    ((count,),) = counted.fetchall()
     return int(count)

@@ -35,24 +35,41 @@ def create_tables(
     With ``facts`` the files of ``stored`` tables that lie in the window whole are summed once and
     never read again; without, or where rows are few, all is summed from the window tables.
     """
+    whole = {} if stored is None or facts is None else _whole_files(con, values, stored, facts)
     for table in catalog.tables().values():
         source = table.adds_up_over
         if not source:
             continue
         rows = engine.inline(table.sql, values)
         is_view = table.is_view
-        if facts is not None and stored is not None and source in stored:
-            whole, cut = _apart(data_files(stored[source]), values)
-            if facts.is_worth(whole):
-                schema = pa.schema(stored[source].schema().to_arrow())
-                fact = Fact(table.name, _over("file_rows", table, {**values, **_ALL_TIME}))
-                paths = facts.of(con, fact, schema, whole)
-                known = union(paths, "* EXCLUDE (filename)")
-                is_view |= rows_of(con, paths) > MANY_ROWS
-                engine.create_view(con, f"cut_{source}", stored[source], files=cut)
-                rows = f"{known} UNION ALL BY NAME {_over(f'cut_{source}', table, values)}"
+        if source in whole and stored is not None and facts is not None:
+            schema = pa.schema(stored[source].schema().to_arrow())
+            fact = Fact(table.name, _over("file_rows", table, {**values, **_ALL_TIME}))
+            paths = facts.of(con, fact, schema, whole[source])
+            is_view |= rows_of(con, paths) > MANY_ROWS
+            known = union(paths, "* EXCLUDE (filename)")
+            rows = f"{known} UNION ALL BY NAME {_over(f'cut_{source}', table, values)}"
         kind = "VIEW" if is_view else "TABLE"
         con.execute(f"CREATE OR REPLACE TEMP {kind} {table.name} AS {rows}")
+
+
+def _whole_files(
+    con: duckdb.DuckDBPyConnection,
+    values: Mapping[str, Any],
+    stored: Mapping[str, DeltaTable],
+    facts: FileFacts,
+) -> dict[str, list[DataFile]]:
+    """Return the files of each source that lie in the window whole, where facts of them save time.
+
+    What the window cuts of such a source becomes the view cut_{source}.
+    """
+    found = {}
+    for source in filter(stored.__contains__, _SHOWN_BY):
+        whole, cut = _apart(data_files(stored[source]), values)
+        if facts.is_worth(whole):
+            engine.create_view(con, f"cut_{source}", stored[source], files=cut)
+            found[source] = whole
+    return found
 
 
 def _apart(

@@ -32,6 +32,7 @@ os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
 _MEMORY = Path("/dev/shm")
 _MEMORY_BYTES = 4 << 30  # ten times what a run holds at once
 _OURS = "execintel-tests-"
+_OWN = _MEMORY / f"{_OURS}{os.getpid()}"
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -51,13 +52,19 @@ def pytest_configure(config: pytest.Config) -> None:
             shutil.rmtree(left, ignore_errors=True)
     free = min(shutil.disk_usage(_MEMORY).free, psutil.virtual_memory().available)
     if free >= _MEMORY_BYTES:
-        config.option.basetemp = str(_MEMORY / f"{_OURS}{os.getpid()}")
+        config.option.basetemp = str(_OWN)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Give the memory back, also what failed tests wrote: ``--basetemp`` keeps that."""
-    if str(config.option.basetemp or "") == str(_MEMORY / f"{_OURS}{os.getpid()}"):
-        shutil.rmtree(config.option.basetemp, ignore_errors=True)
+    if config.option.basetemp == str(_OWN):
+        shutil.rmtree(_OWN, ignore_errors=True)
+
+
+@pytest.fixture
+def every_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the engine take a thread for each processor, as it does at a desk."""
+    monkeypatch.delenv("EXECINTEL_THREADS", raising=False)
 
 
 @pytest.hookimpl(optionalhook=True)

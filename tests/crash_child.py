@@ -44,7 +44,7 @@ def run(
 
 
 def in_a_fork(order: dict[str, Any]) -> int:
-    """Run in a forked process; returns its id. Nothing before the fork starts a thread."""
+    """Run in a forked process; returns its id. No thread of an engine is left by then."""
     child = os.fork()
     if child:
         return child

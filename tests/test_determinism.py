@@ -28,11 +28,7 @@ from tests.loads import (
 AS_OF_MS = START_MS + 7 * DAY_MS
 CORE_TABLES = ("core_execution__outcomes", "core_execution__hourly")
 
-
-@pytest.fixture(autouse=True)
-def every_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the engine take a thread for each processor, as it does at a desk."""
-    monkeypatch.delenv("EXECINTEL_THREADS", raising=False)
+pytestmark = pytest.mark.usefixtures("every_processor")
 
 
 def build(settings: Settings, *, as_of_ms: int = AS_OF_MS) -> dict[str, str]:

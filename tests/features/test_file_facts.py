@@ -23,11 +23,7 @@ PIECES = 3
 # As-ofs that cut hours, move the window's start over old lines, and go back.
 AS_OFS = [START_MS + days * DAY_MS + 17 * HOUR_MS // 60 for days in (4, 6, 7)]
 
-
-@pytest.fixture(autouse=True)
-def every_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the engine take a thread for each processor, as it does at a desk."""
-    monkeypatch.delenv("EXECINTEL_THREADS", raising=False)
+pytestmark = pytest.mark.usefixtures("every_processor")
 
 
 def facts_of(settings: Settings, name: str) -> list[Path]:
