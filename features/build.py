@@ -438,20 +438,18 @@ def _cut_views(
     tables = {name: lake.open(name, plan.inputs[name].version) for name in read}
     files = {name: plan.inputs[name].files for name in read if name.startswith("raw_")}
     own = {name: overlapping(files[name], "event_ms", own_ms) for name in files}
-    near = {name: overlapping(files[name], "event_ms", day_ms) for name in files}
-    kin = holding_ids(con, facts, tables, own, near)
+    kept = {file.path for of_table in own.values() for file in of_table}  # lines without an id too
+    for days in day_ms:  # no id of one reaches into another
+        inner = {name: overlapping(own[name], "event_ms", [days]) for name in files}
+        near = {name: overlapping(files[name], "event_ms", [days]) for name in files}
+        kin = holding_ids(con, facts, tables, inner, near)
+        kept |= {file.path for of_table in kin.values() for file in of_table}
     for name, table in tables.items():
         ranges = day_ms if name in files else own_ms
-        # Lines without an id count too, in their own hour.
-        chosen = {file.path: file for file in (*kin[name], *own[name])} if name in files else None
-        engine.create_view(
-            con,
-            name,
-            table,
-            files=plan.inputs[name].files if chosen is None else chosen.values(),
-            ranges=ranges,
-            cut=True,
-        )
+        chosen = plan.inputs[name].files
+        if name in files:
+            chosen = tuple(file for file in chosen if file.path in kept)
+        engine.create_view(con, name, table, files=chosen, ranges=ranges, cut=True)
 
 
 def _cut_hours(con: duckdb.DuckDBPyConnection, plan: Plan) -> list[int]:

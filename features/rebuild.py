@@ -5,7 +5,7 @@ Put here: which partitions are touched, and replacing them. Keep out: what a row
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import duckdb
@@ -211,7 +211,8 @@ def _touched_hours(
         files = data_files(table)
         new[name] = [f for f in files if (f.maximum.get("ingest_seq") or 0) > consumed[name]]
         engine.create_view(con, f"new_{name}", table, files=new[name])
-    reach = _around([file for files in new.values() for file in files], REACH_MS)
+    hours = _hours_of([file for files in new.values() for file in files])
+    reach = merged((low - REACH_MS, high + REACH_MS) for low, high in hours)
     raw.viewed = frozenset()
     if not any(consumed.values()):  # everything is new
         for name, table in raw.tables.items():
@@ -219,8 +220,10 @@ def _touched_hours(
         rows = engine.run(con, _ALL_HOURS).fetchall()
         raw.touched[known] = raw.all_hours = {hour for (hour,) in rows}
         return set(raw.touched[known])
-    _views_of_kin(con, raw, new, reach)
-    near = _around(new["raw_orders__events"], DAY_MS + HOUR_MS)
+    # Kin of whole hours, because these are what will be asked for next.
+    _views_of_kin(con, raw, _files_within(raw, hours), reach)
+    spoken = _hours_of(new["raw_orders__events"])
+    near = merged((low - DAY_MS - HOUR_MS, high + DAY_MS + HOUR_MS) for low, high in spoken)
     for name in ("raw_orders__events", "raw_router__events"):
         engine.create_view(con, f"near_{name}", raw.tables[name], ranges=near)
     values = {f"{name}_seq": consumed[name] for name in INPUTS}
@@ -229,10 +232,13 @@ def _touched_hours(
     return set(raw.touched[known])
 
 
-def _around(files: Iterable[DataFile], reach_ms: int) -> list[tuple[int, int]]:
-    """Return the half-open ranges of event_ms within ``reach_ms`` of rows of these files."""
+def _hours_of(files: Iterable[DataFile]) -> list[tuple[int, int]]:
+    """Return the half-open ranges of event_ms of the whole hours that these files have rows in."""
     return merged(
-        (file.minimum["event_ms"] - reach_ms, file.maximum["event_ms"] + reach_ms + 1)
+        (
+            file.minimum["event_ms"] // HOUR_MS * HOUR_MS,
+            file.maximum["event_ms"] // HOUR_MS * HOUR_MS + HOUR_MS,
+        )
         for file in files
         if file.minimum.get("event_ms") is not None
     )
@@ -288,18 +294,34 @@ def holding_ids(
         fact = _ORDER_IDS if name == "raw_orders__events" else _IDS
         wanted += facts.of(con, fact, schema, own[name])
         paths[name] = facts.of(con, fact, schema, among[name])
-    every = [path for of_table in paths.values() for path in of_table]
-    if not wanted or not every:
-        return {name: [] for name in among}
-    rows = con.execute(
-        f"SELECT DISTINCT filename FROM ({union(every, 'id, filename')})"
-        f" WHERE id IN ({union(wanted, 'id')})"
-    ).fetchall()
-    holding = {path for (path,) in rows}
+    holding = _sharing(
+        con, facts, wanted, [path for of_table in paths.values() for path in of_table]
+    )
     return {
         name: [f for path, f in zip(paths[name], among[name], strict=True) if path in holding]
         for name in among  # in their order: the largest first
     }
+
+
+def _sharing(
+    con: duckdb.DuckDBPyConnection, facts: FileFacts, own: Sequence[str], among: Sequence[str]
+) -> set[str]:
+    """Return the facts of ids in ``among`` that share one with ``own``: a run compares two once."""
+    asked: dict[frozenset[str], list[str]] = {}
+    for path in own:
+        unknown = frozenset(among).difference(facts.compared.setdefault(path, {}))
+        if unknown:
+            asked.setdefault(unknown, []).append(path)
+    for others, paths in asked.items():
+        rows = con.execute(
+            "SELECT DISTINCT o.filename, a.filename"
+            f" FROM ({union(sorted(others), 'id, filename')}) AS a"
+            f" INNER JOIN ({union(paths, 'id, filename')}) AS o USING (id)"
+        ).fetchall()
+        shared = set(rows)
+        for path in paths:
+            facts.compared[path] |= {other: (path, other) in shared for other in others}
+    return {other for other in among if any(facts.compared[path][other] for path in own)}
 
 
 _ALL_HOURS = " UNION ".join(
@@ -497,7 +519,8 @@ def _related_hours(
     if raw.all_hours is not None and raw.all_hours <= chosen:
         return found  # there is nothing beside these
     if not chosen <= raw.spanned:
-        _views_of_kin(con, raw, _files_of(raw, chosen), _reach(chosen))
+        own = _files_within(raw, merged([(hour, hour + HOUR_MS) for hour in chosen]))
+        _views_of_kin(con, raw, own, _reach(chosen))
         span = {"first_ms": min(chosen, default=0), "end_ms": max(chosen, default=0) + HOUR_MS}
         for source, hour in con.execute(_RELATED, span).fetchall():
             found[source].add(hour)
@@ -522,8 +545,7 @@ def _reach(hours: Iterable[int]) -> list[tuple[int, int]]:
     return merged([(hour - REACH_MS, hour + HOUR_MS + REACH_MS) for hour in hours])
 
 
-def _files_of(raw: _Raw, hours: Iterable[int]) -> dict[str, list[DataFile]]:
-    ranges = merged([(hour, hour + HOUR_MS) for hour in hours])
+def _files_within(raw: _Raw, ranges: list[tuple[int, int]]) -> dict[str, list[DataFile]]:
     return {
         name: overlapping(data_files(table), "event_ms", ranges)
         for name, table in raw.tables.items()

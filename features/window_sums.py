@@ -46,11 +46,14 @@ def create_tables(
             schema = pa.schema(stored[source].schema().to_arrow())
             fact = Fact(table.name, _over("file_rows", table, {**values, **_ALL_TIME}))
             paths = facts.of(con, fact, schema, whole[source])
-            is_view |= rows_of(con, paths) > MANY_ROWS
+            is_view |= rows_of(paths) > MANY_ROWS
             known = union(paths, "* EXCLUDE (filename)")
             rows = f"{known} UNION ALL BY NAME {_over(f'cut_{source}', table, values)}"
-        kind = "VIEW" if is_view else "TABLE"
-        con.execute(f"CREATE OR REPLACE TEMP {kind} {table.name} AS {rows}")
+        if not is_view:
+            con.execute(f"CREATE OR REPLACE TEMP TABLE {table.name}_rows AS {rows}")
+            rows = f"FROM {table.name}_rows"
+        # A view in either case: what the connection's next build finds may be the other.
+        con.execute(f"CREATE OR REPLACE TEMP VIEW {table.name} AS {rows}")
 
 
 def _whole_files(

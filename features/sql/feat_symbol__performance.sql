@@ -87,12 +87,14 @@ trips AS (
     GROUP BY account, symbol, position_side, trip_n
 ),
 
--- Deviations are summed around the mean: a sum of squares less a square would lose their digits.
-return_means AS (
+-- Returns are summed in whole trillionths, whose squares add up exactly in 128 bits, in any order: below 100 each, they
+-- have room for a hundred million.
+return_sums AS (
     SELECT
         symbol,
-        COUNT(return) AS round_trip_n,
-        CAST(SUM(CAST(return AS DECIMAL(38, 18))) AS DOUBLE) / NULLIF(COUNT(return), 0) AS return_mean,
+        COUNT(return) AS n,
+        SUM(CAST(round(return * 1e12) AS BIGINT)) AS sum_e12,
+        SUM(CAST(round(return * 1e12) AS HUGEINT) * CAST(round(return * 1e12) AS HUGEINT)) AS squares_e24,
         COUNT(*) FILTER (pnl_usd > 0) AS win_n,
         CAST(SUM(CAST(GREATEST(pnl_usd, 0e0) AS DECIMAL(38, 15))) AS DOUBLE) AS gain_usd,
         CAST(SUM(CAST(GREATEST(-pnl_usd, 0e0) AS DECIMAL(38, 15))) AS DOUBLE) AS loss_usd,
@@ -100,27 +102,28 @@ return_means AS (
     GROUP BY symbol
 ),
 
+-- The squares are moved to around the mean's whole trillionth before they become a float: then only digits that count
+-- are left. What the mean has beyond it is below one.
 return_stats AS (
     SELECT
-        m.symbol,
-        m.round_trip_n,
-        m.return_mean,
-        m.win_n,
-        m.gain_usd,
-        m.loss_usd,
+        symbol,
+        n AS round_trip_n,
+        CAST(sum_e12 AS DOUBLE) / 1e12 / NULLIF(n, 0) AS return_mean,
+        win_n,
+        gain_usd,
+        loss_usd,
+        sum_e12 // n AS mean_e12,
+        CAST(sum_e12 - n * mean_e12 AS DOUBLE) AS beyond,
         CASE
-            WHEN m.round_trip_n >= 2
+            WHEN n >= 2
             THEN sqrt(
-                CAST(
-                    SUM(
-                        CAST((t.return - m.return_mean) * (t.return - m.return_mean) AS DECIMAL(38, 24))
-                    ) AS DOUBLE
-                ) / (m.round_trip_n - 1)
-            )
+                (
+                    CAST(squares_e24 - 2 * mean_e12 * sum_e12 + n * mean_e12 * mean_e12 AS DOUBLE)
+                    - beyond * beyond / n
+                ) / (n - 1)
+            ) / 1e12
         END AS return_std,
-    FROM return_means AS m
-    LEFT JOIN trips AS t USING (symbol)
-    GROUP BY m.symbol, m.round_trip_n, m.return_mean, m.win_n, m.gain_usd, m.loss_usd
+    FROM return_sums
 ),
 
 sums AS (

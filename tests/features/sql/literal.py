@@ -164,7 +164,8 @@ _EMPTY: WeakKeyDictionary[duckdb.DuckDBPyConnection, dict[pa.Schema, str]] = Wea
 
 
 # What a build sets up as views, where a test may put literal rows.
-_VIEWS = (traces.VIEW, "core_window__closes")
+_SUMS = [table.name for table in catalog.tables().values() if table.adds_up_over]
+_VIEWS = (traces.VIEW, *_SUMS)
 
 
 def forget(con: duckdb.DuckDBPyConnection, name: str) -> None:
@@ -356,7 +357,8 @@ def build_window(
     for name in ("core_window__outcomes", "core_window__attempts"):
         text = engine.inline(catalog.tables()[name].sql, values)
         con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {text}")
-    forget(con, "core_window__closes")
+    for name in _SUMS:
+        forget(con, name)
     window_sums.create_tables(con, values)
     if not with_hours:
         return
