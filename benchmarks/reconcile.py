@@ -35,6 +35,7 @@ _VALUES = {
     **params.load({}),
     "as_of_ms": AS_OF_MS,
     "window_ms": WINDOW_MS,
+    "is_whole": False,
     "environment": "paper",
     "symbol_key": "symbol",
 }

@@ -288,6 +288,8 @@ def run_checks(
     changes = None if proofs is None else proofs.changes(scope)
     if changes is None:
         _window_views(con, lake, plan, set(plan.inputs) - _read_by_tables())
+    else:
+        window_sums.create_views(con, bound_values(plan))  # of the stored tables that narrow
     results = []
     for check in sorted(catalog.checks().values(), key=lambda check: check.narrows):
         if changes is not None and check.narrows:
@@ -333,6 +335,7 @@ def bound_values(plan: Plan) -> dict[str, Any]:
         **plan.params,
         "as_of_ms": plan.as_of_ms,
         "window_ms": plan.window_ms,
+        "is_whole": False,
         "environment": plan.environment,
         "symbol_key": plan.symbol_key,
         "equity_usd": plan.equity_usd,
@@ -364,9 +367,7 @@ def set_up(
     _cut_views(con, lake, plan, _cut_hours(con, plan), facts)
     _edge_hours(con, plan, values)
     _window_views(con, lake, plan, _read_by_tables() & cut)
-    for name in ("core_window__outcomes", "core_window__attempts"):
-        text = engine.inline(catalog.tables()[name].sql, values)
-        con.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {text}")
+    window_sums.create_views(con, values)
     window_sums.create_tables(con, values, stored, facts)
     text = engine.inline(catalog.tables()["core_window__hourly"].sql, values)
     con.execute(f"CREATE OR REPLACE TEMP TABLE window_hours AS {text}")

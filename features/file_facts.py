@@ -47,7 +47,7 @@ class FileFacts:
 
     root: Path
     compared: dict[str, dict[str, bool]] = field(default_factory=dict)  # facts that share an id
-    _used: dict[str, dict[str, Path]] = field(default_factory=dict)  # by folder and lake file
+    _used: dict[str, dict[str, str]] = field(default_factory=dict)  # by folder and lake file
 
     def is_worth(self, files: Iterable[DataFile]) -> bool:
         """Tell whether the files hold so many rows that facts of them save time."""
@@ -61,30 +61,31 @@ class FileFacts:
         files: Sequence[DataFile],
     ) -> list[str]:
         """Return the path of each file's fact, computing those that are missing."""
-        folder = self.root / fact.folder
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = str(self.root / fact.folder)
         used = self._used.setdefault(fact.folder, {})
-        # Names of two parts are of a release that did not count rows.
-        names = [name for name in os.listdir(folder) if name.count("-") == 2]
-        kept = {name.partition("-")[0]: name for name in names}
-        for file in files:
-            if file.path in used:
-                continue
-            identity = _identity(file)
-            path = folder / kept.get(identity, "")
-            if identity not in kept or not path.stem.endswith(f"-{_sum(path)}"):
-                path = _compute(con, fact, schema, file, folder / identity)
-            used[file.path] = path
-        return [str(used[file.path]) for file in files]
+        unchecked = [file for file in files if file.path not in used]
+        if unchecked:
+            os.makedirs(folder, exist_ok=True)
+            # Names of two parts are of a release that did not count rows.
+            names = [name for name in os.listdir(folder) if name.count("-") == 2]
+            kept = {name.partition("-")[0]: f"{folder}/{name}" for name in names}
+            for file in unchecked:
+                identity = _identity(file)
+                path = kept.get(identity, "")
+                if not path.endswith(f"-{_sum(path)}.parquet"):
+                    path = _compute(con, fact, schema, file, Path(folder, identity))
+                used[file.path] = path
+        return [used[file.path] for file in files]
 
     def forget_others(self) -> None:
         """Remove all of the facts that this run used but those it used, also of other releases."""
         for folder, used in self._used.items():
             kept = set(used.values())
-            for path in self.root.glob(f"{folder.rpartition('-')[0]}-*/*"):
-                if path not in kept:
-                    with contextlib.suppress(OSError):  # it takes room, and nothing else
-                        path.unlink()
+            for kin in self.root.glob(f"{folder.rpartition('-')[0]}-*"):
+                for path in (f"{kin}/{name}" for name in os.listdir(kin)):
+                    if path not in kept:
+                        with contextlib.suppress(OSError):  # it takes room, and nothing else
+                            os.unlink(path)
 
 
 def _identity(file: DataFile) -> str:
@@ -93,10 +94,11 @@ def _identity(file: DataFile) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def _sum(path: Path) -> str:
+def _sum(path: str) -> str:
     """Sum up a file's bytes; one that cannot be read, or holds none, has no sum."""
     try:
-        content = path.read_bytes()
+        with open(path, "rb", buffering=0) as file:
+            content = file.read()
     except OSError:
         return ""
     return f"{zlib.crc32(content):08x}" if content else ""
@@ -104,12 +106,12 @@ def _sum(path: Path) -> str:
 
 def _compute(
     con: duckdb.DuckDBPyConnection, fact: Fact, schema: pa.Schema, file: DataFile, stem: Path
-) -> Path:
+) -> str:
     engine.create_scan(con, "CREATE OR REPLACE TEMP VIEW file_rows", schema, [file.path])
     draft = stem.with_suffix(".tmp")
     copied = con.execute(f"COPY ({fact.sql}) TO {engine.literal(str(draft))} (FORMAT parquet)")
     ((rows_n,),) = copied.fetchall()
-    return draft.replace(stem.with_name(f"{stem.name}-{rows_n}-{_sum(draft)}.parquet"))
+    return str(draft.replace(stem.with_name(f"{stem.name}-{rows_n}-{_sum(str(draft))}.parquet")))
 
 
 def union(paths: Sequence[str], columns: str) -> str:

@@ -21,7 +21,13 @@ _SHOWN_BY = {
     "raw_orders__attempts": "core_window__attempts",
 }
 MANY_ROWS = 1_000_000  # of a window table: more are read from their files each time, not held
-_ALL_TIME = {"as_of_ms": 1 << 60, "window_ms": 1 << 61}
+_ALL_TIME = {"as_of_ms": 1 << 60, "is_whole": True}  # a close of any time is known
+
+
+def create_views(con: duckdb.DuckDBPyConnection, values: Mapping[str, Any]) -> None:
+    """Create the window tables that show rows, over the stored tables as they stand."""
+    for source in _SHOWN_BY:
+        con.execute(f"CREATE OR REPLACE TEMP VIEW {_SHOWN_BY[source]} AS {_shown(source, values)}")
 
 
 def create_tables(
@@ -54,6 +60,12 @@ def create_tables(
             rows = f"FROM {table.name}_rows"
         # A view in either case: what the connection's next build finds may be the other.
         con.execute(f"CREATE OR REPLACE TEMP VIEW {table.name} AS {rows}")
+    for source in whole:
+        rows = " UNION ALL BY NAME ".join(
+            f"FROM ({_shown(source, {**values, 'is_whole': is_whole}, over=f'{kind}_{source}')})"
+            for kind, is_whole in (("whole", True), ("cut", False))
+        )
+        con.execute(f"CREATE OR REPLACE TEMP VIEW {_SHOWN_BY[source]} AS {rows}")
 
 
 def _whole_files(
@@ -64,12 +76,13 @@ def _whole_files(
 ) -> dict[str, list[DataFile]]:
     """Return the files of each source that lie in the window whole, where facts of them save time.
 
-    What the window cuts of such a source becomes the view cut_{source}.
+    The rows of such a source become the views whole_{source} and cut_{source}.
     """
     found = {}
     for source in filter(stored.__contains__, _SHOWN_BY):
         whole, cut = _apart(data_files(stored[source]), values)
         if facts.is_worth(whole):
+            engine.create_view(con, f"whole_{source}", stored[source], files=whole)
             engine.create_view(con, f"cut_{source}", stored[source], files=cut)
             found[source] = whole
     return found
@@ -92,7 +105,12 @@ def _apart(
 def _over(rows: str, table: catalog.Table, values: Mapping[str, Any]) -> str:
     """Write a table that adds up over ``rows`` of its source, as the window shows them."""
     source = table.adds_up_over
-    shown = _SHOWN_BY[source]
-    window = engine.inline(catalog.tables()[shown].sql, values)
+    window = _shown(source, values, over=rows)
     sums = engine.inline(table.sql, values)
-    return f"FROM (WITH {source} AS (FROM {rows}), {shown} AS (\n{window}\n) FROM (\n{sums}\n))"
+    return f"FROM (WITH {_SHOWN_BY[source]} AS (\n{window}\n) FROM (\n{sums}\n))"
+
+
+def _shown(source: str, values: Mapping[str, Any], *, over: str | None = None) -> str:
+    """Write the window table that shows a stored table's rows, or those ``over`` which is named."""
+    shown = engine.inline(catalog.tables()[_SHOWN_BY[source]].sql, values)
+    return shown if over is None else f"WITH {source} AS (FROM {over})\n{shown}"

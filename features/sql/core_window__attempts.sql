@@ -2,7 +2,7 @@
 -- Grain: source_id, line_offset
 -- Units: _ms epoch milliseconds, _usd US dollars, price quote per unit
 -- Source: raw_orders__attempts
--- Params: as_of_ms, window_ms, environment; a view of the build, never stored
+-- Params: as_of_ms, window_ms, is_whole, environment; a view of the build, never stored
 SELECT
     account AS account, -- account that asked
     venue AS venue, -- venue asked
@@ -17,5 +17,4 @@ SELECT
 FROM raw_orders__attempts
 WHERE reject_reason IS NULL
   AND environment = $environment
-  AND event_ms > $as_of_ms - $window_ms
-  AND event_ms <= $as_of_ms
+  AND ($is_whole OR (event_ms > $as_of_ms - $window_ms AND event_ms <= $as_of_ms))

@@ -2,7 +2,8 @@
 -- Grain: account, symbol, attempt_id, event_ms
 -- Units: as core_execution__outcomes
 -- Source: core_execution__outcomes
--- Params: as_of_ms, window_ms, environment, symbol_key; a view of the build, never stored
+-- Params: as_of_ms, window_ms, is_whole, environment, symbol_key; a view of the build, never stored
+-- Of files that lie in the window whole, $is_whole, times are not read: they are most of what such a column takes.
 SELECT
     * REPLACE (
         CASE WHEN $symbol_key = 'venue_symbol' THEN venue || ':' || symbol ELSE symbol END AS symbol,
@@ -11,6 +12,5 @@ SELECT
         CASE WHEN close_ms <= $as_of_ms THEN close_n ELSE 0 END AS close_n
     ),
 FROM core_execution__outcomes
-WHERE event_ms > $as_of_ms - $window_ms
-  AND event_ms <= $as_of_ms
-  AND environment = $environment
+WHERE environment = $environment
+  AND ($is_whole OR (event_ms > $as_of_ms - $window_ms AND event_ms <= $as_of_ms))

@@ -31,7 +31,7 @@ SET_UP = {
 }
 CUTS = {"from_ms", "known_ms", "longest_ms", "to_ms"}  # bound by who runs the sums
 CUT = {"core_execution__hourly", "core_telemetry__daily", "core_telemetry__paths"}
-BUILD_VALUES = {"as_of_ms", "window_ms", "environment", "symbol_key", "equity_usd"}
+BUILD_VALUES = {"as_of_ms", "window_ms", "is_whole", "environment", "symbol_key", "equity_usd"}
 BUILD_VALUES |= {"bar_interval", "bar_ms", "bars_from_ms", "before_state"}
 
 
