@@ -21,6 +21,7 @@ from deltalake import DeltaTable
 from features import catalog, params, traces, window_sums
 from features.digest import table_digest
 from features.engines import duckdb as engine
+from features.engines import functions
 from features.events import Event, Listener
 from features.file_facts import FileFacts
 from features.lake import DataFile, Lake, data_files, overlapping
@@ -243,6 +244,7 @@ def run_tables(
 ) -> Built:
     """Compute the feature tables, or those in ``names`` and what they read, and their digests."""
     built = Built()
+    functions.import_early()
     set_up(con, lake, plan, facts)
     _keep_before(con, plan)
     built.left_out = _left_out(con, plan)
