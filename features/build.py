@@ -27,7 +27,7 @@ from features.file_facts import FileFacts
 from features.lake import DataFile, Lake, data_files, overlapping
 from features.live_lines import live_lines
 from features.memory import ALERTS, MEMORY, NOTHING, PREVIOUS, PREVIOUS_ALERTS, Before
-from features.proofs import AHEAD_MS, DATED_BY, Proofs, Scope, narrow
+from features.proofs import AHEAD_MS, DATED_BY, OUTCOMES, Proofs, Scope, narrow
 from features.rebuild import DAY_MS, HOUR_MS, holding_ids, merged
 from features.settings import Freshness, Settings
 from features.source_lines import source_tables
@@ -291,7 +291,7 @@ def run_checks(
     if changes is None:
         _window_views(con, lake, plan, set(plan.inputs) - _read_by_tables())
     else:
-        window_sums.create_views(con, bound_values(plan))  # of the stored tables that narrow
+        window_sums.create_views(con, bound_values(plan), [OUTCOMES])  # of the rows that narrow
     results = []
     for check in sorted(catalog.checks().values(), key=lambda check: check.narrows):
         if changes is not None and check.narrows:

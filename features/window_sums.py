@@ -24,9 +24,13 @@ MANY_ROWS = 1_000_000  # of a window table: more are read from their files each 
 _ALL_TIME = {"as_of_ms": 1 << 60, "is_whole": True}  # a close of any time is known
 
 
-def create_views(con: duckdb.DuckDBPyConnection, values: Mapping[str, Any]) -> None:
+def create_views(
+    con: duckdb.DuckDBPyConnection,
+    values: Mapping[str, Any],
+    sources: Iterable[str] = tuple(_SHOWN_BY),
+) -> None:
     """Create the window tables that show rows, over the stored tables as they stand."""
-    for source in _SHOWN_BY:
+    for source in sources:
         con.execute(f"CREATE OR REPLACE TEMP VIEW {_SHOWN_BY[source]} AS {_shown(source, values)}")
 
 
