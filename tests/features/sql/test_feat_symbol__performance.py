@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from fractions import Fraction
 from typing import Any
 
 import duckdb
@@ -119,6 +120,16 @@ def test_no_deviation_no_sharpe(con: Con) -> None:
     for row in each_symbol(con, TABLE, cases):
         assert (row["sharpe_7d"], row["sharpe_lo90"]) == (None, None)
         assert row["return_mean"] is not None
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_deviation_keeps_its_digits_beside_a_large_mean(con: Con, sign: int) -> None:
+    """Of returns of 9,900 % that differ by millionths, a sum of squares in floats knows nothing."""
+    returns = [sign * (99 + k * 1e-6) for k in (0, 1, 5)]
+    row = performance(con, *(trade(100 * each, at=T + k) for k, each in enumerate(returns)))
+    exact = statistics.stdev(Fraction(each) for each in returns)
+    assert row["return_std"] == pytest.approx(float(exact), rel=1e-7)
+    assert row["return_mean"] == pytest.approx(sign * (99 + 2e-6), rel=CLOSE)
 
 
 def test_dust(con: Con) -> None:
