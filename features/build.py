@@ -27,7 +27,7 @@ from features.file_facts import FileFacts
 from features.lake import DataFile, Lake, data_files, overlapping
 from features.live_lines import live_lines
 from features.memory import ALERTS, MEMORY, NOTHING, PREVIOUS, PREVIOUS_ALERTS, Before
-from features.proofs import AHEAD_MS, DATED_BY, OUTCOMES, Proofs, Scope, narrow
+from features.proofs import AHEAD_MS, DATED_BY, ORDERS, OUTCOMES, Proofs, Scope, narrow
 from features.rebuild import DAY_MS, HOUR_MS, holding_ids, merged
 from features.settings import Freshness, Settings
 from features.source_lines import source_tables
@@ -402,13 +402,14 @@ def _window_views(
     con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan, names: Collection[str]
 ) -> None:
     """Create a view over the rows that the window may need of each of these inputs."""
-    end_ms = plan.as_of_ms + DAY_MS + AHEAD_MS
     for name, source in plan.inputs.items():
         if name not in names:
             continue
         table = lake.open(name, source.version)
+        # Closes of one attempt lie up to a day before it and a day behind it.
+        reach_ms = 2 * DAY_MS if name == ORDERS else DAY_MS
         is_bars = name == "raw_market__bars"
-        first_ms = plan.bars_from_ms if is_bars else plan.as_of_ms - plan.window_ms - DAY_MS
+        first_ms = plan.bars_from_ms if is_bars else plan.as_of_ms - plan.window_ms - reach_ms
         # Rejected NAV values and the accuracy of traces are of all history: both are read whole.
         files = source.files
         if name not in ("raw_orders__attempts", traces.RAW, *traces.STORED):
@@ -416,7 +417,7 @@ def _window_views(
                 overlapping(
                     files,
                     "hour_ms" if name.endswith("__hourly") else "event_ms",
-                    [(first_ms, end_ms)],
+                    [(first_ms, plan.as_of_ms + reach_ms + AHEAD_MS)],
                 )
             )
         engine.create_view(con, name, table, files=files)

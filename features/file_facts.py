@@ -72,7 +72,7 @@ class FileFacts:
             for file in unchecked:
                 identity = _identity(file)
                 path = kept.get(identity, "")
-                if not path.endswith(f"-{_sum(path)}.parquet"):
+                if not _is_sound(path):
                     path = _compute(con, fact, schema, file, Path(folder, identity))
                 used[file.path] = path
         return [used[file.path] for file in files]
@@ -81,17 +81,22 @@ class FileFacts:
         """Remove all of the facts that this run used but those it used, also of other releases."""
         for folder, used in self._used.items():
             kept = set(used.values())
-            for kin in self.root.glob(f"{folder.rpartition('-')[0]}-*"):
-                for path in (f"{kin}/{name}" for name in os.listdir(kin)):
-                    if path not in kept:
-                        with contextlib.suppress(OSError):  # it takes room, and nothing else
-                            os.unlink(path)
+            for path in self.root.glob(f"{folder.rpartition('-')[0]}-*/*"):
+                if str(path) not in kept:
+                    with contextlib.suppress(OSError):  # it takes room, and nothing else
+                        path.unlink()
 
 
 def _identity(file: DataFile) -> str:
     stat = os.stat(file.path)
     text = f"{file.path}\n{stat.st_size}\n{stat.st_mtime_ns}"
     return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _is_sound(path: str) -> bool:
+    """Tell whether a fact's bytes are still those that its name sums up."""
+    found = _sum(path)
+    return found != "" and path.endswith(f"-{found}.parquet")
 
 
 def _sum(path: str) -> str:

@@ -25,6 +25,7 @@ REACH_MS = 72 * HOUR_MS  # how far an outcome looks around itself: three joins o
 DAY_ROWS_LIMIT = 50_000  # a fuller day is kept in partitions of an hour: 24 times less to rewrite
 BATCH_ROWS = 150_000  # rebuilt in one commit: bounds memory
 MANY_BATCHES = 3  # with more, the hours that ids reach over are found for all of them at once
+AHEAD_ROWS = 1_000_000  # raw rows of the hours of new lines: of so many kin are found at once
 FOREVER_MS = 1 << 53
 
 INPUTS = (
@@ -220,8 +221,10 @@ def _touched_hours(
         rows = engine.run(con, _ALL_HOURS).fetchall()
         raw.touched[known] = raw.all_hours = {hour for (hour,) in rows}
         return set(raw.touched[known])
-    # Kin of whole hours, because these are what will be asked for next.
-    _views_of_kin(con, raw, _files_within(raw, hours), reach)
+    # The hours to rebuild ask the same of all their files next; a merged day's are too many.
+    within = _files_within(raw, hours)
+    is_few = sum(file.rows for files in within.values() for file in files) <= AHEAD_ROWS
+    _views_of_kin(con, raw, within if is_few else new, reach)
     spoken = _hours_of(new["raw_orders__events"])
     near = merged((low - DAY_MS - HOUR_MS, high + DAY_MS + HOUR_MS) for low, high in spoken)
     for name in ("raw_orders__events", "raw_router__events"):

@@ -21,7 +21,8 @@ _SHOWN_BY = {
     "raw_orders__attempts": "core_window__attempts",
 }
 MANY_ROWS = 1_000_000  # of a window table: more are read from their files each time, not held
-_ALL_TIME = {"as_of_ms": 1 << 60, "is_whole": True}  # a close of any time is known
+# A close of any time is known; a fact is the same for windows of any length.
+_ALL_TIME = {"as_of_ms": 1 << 60, "window_ms": 1 << 61, "is_whole": True}
 
 
 def create_views(

@@ -67,7 +67,8 @@ def register(con: duckdb.DuckDBPyConnection) -> None:
 def import_early() -> None:
     """Let a thread import what the functions compute with, a fifth of a second of Python's.
 
-    A build sets up what it reads meanwhile, which is the engine's work.
+    A build sets up what it reads meanwhile, which is the engine's work. A process forked within
+    that time would wait for ever when it imports SciPy itself: fork before or later.
     """
     Thread(target=import_module, args=("scipy.special",), name="import-scipy").start()
 

@@ -87,8 +87,8 @@ trips AS (
     GROUP BY account, symbol, position_side, trip_n
 ),
 
--- Returns are summed in whole trillionths, whose squares add up exactly in 128 bits, in any order: below 100 each, they
--- have room for a hundred million.
+-- Returns are summed in whole trillionths, whose squares add up exactly in 128 bits, in any order: below 100 each, there
+-- is room for billions of them.
 return_sums AS (
     SELECT
         symbol,

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from features import file_facts, window_sums
+from features import file_facts, rebuild, window_sums
 from features.settings import Settings
+from features.snapshot import Store, open_snapshot
 from pipelines.refresh import Refresh, RefreshReport, refresh
 from pipelines.upkeep import upkeep
 from tests.loads import (
@@ -16,6 +17,10 @@ from tests.loads import (
     Line,
     all_digests,
     append,
+    close_line,
+    intent_line,
+    order_line,
+    router_line,
     settings_over,
     tangled_lines,
 )
@@ -86,7 +91,7 @@ def test_tables_are_the_same_with_facts_and_without(
     name = emptied.stem.rpartition("-")[0]
     emptied.with_name(f"{name}-00000000.parquet").touch()  # CRC-32 of nothing
     older = facts_of(settings, "core_window__acks")[0]  # as a release named them that had no count
-    older.rename(older.with_name(re.sub(r"-\d+-", "-", older.name)))
+    older = older.rename(older.with_name(re.sub(r"-\d+-", "-", older.name)))
     stranger = kept[0].parent.with_name("lines-ofanotherrelease") / "x.parquet"
     stranger.parent.mkdir()
     stranger.touch()
@@ -94,6 +99,7 @@ def test_tables_are_the_same_with_facts_and_without(
     again(settings)
     assert all_digests(settings.home) == all_digests(other.home)
     assert not stranger.exists()
+    assert not older.exists()
     upkeep(settings, now_ms=AS_OFS[-1])
     again(settings, HOUR_MS // 6)
     merged = facts_of(settings, "lines")
@@ -116,3 +122,41 @@ def test_held_sums_and_sums_in_files_follow_each_other_on_one_connection(
     finally:
         run.close()
     assert found[0] == found[1] == found[2]
+
+
+def test_kin_in_other_files_are_found_with_facts_as_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An attempt's lines come one by one, in hours apart, and the window begins between two."""
+    monkeypatch.setattr(rebuild, "DAY_ROWS_LIMIT", 0)  # parts of an hour: nothing comes by chance
+    asked_ms = START_MS + 2 * DAY_MS + 58 * HOUR_MS // 60
+    pieces = [
+        [
+            router_line("old", "ETHUSDT", asked_ms - 70 * HOUR_MS),  # beyond reach of the close
+            # orders_executed speaks an hour before it: only its id leads to its attempt
+            order_line("order_ack", "other", "ETHUSDT", asked_ms + 5 * HOUR_MS),
+        ],
+        [intent_line(each, "ETHUSDT", asked_ms, price=100.0) for each in "ab"],
+        [router_line("a", "ETHUSDT", asked_ms + HOUR_MS // 5)],
+        [close_line("a", "ETHUSDT", asked_ms + 6 * HOUR_MS, pnl=2.0, order_id=1)],
+    ]
+    found = []
+    for least_rows in (1 << 60, 1):
+        monkeypatch.setattr(file_facts, "LEAST_ROWS", least_rows)
+        root = tmp_path / str(least_rows)
+        settings = settings_over(root / "logs", root / "home", window_days=2)
+        for n, piece in enumerate(pieces):
+            append(root / "logs", piece)
+            report = refresh(settings, as_of_ms=asked_ms + DAY_MS + n, now_ms=AS_OFS[-1])
+            assert report.outcome == "published"
+        cut_ms = asked_ms + 2 * DAY_MS - HOUR_MS // 30
+        refresh(settings, as_of_ms=cut_ms, now_ms=AS_OFS[-1])
+        store = Store(settings.snapshots_root)
+        with open_snapshot(store.database(store.resolve(None))) as con:
+            heard = con.execute(
+                "SELECT submitted_n, no_outcome_n FROM feat_router__effectiveness"
+                " WHERE symbol = '*'"
+            ).fetchall()
+        assert heard == [(2, 1)]  # the router's line stands in a file behind the hour that is cut
+        found.append(all_digests(settings.home))
+    assert found[0] == found[1]

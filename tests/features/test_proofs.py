@@ -16,7 +16,7 @@ from features.engines import duckdb as engine
 from features.lake import Lake, data_files
 from features.proofs import DATED_BY, HOURLY, ORDERS, OUTCOMES, Proofs, Scope
 from features.settings import Settings
-from pipelines.refresh import Refresh, RefreshReport
+from pipelines.refresh import Refresh, RefreshReport, refresh
 from pipelines.upkeep import upkeep
 from tests.loads import (
     DAY_MS,
@@ -35,6 +35,7 @@ from tests.loads import (
 )
 
 END_MS = START_MS + 5 * DAY_MS
+TWICE_MS = START_MS + 3 * DAY_MS + 6 * HOUR_MS  # when an attempt was made that closed twice
 UNIQUE = "core_execution__outcomes_unique"
 PNL = "core_execution__outcomes_pnl_equals_raw"
 EQUAL = "core_execution__hourly_equals_outcomes"
@@ -375,3 +376,22 @@ def test_tangled_lines_in_pieces_pass_and_a_fault_among_them_is_found(
     report, is_narrow = refreshed(settings, END_MS + 9)
     assert is_narrow
     assert PNL in {check.name for check in report.built.failed}
+
+
+@pytest.mark.parametrize(
+    "as_of_ms", [TWICE_MS + 18 * HOUR_MS + 3 * DAY_MS, TWICE_MS - 15 * HOUR_MS // 2]
+)
+def test_closes_of_one_attempt_on_both_sides_of_a_limit_are_no_fault(
+    tmp_path: Path, as_of_ms: int
+) -> None:
+    """The first close lies behind the window's beginning, the last within, or beyond as-of."""
+    lines = [
+        close_line("a", "ETHUSDT", TWICE_MS - 7 * HOUR_MS, pnl=-2.0, order_id=1),
+        router_line("a", "ETHUSDT", TWICE_MS),
+        close_line("a", "ETHUSDT", TWICE_MS + 19 * HOUR_MS, pnl=2.5, order_id=2),
+        router_line("b", "ETHUSDT", TWICE_MS + 2 * DAY_MS),
+    ]
+    settings = settings_over(tmp_path / "logs", tmp_path / "home", window_days=3)
+    append(tmp_path / "logs", lines)
+    report = refresh(settings, as_of_ms=as_of_ms, now_ms=TWICE_MS + 9 * DAY_MS)
+    assert report.outcome == "published"
