@@ -110,53 +110,53 @@ def test_tables_are_the_same_with_facts_and_without(
 def test_held_sums_and_sums_in_files_follow_each_other_on_one_connection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A Dagster run builds again where other tables were read in between: rows may be many then."""
-    settings = fed(tmp_path, monkeypatch, 0)
-    run = Refresh(settings, as_of_ms=AS_OFS[-1] + HOUR_MS // 7, now_ms=AS_OFS[-1])
+    """A Dagster run may build again when rows have become many."""
+    monkeypatch.setattr(file_facts, "LEAST_ROWS", 1)
+    settings = settings_over(tmp_path / "logs", tmp_path / "home", window_days=2)
+    append(tmp_path / "logs", pieces()[0])
+    run = Refresh(settings, as_of_ms=AS_OFS[0], now_ms=AS_OFS[0])
     found = []
     try:
+        run.prepare()
+        run.read()
+        run.rebuild_core()
         for many_rows in (1 << 60, 0, 1 << 60):
             monkeypatch.setattr(window_sums, "MANY_ROWS", many_rows)
-            run.ensure_core()
             found.append(run.build_features().digests)
     finally:
         run.close()
+    assert facts_of(settings, "core_window__acks")
     assert found[0] == found[1] == found[2]
 
 
-def test_kin_in_other_files_are_found_with_facts_as_without(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_kin_in_other_files_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An attempt's lines come one by one, in hours apart, and the window begins between two."""
+    monkeypatch.setattr(file_facts, "LEAST_ROWS", 1)
     monkeypatch.setattr(rebuild, "DAY_ROWS_LIMIT", 0)  # parts of an hour: nothing comes by chance
     asked_ms = START_MS + 2 * DAY_MS + 58 * HOUR_MS // 60
     pieces = [
         [
             router_line("old", "ETHUSDT", asked_ms - 70 * HOUR_MS),  # beyond reach of the close
-            # orders_executed speaks an hour before it: only its id leads to its attempt
+            # orders_executed speaks an hour before the close: only its id leads to its attempt
             order_line("order_ack", "other", "ETHUSDT", asked_ms + 5 * HOUR_MS),
+            *(intent_line(each, "ETHUSDT", asked_ms, price=100.0) for each in "ab"),
         ],
-        [intent_line(each, "ETHUSDT", asked_ms, price=100.0) for each in "ab"],
         [router_line("a", "ETHUSDT", asked_ms + HOUR_MS // 5)],
         [close_line("a", "ETHUSDT", asked_ms + 6 * HOUR_MS, pnl=2.0, order_id=1)],
     ]
-    found = []
-    for least_rows in (1 << 60, 1):
-        monkeypatch.setattr(file_facts, "LEAST_ROWS", least_rows)
-        root = tmp_path / str(least_rows)
-        settings = settings_over(root / "logs", root / "home", window_days=2)
-        for n, piece in enumerate(pieces):
-            append(root / "logs", piece)
-            report = refresh(settings, as_of_ms=asked_ms + DAY_MS + n, now_ms=AS_OFS[-1])
-            assert report.outcome == "published"
-        cut_ms = asked_ms + 2 * DAY_MS - HOUR_MS // 30
-        refresh(settings, as_of_ms=cut_ms, now_ms=AS_OFS[-1])
-        store = Store(settings.snapshots_root)
-        with open_snapshot(store.database(store.resolve(None))) as con:
-            heard = con.execute(
-                "SELECT submitted_n, no_outcome_n FROM feat_router__effectiveness"
-                " WHERE symbol = '*'"
-            ).fetchall()
-        assert heard == [(2, 1)]  # the router's line stands in a file behind the hour that is cut
-        found.append(all_digests(settings.home))
-    assert found[0] == found[1]
+    settings = settings_over(tmp_path / "logs", tmp_path / "home", window_days=2)
+    for n, piece in enumerate(pieces):
+        append(tmp_path / "logs", piece)
+        as_of_ms = asked_ms + 2 * DAY_MS - HOUR_MS // 30 + n  # the window cuts the hour asked in
+        report = refresh(settings, as_of_ms=as_of_ms, now_ms=AS_OFS[-1])
+        assert report.outcome == "published"
+    store = Store(settings.snapshots_root)
+    with open_snapshot(store.database(store.resolve(None))) as con:
+        heard = con.execute(
+            "SELECT submitted_n, no_outcome_n FROM feat_router__effectiveness WHERE symbol = '*'"
+        ).fetchall()
+        closes = con.execute(
+            "SELECT close_n FROM core_execution__outcomes WHERE attempt_id = 'a'"
+        ).fetchall()
+    # The router's line stands in a file behind the hour that is cut, the close far behind both.
+    assert (heard, closes) == ([(2, 1)], [(1,)])
