@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache
+from typing import TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -20,6 +21,8 @@ from features.lake import Lake, data_files, positive_63
 from features.settings import Settings
 from pipelines.intake import decode, lines, sources, store
 from pipelines.intake.kinds import KINDS
+
+_T = TypeVar("_T")
 
 # Application ids beside the sources' own: running totals of a raw table, moved by every commit.
 LINES, DUPLICATES, DIGEST = "intake:lines", "intake:duplicates", "intake:digest"
@@ -151,18 +154,8 @@ def _read_file(run: _Run, file: sources.LogFile, seen: sources.SeenFiles) -> str
             return None
         known = _hashes(table, source.repeats) if source.repeats else None
         offset = source.offset
-        for chunk in _one_ahead(reader.chunks(offset)):
-            origin = decode.Origin(
-                kind=file.kind,
-                place=file.place,
-                named=file.named,
-                header=source.header,
-                source_id=source.source_id,
-                source_name=file.path.name,
-                ingest_seq=table.version() + 1,
-                ingested_ms=run.now_ms,
-            )
-            rows = decode.decode(run.engine(), origin, chunk, known)
+        chunks = _one_ahead(reader.chunks(offset))
+        for chunk, rows in _one_ahead(_decoded(run, file, source, chunks, known)):
             written = store.write(rows, run.lake.path(file.kind.table), chunk.lines)
             run.listen(Event("intake.before_commit", table=file.kind.table))
             marks = _totals(table, source.source_id, chunk, written)
@@ -176,13 +169,35 @@ def _read_file(run: _Run, file: sources.LogFile, seen: sources.SeenFiles) -> str
     return source.note
 
 
-def _one_ahead(chunks: Iterator[lines.Chunk]) -> Iterator[lines.Chunk]:
-    """Read the next chunk while the caller works on this one."""
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="intake-read") as pool:
-        coming = pool.submit(next, chunks, None)
-        while (chunk := coming.result()) is not None:
-            coming = pool.submit(next, chunks, None)
-            yield chunk
+def _decoded(
+    run: _Run,
+    file: sources.LogFile,
+    source: sources.Source,
+    chunks: Iterator[lines.Chunk],
+    known: pa.Array | None,
+) -> Iterator[tuple[lines.Chunk, pa.Table]]:
+    """Decode chunk after chunk; each will be a commit of its own, the next of its table."""
+    for seq, chunk in enumerate(chunks, start=run.table.version() + 1):
+        origin = decode.Origin(
+            kind=file.kind,
+            place=file.place,
+            named=file.named,
+            header=source.header,
+            source_id=source.source_id,
+            source_name=file.path.name,
+            ingest_seq=seq,
+            ingested_ms=run.now_ms,
+        )
+        yield chunk, decode.decode(run.engine(), origin, chunk, known)
+
+
+def _one_ahead(items: Iterator[_T]) -> Iterator[_T]:
+    """Make the next item in a thread while the caller works on this one."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="intake-ahead") as pool:
+        coming = pool.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, items, None)
+            yield item
 
 
 def _totals(
