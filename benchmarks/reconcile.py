@@ -123,8 +123,7 @@ def main(argv: Sequence[str]) -> int:
                 con.execute(engine.inline(statement, load))
         ((states,),) = con.sql("SELECT COUNT(*) FROM raw_positions__states").fetchall()
         print(f"{outcomes:,} outcomes, {states:,} position states, {options.symbols} symbols")
-        text = engine.inline(catalog.tables()["core_window__attempts"].sql, _VALUES)
-        con.execute(f"CREATE TEMP VIEW core_window__attempts AS {text}")
+        window_sums.create_views(con, _VALUES, ["raw_orders__attempts"])
         sums = partial(window_sums.create_tables, con, _VALUES)  # a build keeps those of files
         _, total_s, total_cpu_s = _timed(sums)
         print(f"{'sums of the window':32} {total_s:6.2f} s ({total_cpu_s:.2f} s of processor)")

@@ -271,11 +271,7 @@ def _views_of_kin(
 
     Most ids of a refresh are new: of the many files that may hold one, few do.
     """
-    among = {
-        name: overlapping(data_files(table), "event_ms", ranges)
-        for name, table in raw.tables.items()
-    }
-    kin = holding_ids(con, raw.facts, raw.tables, own, among)
+    kin = holding_ids(con, raw.facts, raw.tables, own, _files_within(raw, ranges))
     for name, table in raw.tables.items():
         engine.create_view(con, name, table, files=kin[name])
 

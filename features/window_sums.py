@@ -1,4 +1,4 @@
-"""Sums over the window that add up over the files of a table: those of whole files are kept.
+"""The window's rows, and sums of them that add up over files: those of whole files are kept.
 
 Put here: putting such tables together. Keep out: what is summed (sql/).
 """

@@ -259,16 +259,8 @@ def _read(
         if source is None:
             return
         for chunk in reader.chunks(source.offset):
-            origin = decode.Origin(
-                kind=file.kind,
-                place=file.place,
-                named=file.named,
-                header=source.header,
-                source_id=source.source_id,
-                source_name=file.path.name,
-                ingest_seq=1,
-                ingested_ms=time.time_ns() // 1_000_000,
-            )
+            read_ms = time.time_ns() // 1_000_000
+            origin = decode.origin_of(file, source, ingest_seq=1, ingested_ms=read_ms)
             rows = decode.decode(con, origin, chunk).drop_columns([decode.PART_COLUMN])
             yield rows.replace_schema_metadata().cast(_SCHEMA)
             committed[source.source_id] = chunk.end

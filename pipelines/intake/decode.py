@@ -27,7 +27,7 @@ from pipelines.intake.query import (
     sql_text,
     tree_of,
 )
-from pipelines.intake.sources import Place
+from pipelines.intake.sources import LogFile, Place, Source
 
 COMMON_COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("event_ms", pa.int64(), "event time, epoch ms UTC; NULL where the line has none"),
@@ -79,6 +79,20 @@ class Origin:
     source_name: str
     ingest_seq: int
     ingested_ms: int
+
+
+def origin_of(file: LogFile, source: Source, *, ingest_seq: int, ingested_ms: int) -> Origin:
+    """Return what the lines of a chunk of this file share."""
+    return Origin(
+        kind=file.kind,
+        place=file.place,
+        named=file.named,
+        header=source.header,
+        source_id=source.source_id,
+        source_name=file.path.name,
+        ingest_seq=ingest_seq,
+        ingested_ms=ingested_ms,
+    )
 
 
 @cache

@@ -178,16 +178,7 @@ def _decoded(
 ) -> Iterator[tuple[lines.Chunk, pa.Table]]:
     """Decode chunk after chunk; each will be a commit of its own, the next of its table."""
     for seq, chunk in enumerate(chunks, start=run.table.version() + 1):
-        origin = decode.Origin(
-            kind=file.kind,
-            place=file.place,
-            named=file.named,
-            header=source.header,
-            source_id=source.source_id,
-            source_name=file.path.name,
-            ingest_seq=seq,
-            ingested_ms=run.now_ms,
-        )
+        origin = decode.origin_of(file, source, ingest_seq=seq, ingested_ms=run.now_ms)
         yield chunk, decode.decode(run.engine(), origin, chunk, known)
 
 
