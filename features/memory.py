@@ -82,17 +82,15 @@ def read(
     the snapshot is attached by, where it is not the connection's own.
     """
     ((database,),) = con.execute("SELECT COALESCE(?, current_database())", [database]).fetchall()
-    found = con.execute(
-        "SELECT column_name FROM duckdb_columns()"
-        " WHERE table_name = $table AND database_name = $database AND schema_name = 'main'",
-        {"table": table, "database": database},
-    ).fetchall()
-    there = {name for (name,) in found}
-    if not there:
+    relation = f'"{database}".main.{table}'
+    try:  # of this table alone: a list of all columns would open every file of every view
+        described = con.execute(f"FROM {relation} LIMIT 0").description
+    except duckdb.CatalogException:
         return None
+    there = {column[0] for column in described or ()}
     listed = ", ".join(name if name in there else f"NULL AS {name}" for name in schema.names)
     order = ", ".join(grain)
-    rows = con.sql(f'SELECT {listed} FROM "{database}".main.{table} ORDER BY {order}')
+    rows = con.sql(f"SELECT {listed} FROM {relation} ORDER BY {order}")
     told = rows.to_arrow_table().cast(schema)
     con.register("memory_rows", told)
     digest = table_digest(con, "memory_rows", grain)

@@ -195,10 +195,9 @@ def _narrow_to_ids(
     con.execute("CREATE OR REPLACE TEMP TABLE doubtful_ids AS FROM doubtful_rows")
     con.unregister("doubtful_rows")
     for name, key in ((ORDERS, _ORDER_KEY), (ROUTER, "attempt_id"), (OUTCOMES, "attempt_id")):
-        paths = [file.path for file in scope.files[name]] if ids.num_rows else []
-        where = f" WHERE {key} IN (SELECT attempt_id FROM doubtful_ids)" if paths else ""
-        head = f"CREATE OR REPLACE TEMP VIEW {name}"
-        engine.create_scan(con, head, _schema(lake, name), paths, where)
+        files = scope.files[name] if ids.num_rows else ()
+        where = f"{key} IN (SELECT attempt_id FROM doubtful_ids)"
+        engine.create_view(con, name, lake.open(name), files=files, where=where)
 
 
 def _schema(lake: Lake, name: str) -> pa.Schema:

@@ -18,6 +18,9 @@ from features.settings import Settings
 from features.snapshot import Store
 
 _QUIET = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
+# Of raw rows, so that a large day's lines are not read and written again each hour, and a late line
+# makes an hour or two be read.
+_RAW_FILE_BYTES = 16 << 20
 _LOG_ENTRY = re.compile(r"^(\d{20})\.(json|checkpoint.*parquet)$")
 
 
@@ -75,7 +78,8 @@ def kept_versions(store: Store) -> dict[str, set[int]]:
 
 
 def _tend(table: DeltaTable, path: Path, kept: Collection[int], report: UpkeepReport) -> None:
-    merged = table.optimize.compact(post_commithook_properties=_QUIET)
+    target = _RAW_FILE_BYTES if path.name.startswith("raw_") else None
+    merged = table.optimize.compact(target_size=target, post_commithook_properties=_QUIET)
     report.files_compacted[path.name] = merged["numFilesRemoved"]
     # The writer lock is held: nothing is being written, so that no file is too young to go.
     removed = table.vacuum(

@@ -5,6 +5,7 @@ tables there are and in which order they run.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -24,8 +25,11 @@ _TYPES = {  # Delta's Arrow types as DuckDB writes them; views expose naive UTC 
     pa.date32(): "DATE",
 }
 PARTITIONS = ("part", "definition")
-# So many rows cost less to copy than statements cost to read again: see to_arrow, create_view.
-FEW_ROWS = 10_000
+FEW_ROWS = 10_000  # so many cost less to copy than statements cost to read again: see to_arrow
+# Reading a file again takes as long as holding so many rows: an hour of refreshes leaves a dozen
+# small files, and a build reads each some twenty times.
+ROWS_A_FILE = 1_000
+HELD_ROWS = 150_000  # at most, of one view: some 100 MB
 
 
 def connect(
@@ -95,23 +99,23 @@ def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def scan(schema: pa.Schema, paths: Sequence[str], *, fill: bool = False) -> str:
+def scan(schema: pa.Schema, paths: Sequence[str], *, fill: bool = False, more: str = "") -> str:
     """Write the SELECT over exactly these files, typed and complete also when there are none.
 
-    ``fill`` reads columns that no file holds as NULL.
+    ``fill`` reads columns that no file holds as NULL. ``more`` is a column beside the schema's.
     """
-    columns = []
+    columns = [more] if more else []
     typed = []
-    for field in schema:
-        if field.name in PARTITIONS:
+    for column in schema:
+        if column.name in PARTITIONS:
             continue
-        name = identifier(field.name)
-        stored = _TYPES.get(field.type, "TIMESTAMPTZ")
+        name = identifier(column.name)
+        stored = _TYPES.get(column.type, "TIMESTAMPTZ")
         typed.append(f"CAST(NULL AS {stored}) AS {name}")
         if not paths:
-            kind = _TYPES.get(field.type, "TIMESTAMP")
+            kind = _TYPES.get(column.type, "TIMESTAMP")
             columns.append(f"CAST(NULL AS {kind}) AS {name}")
-        elif pa.types.is_timestamp(field.type):
+        elif pa.types.is_timestamp(column.type):
             columns.append(f"{name} AT TIME ZONE 'UTC' AS {name}")
         else:
             columns.append(name)
@@ -122,7 +126,7 @@ def scan(schema: pa.Schema, paths: Sequence[str], *, fill: bool = False) -> str:
     source = f"read_parquet([{quoted}], union_by_name = true, hive_partitioning = false)"
     if fill:
         empty = f"SELECT {', '.join(typed)} WHERE FALSE"
-        source = f"({empty} UNION ALL BY NAME SELECT * FROM {source})"
+        source = f"({empty} UNION ALL BY NAME SELECT *, file_index FROM {source})"
     return f"SELECT\n    {listed}\nFROM {source}"
 
 
@@ -134,13 +138,25 @@ def create_scan(
     where: str = "",
 ) -> None:
     """Create the view that ``head`` names over these files, also where all lack a newer column."""
-    if not paths:
+    if paths:
+        _run_scan(con, f"{head} AS", schema, paths, where=where)
+    else:
         run(con, f"{head} AS {scan(schema, paths)}")
-        return
+
+
+def _run_scan(
+    con: duckdb.DuckDBPyConnection,
+    head: str,
+    schema: pa.Schema,
+    paths: Sequence[str],
+    *,
+    where: str = "",
+    more: str = "",
+) -> None:
     try:
-        con.execute(f"{head} AS {scan(schema, paths)}{where}")
+        con.execute(f"{head} {scan(schema, paths, more=more)}{where}")
     except duckdb.BinderException:
-        con.execute(f"{head} AS {scan(schema, paths, fill=True)}{where}")
+        con.execute(f"{head} {scan(schema, paths, fill=True, more=more)}{where}")
 
 
 def create_view(
@@ -151,40 +167,58 @@ def create_view(
     ranges: list[tuple[int, int]] | None = None,
     cut: bool = False,
     files: Iterable[DataFile] | None = None,
+    where: str = "",
 ) -> None:
     """Create a temporary view over a table version, or over its files that meet ``ranges``.
 
-    ``ranges`` are half-open ranges of event_ms; rows outside them may remain unless ``cut``. Few
-    rows are read at once, and once for all views over the same files.
+    ``ranges`` are half-open ranges of event_ms; rows outside them may remain unless ``cut``.
+    ``where`` is a condition on rows. Few rows, or small files, are read at once, and a file once
+    for all views of the connection.
     """
     chosen = data_files(table) if files is None else list(files)
     if ranges is not None:
         chosen = overlapping(chosen, "event_ms", ranges)
     schema = pa.schema(table.schema().to_arrow())
-    where = ""
-    if ranges is not None and cut and chosen:
+    limits = [where] if where else []
+    if ranges is not None and cut:
         within = " OR ".join(f"(event_ms >= {a} AND event_ms < {b})" for a, b in ranges)
-        where = f" WHERE {within or 'FALSE'}"
+        limits.append(f"({within or 'FALSE'})")
+    limit = f" WHERE {' AND '.join(limits)}" if limits else ""
     paths = [file.path for file in chosen]
     head = f"CREATE OR REPLACE TEMP VIEW {identifier(name)}"
-    if paths and sum(file.rows for file in chosen) <= FEW_ROWS:
-        con.execute(f"{head} AS FROM {_held(con, schema, paths)}{where}")
+    rows = sum(file.rows for file in chosen)
+    if paths and rows <= max(FEW_ROWS, min(ROWS_A_FILE * len(paths), HELD_ROWS)):
+        con.execute(f"{head} AS FROM ({_held(con, table.table_uri, schema, paths)}){limit}")
     else:
-        create_scan(con, head, schema, paths, where)
+        create_scan(con, head, schema, paths, limit)
 
 
-_HELD: WeakKeyDictionary[duckdb.DuckDBPyConnection, dict[str, str]] = WeakKeyDictionary()
+@dataclass
+class _Held:
+    """A temporary table that holds the rows of files of one lake table, and the number of each."""
+
+    name: str
+    numbers: dict[str, int] = field(default_factory=dict)
 
 
-def _held(con: duckdb.DuckDBPyConnection, schema: pa.Schema, paths: Sequence[str]) -> str:
-    """Return the temporary table that holds the rows of these files on this connection."""
-    held = _HELD.setdefault(con, {})
-    key = "\n".join([*schema.names, "", *paths])
-    if key not in held:
-        name = f"held_{len(held)}"
-        create_scan(con, f"CREATE TEMP TABLE {name}", schema, paths)
-        held[key] = name
-    return held[key]
+_HELD: WeakKeyDictionary[duckdb.DuckDBPyConnection, dict[tuple[str, ...], _Held]]
+_HELD = WeakKeyDictionary()
+
+
+def _held(con: duckdb.DuckDBPyConnection, uri: str, schema: pa.Schema, paths: Sequence[str]) -> str:
+    """Write the SELECT of these files' rows as this connection holds them, each file read once."""
+    tables = _HELD.setdefault(con, {})
+    key = (uri, *schema.names)
+    held = tables.get(key) or _Held(f"held_{len(tables)}")
+    missing = [path for path in paths if path not in held.numbers]
+    if missing:
+        number = f"file_index + {len(held.numbers)} AS file_number"
+        head = f"INSERT INTO {held.name}" if key in tables else f"CREATE TEMP TABLE {held.name} AS"
+        _run_scan(con, head, schema, missing, more=number)
+        held.numbers |= {path: n for n, path in enumerate(missing, start=len(held.numbers))}
+        tables[key] = held
+    listed = ", ".join(str(held.numbers[path]) for path in paths)
+    return f"SELECT * EXCLUDE (file_number) FROM {held.name} WHERE file_number IN ({listed})"
 
 
 def to_arrow(

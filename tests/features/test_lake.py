@@ -2,7 +2,9 @@
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -95,6 +97,56 @@ def test_a_snapshot_view_over_files_that_lack_a_new_column_reads_it_as_null(lake
         relation = con.sql("SELECT event_ms, seen_at_utc FROM y")
         assert [str(kind) for kind in relation.types] == ["BIGINT", "TIMESTAMP"]
         assert relation.fetchall() == [(1, None)]
+
+
+def test_each_view_shows_its_own_files_whatever_was_read_before_and_in_which_shape(
+    lake: Lake,
+) -> None:
+    for number in range(3):
+        lake.append(lake.open("raw_x__y"), rows((number, f"S{number}", "d1")), {})
+    lake.ensure("raw_x__y", SCHEMA.append(pa.field("venue", pa.string())), ["part"], "a table")
+    table = lake.open("raw_x__y")
+    by_time = {file.minimum["event_ms"]: file for file in data_files(table)}
+    with engine.connect() as con:
+
+        def shown(name: str, *times: int, **limits: Any) -> list[tuple[object, ...]]:
+            engine.create_view(con, name, table, files=[by_time[t] for t in times], **limits)
+            return con.sql(f"SELECT * FROM {name} ORDER BY ALL").fetchall()
+
+        first, second, third = [(n, f"S{n}", None) for n in range(3)]  # before there were venues
+        assert shown("a", 1) == [second]
+        assert shown("b", 2, 1) == [second, third]  # one of them was read before
+        assert shown("c", 0, 2) == [first, third]
+        assert shown("d", 0, 1, 2, ranges=[(1, 2)], cut=True) == [second]
+        assert shown("e", 0, 1, 2, where="symbol <> 'S1'") == [first, third]
+        assert shown("f") == []
+        assert con.sql("FROM a").fetchall() == [second]  # what came later is not in it
+        con.execute("SET disabled_filesystems = 'LocalFileSystem'")  # no file is opened again
+        assert shown("g", 2, 0) == [first, third]
+
+
+@pytest.mark.parametrize(
+    ("files", "rows_n", "is_held"),
+    [
+        (1, engine.FEW_ROWS, True),  # few rows
+        (1, engine.FEW_ROWS + 1, False),  # more, in one file
+        (20, 20 * engine.ROWS_A_FILE, True),  # more, in small files
+        (20, 20 * engine.ROWS_A_FILE + 1, False),
+        (400, engine.HELD_ROWS, True),
+        (400, engine.HELD_ROWS + 1, False),  # too many for the memory
+    ],
+)
+def test_few_rows_and_small_files_are_held(
+    lake: Lake, files: int, rows_n: int, is_held: bool
+) -> None:
+    lake.append(lake.open("raw_x__y"), rows((1, "A", "d1")), {})
+    table = lake.open("raw_x__y")
+    (file,) = data_files(table)
+    told = [replace(file, rows=rows_n // files + (n < rows_n % files)) for n in range(files)]
+    with engine.connect() as con:
+        engine.create_view(con, "y", table, files=told)
+        (text,) = con.sql("SELECT sql FROM duckdb_views() WHERE view_name = 'y'").fetchall()[0]
+        assert ("read_parquet" not in text) == is_held
 
 
 def test_rows_and_transactions_are_of_one_commit(lake: Lake) -> None:

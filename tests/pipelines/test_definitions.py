@@ -23,7 +23,13 @@ from pipelines.assets import describe
 from pipelines.definitions import defs
 from pipelines.intake.kinds import RAW_TABLES
 from pipelines.refresh import Refresh, refresh
-from pipelines.triggers import busy_run, new_log_bytes, refresh_job, refresh_schedule
+from pipelines.triggers import (
+    busy_run,
+    new_log_bytes,
+    refresh_job,
+    refresh_schedule,
+    upkeep_schedule,
+)
 from tests import loads
 
 AS_OF = "2025-11-08T12:00:00Z"
@@ -412,9 +418,11 @@ def test_the_schedule_skips_while_a_refresh_has_not_ended(
     assert isinstance(refresh_schedule(context), dg.RunRequest)
 
 
-def test_the_schedule_runs_by_default_and_the_sensor_does_not() -> None:
+def test_the_schedules_run_by_default_and_the_sensor_does_not() -> None:
     assert refresh_schedule.cron_schedule == "*/5 * * * *"
     assert refresh_schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+    assert upkeep_schedule.cron_schedule == "17 * * * *"
+    assert upkeep_schedule.default_status is dg.DefaultScheduleStatus.RUNNING
     assert new_log_bytes.default_status is dg.DefaultSensorStatus.STOPPED
     assert new_log_bytes.minimum_interval_seconds == 60
 
