@@ -1,7 +1,9 @@
 """A refresh of a 7-day window with new rows, one with nothing new, and computing all of it again.
 
-Every measured piece runs in a process of its own, so that memory and cold caches are its own; work
-is counted after the interpreter and the imports. `--outcomes` and `--new` take several sizes.
+Last a desk's day of refreshes every five minutes: what the small files that each leaves cost the
+next, before upkeep merges them and after. Every measured piece runs in a process of its own, so
+that memory and cold caches are its own; work is counted after the interpreter and the imports.
+`--outcomes` and `--new` take several sizes.
 """
 
 import argparse
@@ -13,18 +15,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from benchmarks import recompute
-from benchmarks.load import ENVIRONMENT, Load, append_logs, fill_lake
+from benchmarks.load import ENVIRONMENT, WINDOW_MS, Load, append_logs, fill_lake
 from benchmarks.memory import peak_mb
 from features.lake import Lake
+from features.lock import writer_lock
 from features.settings import Settings
 from features.snapshot import Store, open_snapshot
-from pipelines.refresh import refresh
+from pipelines.refresh import Refresh, refresh
+from pipelines.upkeep import upkeep
 
+EVERY_MS = 300_000  # between two refreshes of the day
 TEXT_LIMIT = 1_000_000  # attempts; the text of ten million would be 15 GB
 
 
@@ -34,18 +40,23 @@ def main(argv: list[str] | None = None) -> int:
     if args.piece:
         print(json.dumps(_piece(args.piece, args.outcomes[0], args.home, args.as_of)))
         return 0
+    repeat = 1 if args.quick else args.repeat
     for outcomes in [20_000] if args.quick else args.outcomes:
-        home = Path(tempfile.mkdtemp(prefix="execintel-bench-", dir=args.home))
-        try:
-            measure(
-                outcomes,
-                [2_000] if args.quick else args.new,
-                home,
-                1 if args.quick else args.repeat,
-            )
-        finally:
-            shutil.rmtree(home)
+        with _folder(args.home) as home:
+            measure(outcomes, [2_000] if args.quick else args.new, home, repeat)
+    with _folder(args.home) as home:
+        outcomes, refreshes = [2_000, 5] if args.quick else args.day
+        measure_day(outcomes, refreshes, home, repeat)
     return 0
+
+
+@contextmanager
+def _folder(parent: Path | None) -> Iterator[Path]:
+    home = Path(tempfile.mkdtemp(prefix="execintel-bench-", dir=parent))
+    try:
+        yield home
+    finally:
+        shutil.rmtree(home)
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -60,6 +71,12 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         type=_numbers,
         default=[13_333, 50_000],
         help="new attempts of a refresh; each brings 3.75 lines",
+    )
+    parser.add_argument(
+        "--day",
+        type=_numbers,
+        default=[30_000, 200],
+        help="outcomes in the window of the desk whose day comes last, and refreshes before it",
     )
     parser.add_argument("--repeat", type=int, default=3, help="refreshes of each size: the median")
     parser.add_argument(
@@ -106,6 +123,46 @@ def measure(outcomes: int, new: list[int], home: Path, repeat: int) -> None:
         theirs = _run(name, load, home, first)
         _show(f"{what} ({theirs['wall_s'] / ours['wall_s']:.1f} times ours)", theirs)
         print(f"    {compared(theirs['answer'], answer)}", flush=True)
+
+
+def measure_day(outcomes: int, refreshes: int, home: Path, repeat: int) -> None:
+    """Print what a refresh takes after so many others, before and after upkeep."""
+    load = Load(outcomes)
+    new = max(1, outcomes * EVERY_MS // WINDOW_MS)
+    settings = Settings(home=home, log_dir=home / "logs", environment=ENVIRONMENT)
+    (home / "logs").mkdir()
+    append_logs(load, home / "logs", 0, outcomes)
+    _run("refresh", load, home, outcomes)
+    first = outcomes
+    for _ in range(refreshes):
+        append_logs(load, home / "logs", first, new)
+        first += new
+        _read(settings, load.end_ms(first))
+    print(f"\n{outcomes:,} outcomes in 7 days, then {refreshes} refreshes of {new} attempts each")
+    for number, label in enumerate(("their files as they left them", "their files merged")):
+        runs = []
+        for _ in range(repeat):
+            append_logs(load, home / "logs", first, new)
+            first += new
+            runs.append(_run("refresh", load, home, first))
+        ours = _median(runs)
+        _show(f"refresh, {new} new attempts, {label}", ours)
+        if number == 0:  # it reads whatever lies in a folder, also what upkeep merged
+            theirs = _run("duckdb", load, home, first)
+            times = theirs["wall_s"] / ours["wall_s"]
+            _show(f"{_COMPETITORS['duckdb']} ({times:.1f} times ours)", theirs)
+            print(f"    {compared(theirs['answer'], published_answer(home))}", flush=True)
+            upkeep(settings, now_ms=load.end_ms(first))
+
+
+def _read(settings: Settings, at_ms: int) -> None:
+    """Do what a refresh does to the lake, and nothing beyond."""
+    with writer_lock(settings.home, "benchmark"):
+        run = Refresh(settings, as_of_ms=at_ms, now_ms=at_ms)
+        run.prepare()
+        run.read()
+        run.rebuild_core()
+        run.close()
 
 
 _COMPETITORS = {

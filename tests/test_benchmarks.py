@@ -76,11 +76,13 @@ def test_a_computation_from_nothing_gives_the_answer_of_the_refresh(tmp_path: Pa
 
 
 def test_refresh_benchmark_runs_and_reports(capsys: pytest.CaptureFixture[str]) -> None:
-    assert refresh.main(["--outcomes", "700", "--new", "70", "--repeat", "1"]) == 0
+    sizes = ["--outcomes", "700", "--new", "70", "--day", "4032,2", "--repeat", "1"]
+    assert refresh.main(sizes) == 0
     printed = capsys.readouterr().out
     assert "refresh, 70 new attempts" in printed
     assert "refresh, nothing new" in printed
-    assert printed.count("the same attempts, PnL and median slippage") == 3
+    assert "refresh, 2 new attempts, their files merged" in printed
+    assert printed.count("the same attempts, PnL and median slippage") == 3 + 1
     assert "failed" not in printed
 
 
