@@ -44,7 +44,7 @@ _VALUES = {
 # twenty was never looked at again. A state follows every tenth order, and tells what all before it
 # came to. An attempt in ten sees NAV and exposure.
 _LOAD = """
-CREATE TABLE orders AS
+CREATE TEMP TABLE orders AS
 SELECT
     i % $symbols AS symbol_n,
     i // $symbols AS order_n,
@@ -53,7 +53,7 @@ SELECT
     i // $symbols % 2 = 0 AS is_open,
 FROM range($outcomes) AS t(i);
 
-CREATE TABLE core_window__outcomes AS
+CREATE TEMP TABLE core_window__outcomes AS
 SELECT
     'main' AS account, 'paper' AS environment, 'binance' AS venue, 'S' || symbol_n AS symbol,
     'a' || symbol_n || '_' || order_n AS attempt_id,
@@ -74,7 +74,7 @@ SELECT
     CAST(NULL AS DOUBLE) AS ack_ms,
 FROM orders;
 
-CREATE TABLE core_window__hourly AS
+CREATE TEMP TABLE core_window__hourly AS
 SELECT account, event_ms // 3600000 * 3600000 AS hour_ms, COUNT(*) AS n, 0 AS close_only_n
 FROM core_window__outcomes GROUP BY ALL;
 
@@ -110,7 +110,7 @@ def main(argv: Sequence[str]) -> int:
             schema = raw_schema(kind)
             empty = schema.remove(schema.get_field_index(PART_COLUMN)).empty_table()
             con.register("empty_rows", empty)
-            con.execute(f"CREATE OR REPLACE TABLE {kind.table} AS FROM empty_rows")
+            con.execute(f"CREATE OR REPLACE TEMP TABLE {kind.table} AS FROM empty_rows")
             con.unregister("empty_rows")
         load = {
             "as_of_ms": AS_OF_MS,
@@ -132,7 +132,7 @@ def main(argv: Sequence[str]) -> int:
             total_s, total_cpu_s = total_s + wall_s, total_cpu_s + cpu_s
             print(f"{name:32} {wall_s:6.2f} s ({cpu_s:.2f} s of processor), {rows.num_rows:,} rows")
             con.register("rows_of_table", rows)
-            con.execute(f"CREATE OR REPLACE TABLE {name} AS FROM rows_of_table")
+            con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS FROM rows_of_table")
             con.unregister("rows_of_table")
             if name == TABLES[0]:
                 positions_cpu_s = cpu_s

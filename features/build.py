@@ -6,8 +6,7 @@ Put here: setting up what the SQL reads, running tables and checks in order. Kee
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -35,9 +34,6 @@ from features.source_lines import source_tables
 
 SNAPSHOT = "snapshot"  # the attached database that becomes features.duckdb
 BAR_MS = {"1m": 60_000, "5m": 300_000, "15m": 900_000, "1h": 3_600_000}
-_AT_ONCE = (
-    2  # tables: while one is planned, or its rows come together, the other has the processors
-)
 _ATR_BARS = 501  # 500 true ranges need as many closes and one before
 _BAR_REACH = 5  # a venue open 6.5 hours on five days has them within so many times their length
 
@@ -256,62 +252,21 @@ def run_tables(
     chosen = None if names is None else catalog.with_inputs(names)
     wanted = [t for t in catalog.computed() if chosen is None or t.name in chosen]
     listen(Event("build.started", total=len(wanted)))
-    found = _compute_all(con, wanted, values, listen)
-    built.rows = {table.name: found[table.name][0] for table in wanted}
-    built.digests = {table.name: found[table.name][1] for table in wanted}
+    for table in wanted:
+        listen(Event("build.table", table=table.name))
+        target = f"{SNAPSHOT}.main.{table.name}"
+        bound = engine.bind(table.sql, table.params, values)
+        ((rows_n,),) = engine.run(
+            con, f"CREATE OR REPLACE TABLE {target} AS {table.sql}", bound
+        ).fetchall()
+        con.execute(f"CREATE OR REPLACE TEMP VIEW {table.name} AS FROM {target}")
+        built.rows[table.name] = rows_n
+        built.digests[table.name] = table_digest(con, table.name, table.grain)
+        listen(Event("build.table_done", table=table.name, done=1))
     with _many_short(con):
         for table in wanted:
             comment(con, f"{SNAPSHOT}.main.{table.name}", "TABLE", table.comment, table.columns)
     return built
-
-
-def _compute_all(
-    con: duckdb.DuckDBPyConnection,
-    wanted: Sequence[catalog.Table],
-    values: Mapping[str, Any],
-    listen: Listener,
-) -> dict[str, tuple[int, str]]:
-    """Compute each table as soon as those it reads stand; returns rows and digest by name."""
-    ((threads,),) = con.execute("SELECT current_setting('threads')").fetchall()
-    free = [con.cursor() for _ in range(min(_AT_ONCE, threads))]
-    waiting = {table.name: table for table in wanted}
-    awaited = set(waiting)
-    running: dict[Future[tuple[int, str]], tuple[str, duckdb.DuckDBPyConnection]] = {}
-    found: dict[str, tuple[int, str]] = {}
-    with ThreadPoolExecutor(len(free)) as pool:
-        try:
-            while waiting or running:
-                ready = [t for t in waiting.values() if awaited.isdisjoint(t.inputs)]
-                for table in ready[: len(free)]:
-                    listen(Event("build.table", table=table.name))
-                    cursor = free.pop()
-                    task = pool.submit(_compute, cursor, waiting.pop(table.name), values)
-                    running[task] = table.name, cursor
-                for task in wait(running, return_when=FIRST_COMPLETED).done:
-                    name, cursor = running.pop(task)
-                    free.append(cursor)
-                    found[name] = task.result()
-                    awaited.remove(name)
-                    listen(Event("build.table_done", table=name, done=1))
-        except BaseException:  # what else is running would only be thrown away
-            for _, cursor in running.values():
-                cursor.interrupt()
-            raise
-    for cursor in free:
-        cursor.close()
-    return found
-
-
-def _compute(
-    con: duckdb.DuckDBPyConnection, table: catalog.Table, values: Mapping[str, Any]
-) -> tuple[int, str]:
-    target = f"{SNAPSHOT}.main.{table.name}"
-    bound = engine.bind(table.sql, table.params, values)
-    ((rows_n,),) = engine.run(
-        con, f"CREATE OR REPLACE TABLE {target} AS {table.sql}", bound
-    ).fetchall()
-    con.execute(f"CREATE OR REPLACE VIEW {table.name} AS FROM {target}")
-    return rows_n, table_digest(con, table.name, table.grain)
 
 
 @contextmanager
@@ -417,7 +372,7 @@ def set_up(
     window_sums.create_views(con, values)
     window_sums.create_tables(con, values, stored, facts)
     text = engine.inline(catalog.tables()["core_window__hourly"].sql, values)
-    con.execute(f"CREATE OR REPLACE TABLE window_hours AS {text}")
+    con.execute(f"CREATE OR REPLACE TEMP TABLE window_hours AS {text}")
     _hourly_view(con)
     outcomes = "core_execution__outcomes"
     if traces.are_sampled(con) and outcomes in stored:  # accuracy is of all history
@@ -429,7 +384,7 @@ def set_up(
 
 
 def _hourly_view(con: duckdb.DuckDBPyConnection) -> None:
-    con.execute("CREATE OR REPLACE VIEW core_window__hourly AS FROM window_hours")
+    con.execute("CREATE OR REPLACE TEMP VIEW core_window__hourly AS FROM window_hours")
 
 
 def _read_by_tables() -> set[str]:
@@ -521,13 +476,13 @@ def _edge_hours(con: duckdb.DuckDBPyConnection, plan: Plan, values: Mapping[str,
     first_ms, end_ms = plan.as_of_ms - plan.window_ms + 1, plan.as_of_ms + 1
     hours = _cut_hours(con, plan)
     con.register("cut_hours", pa.table({"hour_ms": pa.array(hours, pa.int64())}))
-    con.execute("CREATE OR REPLACE TABLE rebuild_hours AS FROM cut_hours")
+    con.execute("CREATE OR REPLACE TEMP TABLE rebuild_hours AS FROM cut_hours")
     con.unregister("cut_hours")
     hourly = catalog.tables()["core_execution__hourly"]
     cut_values = {**values, "from_ms": first_ms, "to_ms": end_ms, "known_ms": plan.as_of_ms}
     engine.run(
         con,
-        f"CREATE OR REPLACE TABLE edge_hours AS {hourly.sql}",
+        f"CREATE OR REPLACE TEMP TABLE edge_hours AS {hourly.sql}",
         engine.bind(hourly.sql, hourly.params, cut_values),
     )
 
@@ -537,17 +492,17 @@ def param_knots(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
     schema = {"param": pa.string(), "x": pa.float64(), "y": pa.float64()}
     points = [dict(zip(schema, point, strict=True)) for point in params.knots(plan.params)]
     con.register("knots_rows", pa.Table.from_pylist(points, pa.schema(schema)))
-    con.execute("CREATE OR REPLACE TABLE param_knots AS FROM knots_rows")
+    con.execute("CREATE OR REPLACE TEMP TABLE param_knots AS FROM knots_rows")
     con.unregister("knots_rows")
 
 
 def previous_memory(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
     """Create previous_memory and previous_alerts: what the snapshot before remembers."""
     con.register("memory_rows", plan.before.rows)
-    con.execute(f"CREATE OR REPLACE TABLE {PREVIOUS} AS FROM memory_rows")
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {PREVIOUS} AS FROM memory_rows")
     con.unregister("memory_rows")
     con.register("alert_rows", plan.before.alerts)
-    con.execute(f"CREATE OR REPLACE TABLE {PREVIOUS_ALERTS} AS FROM alert_rows")
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {PREVIOUS_ALERTS} AS FROM alert_rows")
     con.unregister("alert_rows")
 
 

@@ -112,7 +112,7 @@ def _sum(path: str) -> str:
 def _compute(
     con: duckdb.DuckDBPyConnection, fact: Fact, schema: pa.Schema, file: DataFile, stem: Path
 ) -> str:
-    engine.create_scan(con, "CREATE OR REPLACE VIEW file_rows", schema, [file.path])
+    engine.create_scan(con, "CREATE OR REPLACE TEMP VIEW file_rows", schema, [file.path])
     draft = stem.with_suffix(".tmp")
     copied = con.execute(f"COPY ({fact.sql}) TO {engine.literal(str(draft))} (FORMAT parquet)")
     ((rows_n,),) = copied.fetchall()

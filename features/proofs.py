@@ -175,7 +175,8 @@ def _narrow_to_hours(
     engine.create_view(con, OUTCOMES, table, files=files, ranges=ranges, cut=True)
     within = " OR ".join(f"(hour_ms >= {low} AND hour_ms < {high})" for low, high in ranges)
     con.execute(
-        f"CREATE OR REPLACE VIEW core_window__hourly AS FROM window_hours WHERE {within or 'FALSE'}"
+        "CREATE OR REPLACE TEMP VIEW core_window__hourly AS"
+        f" FROM window_hours WHERE {within or 'FALSE'}"
     )
 
 
@@ -188,10 +189,10 @@ def _narrow_to_ids(
         ("came_outcomes", OUTCOMES, changes.came[OUTCOMES]),
         ("went_outcomes", OUTCOMES, changes.went[OUTCOMES]),
     ):
-        engine.create_scan(con, f"CREATE OR REPLACE VIEW {view}", _schema(lake, name), paths)
+        engine.create_scan(con, f"CREATE OR REPLACE TEMP VIEW {view}", _schema(lake, name), paths)
     ids = engine.to_arrow(con, _DOUBTFUL, {"since_ms": scope.since_ms})
     con.register("doubtful_rows", ids)
-    con.execute("CREATE OR REPLACE TABLE doubtful_ids AS FROM doubtful_rows")
+    con.execute("CREATE OR REPLACE TEMP TABLE doubtful_ids AS FROM doubtful_rows")
     con.unregister("doubtful_rows")
     for name, key in ((ORDERS, _ORDER_KEY), (ROUTER, "attempt_id"), (OUTCOMES, "attempt_id")):
         files = scope.files[name] if ids.num_rows else ()

@@ -478,7 +478,7 @@ def _rebuild_hours(con: duckdb.DuckDBPyConnection, hours: Mapping[int, str]) -> 
         }
     )
     con.register("rebuild_hours_rows", table)
-    con.execute("CREATE OR REPLACE TABLE rebuild_hours AS FROM rebuild_hours_rows")
+    con.execute("CREATE OR REPLACE TEMP TABLE rebuild_hours AS FROM rebuild_hours_rows")
     con.unregister("rebuild_hours_rows")
 
 
@@ -496,7 +496,7 @@ def _views(
         ranges = merged([(hour - DAY_MS, hour + HOUR_MS + DAY_MS) for hour in hours])
         orders = raw.tables["raw_orders__events"]
         engine.create_view(con, "raw_orders__events", orders, ranges=ranges)
-        con.execute(f"CREATE OR REPLACE TABLE spoken_hours AS {_SPOKEN}")
+        con.execute(f"CREATE OR REPLACE TEMP TABLE spoken_hours AS {_SPOKEN}")
         for name, delta in raw.tables.items():
             ranges = merged([(hour, hour + HOUR_MS) for hour in related[name]])
             engine.create_view(con, name, delta, ranges=ranges, cut=True)

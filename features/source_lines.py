@@ -50,7 +50,7 @@ def source_tables(
     cuts = sorted({cut // HOUR_MS * HOUR_MS for cut in (since_ms + 1, recent_ms + 1, as_of_ms + 1)})
     listed = ", ".join(map(str, cuts))
     con.execute(
-        "CREATE OR REPLACE TABLE raw_sources (source VARCHAR, source_id VARCHAR,"
+        "CREATE OR REPLACE TEMP TABLE raw_sources (source VARCHAR, source_id VARCHAR,"
         " symbol VARCHAR, is_recent BOOLEAN, n BIGINT, rejected_n BIGINT, first_ms BIGINT,"
         " event_ms BIGINT, ingested_ms BIGINT, line_offset BIGINT)"
     )
@@ -109,5 +109,5 @@ def _rules_table(con: duckdb.DuckDBPyConnection, rules: Mapping[str, Freshness])
         }
     )
     con.register("rules_rows", rows)
-    con.execute("CREATE OR REPLACE TABLE source_rules AS FROM rules_rows")
+    con.execute("CREATE OR REPLACE TEMP TABLE source_rules AS FROM rules_rows")
     con.unregister("rules_rows")

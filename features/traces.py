@@ -33,7 +33,7 @@ FOREVER_MS = 1 << 53
 def create_view(con: duckdb.DuckDBPyConnection, params: Mapping[str, Any]) -> None:
     """Create core_window__traces over the traces that stand on this connection."""
     sql = engine.inline(catalog.tables()[VIEW].sql, params)
-    con.execute(f"CREATE OR REPLACE VIEW {VIEW} AS {sql}")
+    con.execute(f"CREATE OR REPLACE TEMP VIEW {VIEW} AS {sql}")
 
 
 def longest_ms(con: duckdb.DuckDBPyConnection) -> int:
@@ -73,7 +73,7 @@ def set_up(con: duckdb.DuckDBPyConnection, values: Mapping[str, Any]) -> None:
         _create(con, cut, pa.concat_tables(_of_span(span, rows) for span, rows in pieces))
     _create_window(con, "core_window__last_traces", values)
     if has_traces:
-        con.execute(f"CREATE OR REPLACE VIEW {VIEW} AS FROM core_window__last_traces")
+        con.execute(f"CREATE OR REPLACE TEMP VIEW {VIEW} AS FROM core_window__last_traces")
         _create(con, "last_trace_days", _of_span("last100", run(con, DAILY)))
         create_view(con, values)
         con.execute("INSERT INTO cut_trace_days BY NAME FROM last_trace_days")
@@ -94,7 +94,7 @@ def _of_span(span: str, rows: pa.Table) -> pa.Table:
 
 def _create(con: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
     con.register("trace_rows", rows)
-    con.execute(f"CREATE OR REPLACE TABLE {name} AS FROM trace_rows")
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS FROM trace_rows")
     con.unregister("trace_rows")
 
 
@@ -103,7 +103,7 @@ def _create_window(
 ) -> None:
     sql = engine.inline(catalog.tables()[name].sql, values)
     none = "LIMIT 0" if is_empty else ""
-    con.execute(f"CREATE OR REPLACE TABLE {name} AS FROM ({sql}\n) {none}")
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS FROM ({sql}\n) {none}")
 
 
 def build_in_memory(con: duckdb.DuckDBPyConnection, params: Mapping[str, Any]) -> int:

@@ -32,7 +32,7 @@ def create_views(
 ) -> None:
     """Create the window tables that show rows, over the stored tables as they stand."""
     for source in sources:
-        con.execute(f"CREATE OR REPLACE VIEW {_SHOWN_BY[source]} AS {_shown(source, values)}")
+        con.execute(f"CREATE OR REPLACE TEMP VIEW {_SHOWN_BY[source]} AS {_shown(source, values)}")
 
 
 def create_tables(
@@ -61,16 +61,16 @@ def create_tables(
             known = union(paths, "* EXCLUDE (filename)")
             rows = f"{known} UNION ALL BY NAME {_over(f'cut_{source}', table, values)}"
         if not is_view:
-            con.execute(f"CREATE OR REPLACE TABLE {table.name}_rows AS {rows}")
+            con.execute(f"CREATE OR REPLACE TEMP TABLE {table.name}_rows AS {rows}")
             rows = f"FROM {table.name}_rows"
         # A view in either case: what the connection's next build finds may be the other.
-        con.execute(f"CREATE OR REPLACE VIEW {table.name} AS {rows}")
+        con.execute(f"CREATE OR REPLACE TEMP VIEW {table.name} AS {rows}")
     for source in whole:
         rows = " UNION ALL BY NAME ".join(
             f"FROM ({_shown(source, {**values, 'is_whole': is_whole}, over=f'{kind}_{source}')})"
             for kind, is_whole in (("whole", True), ("cut", False))
         )
-        con.execute(f"CREATE OR REPLACE VIEW {_SHOWN_BY[source]} AS {rows}")
+        con.execute(f"CREATE OR REPLACE TEMP VIEW {_SHOWN_BY[source]} AS {rows}")
 
 
 def _whole_files(

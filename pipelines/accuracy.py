@@ -34,15 +34,15 @@ _FAR_MS = 1 << 52  # frames say nothing of when they were read: no trade of thei
 _ENVIRONMENT = "files"  # what a person loads together is counted together
 # What calibration reads of the execution tables: nothing is known here of what trading costs.
 NO_ORDERS = (
-    "CREATE TABLE core_execution__outcomes (environment VARCHAR, account VARCHAR,"
+    "CREATE TEMP TABLE core_execution__outcomes (environment VARCHAR, account VARCHAR,"
     " strategy VARCHAR, symbol VARCHAR, side VARCHAR, position_side VARCHAR, attempt_id VARCHAR,"
     " event_ms BIGINT, close_ms BIGINT, close_n BIGINT, realized_pnl_usd DOUBLE,"
     " closed_notional_usd DOUBLE, position_size_after DOUBLE)"
 )
 _NO_COSTS = (
-    "CREATE TABLE feat_execution__slippage_quartiles"
+    "CREATE TEMP TABLE feat_execution__slippage_quartiles"
     " (symbol VARCHAR, hour_utc INTEGER, slip_bps_mean_w50 DOUBLE)",
-    "CREATE TABLE feat_symbol__scores (symbol VARCHAR, model VARCHAR, fee_bps DOUBLE)",
+    "CREATE TEMP TABLE feat_symbol__scores (symbol VARCHAR, model VARCHAR, fee_bps DOUBLE)",
 )
 
 
@@ -196,7 +196,7 @@ class AccuracyAnalyzer:
             loaded = self.load_traces(traces) if isinstance(traces, str | Path) else traces
             con.register("loaded_traces", _rows(con, loaded))
             con.execute(
-                f"CREATE VIEW {prediction_traces.RAW} AS"
+                f"CREATE TEMP VIEW {prediction_traces.RAW} AS"
                 f" SELECT * REPLACE ('{_ENVIRONMENT}' AS environment) FROM loaded_traces"
             )
             as_of_ms = prediction_traces.build_in_memory(con, self.params)

@@ -33,23 +33,23 @@ HELD_ROWS = 150_000  # at most, of one view: some 100 MB
 
 
 def connect(
+    database: str = ":memory:",
     *,
     memory_limit_mb: int = 1024,
     threads: int | None = None,
     spill: Path | None = None,
 ) -> duckdb.DuckDBPyConnection:
-    """Open an empty database with the functions that the SQL files use beyond DuckDB's own.
+    """Open a connection with the functions that the SQL files use beyond DuckDB's own.
 
-    ``threads``: one for each processor when None. Everything set and created here holds for cursors
-    of the connection too; temporary tables and views would not.
+    ``threads``: one for each processor when None.
     """
     from features.engines import functions  # SciPy: readers of snapshots never wait for it
 
-    con = duckdb.connect(":memory:")
+    con = duckdb.connect(database)
     con.execute(f"SET memory_limit = '{memory_limit_mb}MB'")
     if threads is not None:
         con.execute(f"SET threads = {threads}")
-    con.execute("SET GLOBAL TimeZone = 'UTC'")
+    con.execute("SET TimeZone = 'UTC'")
     con.execute("SET parquet_metadata_cache = true")  # a build reads the same files many times
     con.execute("SET preserve_insertion_order = false")  # every table is sorted where order counts
     if spill is not None:
@@ -169,7 +169,7 @@ def create_view(
     files: Iterable[DataFile] | None = None,
     where: str = "",
 ) -> None:
-    """Create a view over a table version, or over its files that meet ``ranges``.
+    """Create a temporary view over a table version, or over its files that meet ``ranges``.
 
     ``ranges`` are half-open ranges of event_ms; rows outside them may remain unless ``cut``.
     ``where`` is a condition on rows. Few rows, or small files, are read at once, and a file once
@@ -185,7 +185,7 @@ def create_view(
         limits.append(f"({within or 'FALSE'})")
     limit = f" WHERE {' AND '.join(limits)}" if limits else ""
     paths = [file.path for file in chosen]
-    head = f"CREATE OR REPLACE VIEW {identifier(name)}"
+    head = f"CREATE OR REPLACE TEMP VIEW {identifier(name)}"
     rows = sum(file.rows for file in chosen)
     if paths and rows <= max(FEW_ROWS, min(ROWS_A_FILE * len(paths), HELD_ROWS)):
         con.execute(f"{head} AS FROM ({_held(con, table.table_uri, schema, paths)}){limit}")
@@ -195,7 +195,7 @@ def create_view(
 
 @dataclass
 class _Held:
-    """A table that holds the rows of files of one lake table, and the number of each file."""
+    """A temporary table that holds the rows of files of one lake table, and the number of each."""
 
     name: str
     numbers: dict[str, int] = field(default_factory=dict)
@@ -213,7 +213,7 @@ def _held(con: duckdb.DuckDBPyConnection, uri: str, schema: pa.Schema, paths: Se
     missing = [path for path in paths if path not in held.numbers]
     if missing:
         number = f"file_index + {len(held.numbers)} AS file_number"
-        head = f"INSERT INTO {held.name}" if key in tables else f"CREATE TABLE {held.name} AS"
+        head = f"INSERT INTO {held.name}" if key in tables else f"CREATE TEMP TABLE {held.name} AS"
         _run_scan(con, head, schema, missing, more=number)
         held.numbers |= {path: n for n, path in enumerate(missing, start=len(held.numbers))}
         tables[key] = held

@@ -23,7 +23,7 @@ _DAY = "STRUCT(strategy VARCHAR, symbol VARCHAR, times BIGINT[], returns DOUBLE[
 # Bounds of a share k of n (Wilson 1927) at the normal quantile z; n need not be whole, because
 # trades of one day count as fewer than they are. 0 of 0 has no bounds.
 _WILSON = """
-CREATE OR REPLACE MACRO wilson_{end}(share, n, z) AS
+CREATE OR REPLACE TEMP MACRO wilson_{end}(share, n, z) AS
     CASE WHEN n > 0 THEN
         {limit}(
             {bound},
@@ -38,7 +38,7 @@ CREATE OR REPLACE MACRO wilson_{end}(share, n, z) AS
 # basis points and a near venue all its milliseconds. Sums by bins are kept (file_facts.py), so that
 # a definition here decides which.
 _FINE_BIN = """
-CREATE OR REPLACE MACRO fine_bin(value) AS
+CREATE OR REPLACE TEMP MACRO fine_bin(value) AS
     CAST(floor(sign(value) * sqrt(sqrt(abs(value))) * 400) AS BIGINT)
 """
 MACROS = (

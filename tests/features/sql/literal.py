@@ -149,14 +149,14 @@ def create(con: duckdb.DuckDBPyConnection, name: str, schema: pa.Schema, rows: l
         forget(con, name)
     empties = _EMPTY.setdefault(con, {})
     if not rows and schema in empties:
-        engine.run(con, f"CREATE OR REPLACE TABLE {name} AS FROM {empties[schema]}")
+        engine.run(con, f"CREATE OR REPLACE TEMP TABLE {name} AS FROM {empties[schema]}")
         return
     con.register("literal_rows", pa.Table.from_pylist(rows, schema))
-    con.execute(f"CREATE OR REPLACE TABLE {name} AS FROM literal_rows")
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS FROM literal_rows")
     con.unregister("literal_rows")
     if not rows:
         empties[schema] = f"empty_{len(empties)}"
-        con.execute(f"CREATE TABLE {empties[schema]} AS FROM {name}")
+        con.execute(f"CREATE TEMP TABLE {empties[schema]} AS FROM {name}")
 
 
 # Most tables of a test are empty, and a copy takes a third of the time.
@@ -180,7 +180,7 @@ def load_raw(con: duckdb.DuckDBPyConnection, lines: Iterable[Line]) -> None:
     for name, schema in RAW.items():
         rows = [line.values for line in lines if line.table == name]
         create(con, name, schema.remove(schema.get_field_index(PART_COLUMN)), rows)
-    con.execute(f"CREATE OR REPLACE TABLE spoken_hours AS {rebuild._SPOKEN}")
+    con.execute(f"CREATE OR REPLACE TEMP TABLE spoken_hours AS {rebuild._SPOKEN}")
     forget(con, traces.VIEW)
     traces.create_view(con, params.load({}))
 
@@ -220,7 +220,7 @@ def build_outcomes(con: duckdb.DuckDBPyConnection, lines: Iterable[Line]) -> Non
 def build_hourly(con: duckdb.DuckDBPyConnection) -> None:
     """Create core_execution__hourly over the outcomes and raw tables that stand."""
     con.register("hourly_rows", run(con, HOURLY))
-    con.execute(f"CREATE OR REPLACE TABLE {HOURLY} AS FROM hourly_rows")
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {HOURLY} AS FROM hourly_rows")
     con.unregister("hourly_rows")
 
 
@@ -356,7 +356,7 @@ def build_window(
     values = build.bound_values(wanted)
     for name in ("core_window__outcomes", "core_window__attempts"):
         text = engine.inline(catalog.tables()[name].sql, values)
-        con.execute(f"CREATE OR REPLACE TABLE {name} AS {text}")
+        con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {text}")
     for name in _SUMS:
         forget(con, name)
     window_sums.create_tables(con, values)
@@ -365,7 +365,7 @@ def build_window(
     build_hourly(con)
     build._edge_hours(con, wanted, values)
     view = catalog.tables()["core_window__hourly"]
-    con.execute(f"CREATE OR REPLACE TABLE {view.name} AS {engine.inline(view.sql, values)}")
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {view.name} AS {engine.inline(view.sql, values)}")
 
 
 def source_tables_of(con: duckdb.DuckDBPyConnection, wanted: build.Plan) -> None:
