@@ -65,8 +65,8 @@ class Emulator:
     def start(self) -> None:
         """Start it, empty, and wait until it answers."""
         command = [
-            str(self._java), "-Xmx512m", "-XX:TieredStopAtLevel=1", "-cp", str(self._jar), _MAIN,
-            "start", "--host=127.0.0.1", f"--port={self.port}",
+            str(self._java), "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+            "-cp", str(self._jar), _MAIN, "start", "--host=127.0.0.1", f"--port={self.port}",
         ]  # fmt: skip
         # Java itself, not the tools' script: killing that would leave Java alive.
         self._process = subprocess.Popen(
