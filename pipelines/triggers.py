@@ -63,7 +63,7 @@ def refresh_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | d
 
 
 @dg.schedule(
-    job=upkeep_job, cron_schedule="17 * * * *", default_status=dg.DefaultScheduleStatus.RUNNING
+    job=upkeep_job, cron_schedule="17 */3 * * *", default_status=dg.DefaultScheduleStatus.RUNNING
 )
 def upkeep_schedule() -> dg.RunRequest:
     """Keep files and Dagster's storage few: a day of refreshes left unmerged doubles their time."""

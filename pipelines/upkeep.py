@@ -18,7 +18,7 @@ from features.settings import Settings
 from features.snapshot import Store
 
 _QUIET = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
-# Of raw rows, so that a large day's lines are not read and written again each hour, and a late line
+# Of raw rows, so that a large day's lines are not read and written again each time, and a late line
 # makes an hour or two be read.
 _RAW_FILE_BYTES = 16 << 20
 _LOG_ENTRY = re.compile(r"^(\d{20})\.(json|checkpoint.*parquet)$")

@@ -26,8 +26,8 @@ _TYPES = {  # Delta's Arrow types as DuckDB writes them; views expose naive UTC 
 }
 PARTITIONS = ("part", "definition")
 FEW_ROWS = 10_000  # so many cost less to copy than statements cost to read again: see to_arrow
-# Reading a file again takes as long as holding so many rows: an hour of refreshes leaves a dozen
-# small files, and a build reads each some twenty times.
+# Reading a file again takes as long as holding so many rows: three hours of refreshes leave dozens
+# of small files, and a build reads each some twenty times.
 ROWS_A_FILE = 1_000
 HELD_ROWS = 150_000  # at most, of one view: some 100 MB
 

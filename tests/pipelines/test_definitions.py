@@ -421,7 +421,7 @@ def test_the_schedule_skips_while_a_refresh_has_not_ended(
 def test_the_schedules_run_by_default_and_the_sensor_does_not() -> None:
     assert refresh_schedule.cron_schedule == "*/5 * * * *"
     assert refresh_schedule.default_status is dg.DefaultScheduleStatus.RUNNING
-    assert upkeep_schedule.cron_schedule == "17 * * * *"
+    assert upkeep_schedule.cron_schedule == "17 */3 * * *"
     assert upkeep_schedule.default_status is dg.DefaultScheduleStatus.RUNNING
     assert new_log_bytes.default_status is dg.DefaultSensorStatus.STOPPED
     assert new_log_bytes.minimum_interval_seconds == 60

@@ -62,6 +62,17 @@ def test_upkeep_merges_files_and_changes_no_row(grown: Settings) -> None:
     assert sum(second.files_compacted.values()) == 0
 
 
+def test_raw_files_that_have_grown_are_not_merged_again(
+    grown: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = live_files(grown.home)
+    monkeypatch.setattr(upkeep, "_RAW_FILE_BYTES", 1)  # as if each had
+    report = upkeep.upkeep(grown, now_ms=NOW_MS)
+    assert report.files_compacted["raw_router__events"] == 0
+    assert report.files_compacted[history_store.TABLE] > 0  # the other tables are merged whole
+    assert live_files(grown.home)["raw_router__events"] == before["raw_router__events"]
+
+
 def test_every_kept_snapshot_is_whole_after_upkeep(grown: Settings) -> None:
     upkeep.upkeep(grown, now_ms=NOW_MS)
     upkeep.upkeep(grown, now_ms=NOW_MS)
