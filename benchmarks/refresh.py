@@ -74,7 +74,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--day",
-        type=_numbers,
+        type=_pair,
         default=[30_000, 200],
         help="outcomes in the window of the desk whose day comes last, and refreshes before it",
     )
@@ -89,6 +89,13 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def _numbers(text: str) -> list[int]:
     return [int(word) for word in text.split(",")]
+
+
+def _pair(text: str) -> list[int]:
+    numbers = _numbers(text)
+    if len(numbers) != 2:
+        raise argparse.ArgumentTypeError("two numbers, such as 30000,200")
+    return numbers
 
 
 def measure(outcomes: int, new: list[int], home: Path, repeat: int) -> None:
@@ -156,7 +163,7 @@ def measure_day(outcomes: int, refreshes: int, home: Path, repeat: int) -> None:
 
 
 def _read(settings: Settings, at_ms: int) -> None:
-    """Do what a refresh does to the lake, and nothing beyond."""
+    """Do what a refresh does to raw and core tables, and nothing beyond."""
     with writer_lock(settings.home, "benchmark"):
         run = Refresh(settings, as_of_ms=at_ms, now_ms=at_ms)
         run.prepare()

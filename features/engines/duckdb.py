@@ -27,9 +27,10 @@ _TYPES = {  # Delta's Arrow types as DuckDB writes them; views expose naive UTC 
 PARTITIONS = ("part", "definition")
 FEW_ROWS = 10_000  # so many cost less to copy than statements cost to read again: see to_arrow
 # Reading a file again takes as long as holding so many rows: three hours of refreshes leave dozens
-# of small files, and a build reads each some twenty times.
+# of small files, and a build reads each some ten times.
 ROWS_A_FILE = 1_000
-HELD_ROWS = 150_000  # at most, of one view: some 100 MB
+HELD_ROWS = 150_000  # of one view at most: some 100 MB of memory
+HELD_BYTES = 32 << 20  # of all files that a connection holds, as they lie on disk
 
 
 def connect(
@@ -172,25 +173,24 @@ def create_view(
     """Create a temporary view over a table version, or over its files that meet ``ranges``.
 
     ``ranges`` are half-open ranges of event_ms; rows outside them may remain unless ``cut``.
-    ``where`` is a condition on rows. Few rows, or small files, are read at once, and a file once
-    for all views of the connection.
+    ``where`` is a condition on rows. Few rows, or small files alone, are read at once, and a file
+    once for all such views of the connection.
     """
     chosen = data_files(table) if files is None else list(files)
     if ranges is not None:
         chosen = overlapping(chosen, "event_ms", ranges)
     schema = pa.schema(table.schema().to_arrow())
-    limits = [where] if where else []
+    limits = [f"({where})"] if where else []
     if ranges is not None and cut:
         within = " OR ".join(f"(event_ms >= {a} AND event_ms < {b})" for a, b in ranges)
         limits.append(f"({within or 'FALSE'})")
     limit = f" WHERE {' AND '.join(limits)}" if limits else ""
-    paths = [file.path for file in chosen]
     head = f"CREATE OR REPLACE TEMP VIEW {identifier(name)}"
-    rows = sum(file.rows for file in chosen)
-    if paths and rows <= max(FEW_ROWS, min(ROWS_A_FILE * len(paths), HELD_ROWS)):
-        con.execute(f"{head} AS FROM ({_held(con, table.table_uri, schema, paths)}){limit}")
+    held = _held(con, table.table_uri, schema, chosen)
+    if held is None:
+        create_scan(con, head, schema, [file.path for file in chosen], limit)
     else:
-        create_scan(con, head, schema, paths, limit)
+        con.execute(f"{head} AS FROM ({held}){limit}")
 
 
 @dataclass
@@ -199,25 +199,37 @@ class _Held:
 
     name: str
     numbers: dict[str, int] = field(default_factory=dict)
+    bytes: int = 0
 
 
 _HELD: WeakKeyDictionary[duckdb.DuckDBPyConnection, dict[tuple[str, ...], _Held]]
 _HELD = WeakKeyDictionary()
 
 
-def _held(con: duckdb.DuckDBPyConnection, uri: str, schema: pa.Schema, paths: Sequence[str]) -> str:
-    """Write the SELECT of these files' rows as this connection holds them, each file read once."""
+def _held(
+    con: duckdb.DuckDBPyConnection, uri: str, schema: pa.Schema, files: Sequence[DataFile]
+) -> str | None:
+    """Write the SELECT of these files' rows as this connection holds them, each file read once.
+
+    None where files are none, or too large to be held.
+    """
     tables = _HELD.setdefault(con, {})
     key = (uri, *schema.names)
     held = tables.get(key) or _Held(f"held_{len(tables)}")
-    missing = [path for path in paths if path not in held.numbers]
+    missing = {file.path: file.bytes for file in files if file.path not in held.numbers}
+    rows = sum(file.rows for file in files)
+    most = max(FEW_ROWS, min(ROWS_A_FILE * len(files), HELD_ROWS))
+    room = HELD_BYTES - sum(each.bytes for each in tables.values())
+    if not files or rows > most or sum(missing.values()) > room:
+        return None
     if missing:
         number = f"file_index + {len(held.numbers)} AS file_number"
         head = f"INSERT INTO {held.name}" if key in tables else f"CREATE TEMP TABLE {held.name} AS"
-        _run_scan(con, head, schema, missing, more=number)
+        _run_scan(con, head, schema, list(missing), more=number)
         held.numbers |= {path: n for n, path in enumerate(missing, start=len(held.numbers))}
+        held.bytes += sum(missing.values())
         tables[key] = held
-    listed = ", ".join(str(held.numbers[path]) for path in paths)
+    listed = ", ".join(str(held.numbers[file.path]) for file in files)
     return f"SELECT * EXCLUDE (file_number) FROM {held.name} WHERE file_number IN ({listed})"
 
 

@@ -186,12 +186,7 @@ def decode(
     sql = "\nUNION ALL\n".join(
         f"({query(kind, tuple(sorted(named)), present, schema)})" for present in shapes
     )
-    if chunk.lines < FEW_LINES:  # planning well takes longer than all else
-        con.execute("PRAGMA disable_optimizer")
-    try:
-        rows = to_arrow(con, sql, values, about_n=chunk.lines).cast(schema)
-    finally:
-        con.execute("PRAGMA enable_optimizer")
+    rows = to_arrow(con, sql, values, about_n=chunk.lines).cast(schema)
     if known is not None:
         rows = rows.filter(pc.invert(pc.is_in(rows["line_hash"], value_set=known)))
     return rows

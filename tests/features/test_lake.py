@@ -102,51 +102,87 @@ def test_a_snapshot_view_over_files_that_lack_a_new_column_reads_it_as_null(lake
 def test_each_view_shows_its_own_files_whatever_was_read_before_and_in_which_shape(
     lake: Lake,
 ) -> None:
-    for number in range(3):
-        lake.append(lake.open("raw_x__y"), rows((number, f"S{number}", "d1")), {})
-    lake.ensure("raw_x__y", SCHEMA.append(pa.field("venue", pa.string())), ["part"], "a table")
+    for number in range(4):  # file n holds n + 1 rows
+        lake.append(lake.open("raw_x__y"), rows(*((number, "A", "d1"),) * (number + 1)), {})
+    wider = SCHEMA.append(pa.field("venue", pa.string()))
+    lake.ensure("raw_x__y", wider, ["part"], "a table")
+    for number in (4, 5):  # since there are venues
+        values = [pa.array([value] * (number + 1)) for value in (number, "A", "d1", "v")]
+        lake.append(lake.open("raw_x__y"), pa.table(values, wider), {})
     table = lake.open("raw_x__y")
     by_time = {file.minimum["event_ms"]: file for file in data_files(table)}
     with engine.connect() as con:
 
         def shown(name: str, *times: int, **limits: Any) -> list[tuple[object, ...]]:
             engine.create_view(con, name, table, files=[by_time[t] for t in times], **limits)
-            return con.sql(f"SELECT * FROM {name} ORDER BY ALL").fetchall()
+            found = con.sql(f"SELECT event_ms, venue, COUNT(*) FROM {name} GROUP BY ALL ORDER BY 1")
+            return found.fetchall()
 
-        first, second, third = [(n, f"S{n}", None) for n in range(3)]  # before there were venues
-        assert shown("a", 1) == [second]
-        assert shown("b", 2, 1) == [second, third]  # one of them was read before
-        assert shown("c", 0, 2) == [first, third]
-        assert shown("d", 0, 1, 2, ranges=[(1, 2)], cut=True) == [second]
-        assert shown("e", 0, 1, 2, where="symbol <> 'S1'") == [first, third]
-        assert shown("f") == []
-        assert con.sql("FROM a").fetchall() == [second]  # what came later is not in it
+        zero, one, two, three = [(n, None, n + 1) for n in range(4)]
+        four, five = (4, "v", 5), (5, "v", 6)
+        assert shown("a", 3, 1) == [one, three]  # both lack the column
+        assert shown("b", 2, 1, 4) == [one, two, four]  # one was read before; one has the column
+        assert shown("c", 5, 0) == [zero, five]
+        assert shown("d", 0, 4, 2, ranges=[(2, 5)], cut=True) == [two, four]
+        assert shown("e", 0, 4, 2, where="event_ms < 1 OR event_ms > 3") == [zero, four]
+        limits = {"ranges": [(0, 3)], "cut": True, "where": "event_ms < 1 OR event_ms > 3"}
+        assert shown("f", 0, 4, 2, **limits) == [zero]
+        assert shown("g") == []
+        assert shown("h", 2, 2) == [two]  # named twice, shown once
+        assert con.sql("SELECT DISTINCT event_ms FROM a ORDER BY 1").fetchall() == [(1,), (3,)]
         con.execute("SET disabled_filesystems = 'LocalFileSystem'")  # no file is opened again
-        assert shown("g", 2, 0) == [first, third]
+        assert shown("i", *range(6)) == [zero, one, two, three, four, five]
 
 
 @pytest.mark.parametrize(
-    ("files", "rows_n", "is_held"),
+    ("files", "rows_n", "bytes_n", "is_held"),
     [
-        (1, engine.FEW_ROWS, True),  # few rows
-        (1, engine.FEW_ROWS + 1, False),  # more, in one file
-        (20, 20 * engine.ROWS_A_FILE, True),  # more, in small files
-        (20, 20 * engine.ROWS_A_FILE + 1, False),
-        (400, engine.HELD_ROWS, True),
-        (400, engine.HELD_ROWS + 1, False),  # too many for the memory
+        (1, engine.FEW_ROWS, 1, True),  # few rows
+        (1, engine.FEW_ROWS + 1, 1, False),  # more, in one file
+        (20, 20 * engine.ROWS_A_FILE, 20, True),  # more, in small files
+        (20, 20 * engine.ROWS_A_FILE + 1, 20, False),
+        (400, engine.HELD_ROWS, 400, True),
+        (400, engine.HELD_ROWS + 1, 400, False),  # too many for the memory
+        (20, 20, engine.HELD_BYTES, True),
+        (20, 20, engine.HELD_BYTES + 20, False),  # few rows of long texts
     ],
 )
 def test_few_rows_and_small_files_are_held(
-    lake: Lake, files: int, rows_n: int, is_held: bool
+    lake: Lake, files: int, rows_n: int, bytes_n: int, is_held: bool
 ) -> None:
-    lake.append(lake.open("raw_x__y"), rows((1, "A", "d1")), {})
+    for _ in range(files if files < 100 else 2):
+        lake.append(lake.open("raw_x__y"), rows((1, "A", "d1")), {})
     table = lake.open("raw_x__y")
-    (file,) = data_files(table)
-    told = [replace(file, rows=rows_n // files + (n < rows_n % files)) for n in range(files)]
+    there = data_files(table)
+    told = [  # as if they were so large
+        replace(
+            there[n % len(there)],
+            rows=rows_n // files + (n < rows_n % files),
+            bytes=bytes_n // files,
+        )
+        for n in range(files)
+    ]
     with engine.connect() as con:
         engine.create_view(con, "y", table, files=told)
         (text,) = con.sql("SELECT sql FROM duckdb_views() WHERE view_name = 'y'").fetchall()[0]
         assert ("read_parquet" not in text) == is_held
+
+
+def test_a_connection_holds_no_more_than_its_share_of_the_memory(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        lake.append(lake.open("raw_x__y"), rows((number, "A", "d1")), {})
+    table = lake.open("raw_x__y")
+    files = data_files(table)
+    monkeypatch.setattr(engine, "HELD_BYTES", files[0].bytes + files[1].bytes)
+    with engine.connect() as con:
+        for name, chosen in (("a", files[:1]), ("b", files[1:2]), ("c", files[2:]), ("d", files)):
+            engine.create_view(con, name, table, files=chosen)
+        views = dict(con.sql("SELECT view_name, sql FROM duckdb_views()").fetchall())
+        held = {name for name in "abcd" if "read_parquet" not in views[name]}
+        assert held == {"a", "b"}  # and the others are read from their files
+        assert con.sql("SELECT COUNT(*) FROM d").fetchall() == [(3,)]
 
 
 def test_rows_and_transactions_are_of_one_commit(lake: Lake) -> None:
