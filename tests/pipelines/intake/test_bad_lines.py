@@ -1,6 +1,7 @@
 """The corpus of bad and odd lines: all in one file, good lines around each of them kept."""
 
 import json
+import random
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -355,3 +356,15 @@ def test_a_line_of_50_mb_is_rejected_without_being_held(desk: Desk, tmp_path: Pa
     assert report.tables[ROUTER].reasons == {"line_too_long": 1}
     assert "[50000001 bytes, md5 " in desk.rows()[1]["raw_line"]
     assert [row["attempt_id"] for row in desk.rows()] == ["before", None, "behind"]
+
+
+def test_few_long_lines_are_read_within_the_least_memory(desk: Desk) -> None:
+    texts = [random.Random(n).randbytes(24_000).hex() for n in range(150)]  # 7 MB
+    desk.write(
+        "order_metrics.jsonl",
+        b"".join(line(f"sig_{n}", note=text) for n, text in enumerate(texts)),
+    )
+    report = desk.run(memory_limit_mb=256)
+    assert desk.counts(report) == (150, 150, 0, 0)
+    notes = [json.loads(row["extra_json"])["note"] for row in desk.rows()]
+    assert notes == texts
