@@ -15,9 +15,9 @@ def upkeep() -> None:
 
     Example: execintel upkeep
 
-    The schedule of execintel up does this every three hours; a schedule of your own should too: a
-    day of refreshes that is left unmerged doubles the time of the next. No number changes, every
-    kept snapshot stays whole.
+    The schedule of execintel up does this every three hours. A schedule of your
+    own should too: a day of refreshes left unmerged doubles the time of the next.
+    No number changes, every kept snapshot stays whole.
     """
     from pipelines.upkeep import upkeep as run
 
