@@ -15,8 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,22 +41,14 @@ def main(argv: list[str] | None = None) -> int:
         print(json.dumps(_piece(args.piece, args.outcomes[0], args.home, args.as_of)))
         return 0
     repeat = 1 if args.quick else args.repeat
+    folder = partial(tempfile.TemporaryDirectory, prefix="execintel-bench-", dir=args.home)
     for outcomes in [20_000] if args.quick else args.outcomes:
-        with _folder(args.home) as home:
-            measure(outcomes, [2_000] if args.quick else args.new, home, repeat)
-    with _folder(args.home) as home:
-        outcomes, refreshes = [2_000, 5] if args.quick else args.day
-        measure_day(outcomes, refreshes, home, repeat)
+        with folder() as home:
+            measure(outcomes, [2_000] if args.quick else args.new, Path(home), repeat)
+    outcomes, refreshes = [2_000, 5] if args.quick else args.day
+    with folder() as home:
+        measure_day(outcomes, refreshes, Path(home), repeat)
     return 0
-
-
-@contextmanager
-def _folder(parent: Path | None) -> Iterator[Path]:
-    home = Path(tempfile.mkdtemp(prefix="execintel-bench-", dir=parent))
-    try:
-        yield home
-    finally:
-        shutil.rmtree(home)
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -107,29 +99,19 @@ def measure(outcomes: int, new: list[int], home: Path, repeat: int) -> None:
     print(f"\n{outcomes:,} outcomes in 7 days; raw rows written in {_since(started)}", flush=True)
     _show("first refresh, all hours", _run("refresh", load, home, outcomes))
     first = outcomes
-    refreshed = []
     for rows in new:
-        runs = []
-        for _ in range(repeat):
-            append_logs(load, home / "logs", first, rows)
-            first += rows
-            runs.append(_run("refresh", load, home, first))
-        refreshed.append(_median(runs))
-        _show(f"refresh, {rows:,} new attempts", refreshed[-1])
+        first, ours = _refreshed(load, home, first, rows, repeat)
+        _show(f"refresh, {rows:,} new attempts", ours)
     _show(
         "refresh, nothing new", _median([_run("refresh", load, home, first) for _ in range(repeat)])
     )
-    ours = refreshed[-1]
-    answer = published_answer(home)
-    for name, what in _COMPETITORS.items():
+    for name in _COMPETITORS:
         if name == "polars_logs":
             if outcomes > TEXT_LIMIT:
                 continue
             shutil.rmtree(home / "logs")
             append_logs(load, home / "logs", 0, first)
-        theirs = _run(name, load, home, first)
-        _show(f"{what} ({theirs['wall_s'] / ours['wall_s']:.1f} times ours)", theirs)
-        print(f"    {compared(theirs['answer'], answer)}", flush=True)
+        _compete(name, ours, load, home, first)
 
 
 def measure_day(outcomes: int, refreshes: int, home: Path, repeat: int) -> None:
@@ -146,20 +128,31 @@ def measure_day(outcomes: int, refreshes: int, home: Path, repeat: int) -> None:
         first += new
         _read(settings, load.end_ms(first))
     print(f"\n{outcomes:,} outcomes in 7 days, then {refreshes} refreshes of {new} attempts each")
-    for number, label in enumerate(("their files as they left them", "their files merged")):
-        runs = []
-        for _ in range(repeat):
-            append_logs(load, home / "logs", first, new)
-            first += new
-            runs.append(_run("refresh", load, home, first))
-        ours = _median(runs)
-        _show(f"refresh, {new} new attempts, {label}", ours)
-        if number == 0:  # it reads whatever lies in a folder, also what upkeep merged
-            theirs = _run("duckdb", load, home, first)
-            times = theirs["wall_s"] / ours["wall_s"]
-            _show(f"{_COMPETITORS['duckdb']} ({times:.1f} times ours)", theirs)
-            print(f"    {compared(theirs['answer'], published_answer(home))}", flush=True)
-            upkeep(settings, now_ms=load.end_ms(first))
+    first, ours = _refreshed(load, home, first, new, repeat)
+    _show(f"refresh, {new} new attempts, their files as they left them", ours)
+    _compete("duckdb", ours, load, home, first)  # now: it would read what is merged twice
+    upkeep(settings, now_ms=load.end_ms(first))
+    first, ours = _refreshed(load, home, first, new, repeat)
+    _show(f"refresh, {new} new attempts, their files merged", ours)
+
+
+def _refreshed(
+    load: Load, home: Path, first: int, new: int, repeat: int
+) -> tuple[int, dict[str, Any]]:
+    """Refresh so many times with new attempts; returns the next attempt and the median run."""
+    runs = []
+    for _ in range(repeat):
+        append_logs(load, home / "logs", first, new)
+        first += new
+        runs.append(_run("refresh", load, home, first))
+    return first, _median(runs)
+
+
+def _compete(name: str, ours: Mapping[str, Any], load: Load, home: Path, upto: int) -> None:
+    """Print what a competitor takes, and whether it answers what CURRENT does."""
+    theirs = _run(name, load, home, upto)
+    _show(f"{_COMPETITORS[name]} ({theirs['wall_s'] / ours['wall_s']:.1f} times ours)", theirs)
+    print(f"    {compared(theirs['answer'], published_answer(home))}", flush=True)
 
 
 def _read(settings: Settings, at_ms: int) -> None:

@@ -388,6 +388,10 @@ class Settings(BaseSettings):
     def snapshots_root(self) -> Path:
         return self.home / "snapshots"
 
+    @property
+    def spill_root(self) -> Path:
+        return self.home / "cache" / "spill"
+
 
 # Variables of ours that are no settings: where these stand, and what must stand nowhere else.
 OTHER_VARIABLES = ("EXECINTEL_CONFIG", "EXECINTEL_VENUE_KEY", "EXECINTEL_VENUE_SECRET")

@@ -274,11 +274,10 @@ class Refresh:
     def _engine(self) -> duckdb.DuckDBPyConnection:
         """Open the run's connection, or return it."""
         if self._con is None:
-            spill = self.settings.home / "cache" / "spill"
             self._con = engine.connect(
                 memory_limit_mb=self.settings.memory_limit_mb,
                 threads=self.settings.threads,
-                spill=spill,
+                spill=self.settings.spill_root,
             )
         return self._con
 

@@ -25,7 +25,8 @@ _TYPES = {  # Delta's Arrow types as DuckDB writes them; views expose naive UTC 
     pa.date32(): "DATE",
 }
 PARTITIONS = ("part", "definition")
-FEW_ROWS = 10_000  # so many cost less to copy than statements cost to read again: see to_arrow
+# So many rows cost less to copy than statements cost to read again: see to_arrow, _held.
+FEW_ROWS = 10_000
 # Reading a file again takes as long as holding so many rows: three hours of refreshes leave dozens
 # of small files, and a build reads each some ten times.
 ROWS_A_FILE = 1_000

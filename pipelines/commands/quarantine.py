@@ -40,8 +40,9 @@ def quarantine(
     for name in RAW_TABLES if source is None else (source,):
         if not lake.exists(name):
             continue
-        spill = settings.home / "cache" / "spill"
-        with engine.connect(memory_limit_mb=settings.memory_limit_mb, spill=spill) as con:
+        with engine.connect(
+            memory_limit_mb=settings.memory_limit_mb, spill=settings.spill_root
+        ) as con:
             engine.create_view(con, name, lake.open(name))
             reasons = con.sql(
                 f"SELECT reject_reason, COUNT(*) AS n FROM {name}"
