@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 
-from features import snapshot
+from features.diff import differences
 from features.publications import Publication
 from features.snapshot import DATABASE, MANIFEST, Store
 from features.snapshot import SnapshotError as SnapshotError  # what pages catch
@@ -64,7 +64,7 @@ class Kept:
         Raises SnapshotError where one of them is not kept whole.
         """
         try:
-            found = list(snapshot.diff(self.store, before, after))
+            found = list(differences(self.store, before, after))
         except duckdb.Error as error:
             raise SnapshotError(f"{before} and {after} cannot be compared: {error}") from error
         return [each | {"examples": each["examples"][:EXAMPLES]} for each in found]

@@ -10,7 +10,7 @@ import gzip
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -479,39 +479,6 @@ def open_snapshot(database: Path) -> duckdb.DuckDBPyConnection:
     return con
 
 
-def open_confined(database: Path, lake_files: list[str]) -> duckdb.DuckDBPyConnection:
-    """Open a snapshot for foreign SQL: read only, no file or network beyond the snapshot's own.
-
-    DuckDB lets COPY and ATTACH write to an allowed path, so pass foreign SQL through
-    ``select_only``.
-    """
-    con = open_snapshot(database)
-    listed = ", ".join(engine.literal(path) for path in lake_files)
-    con.execute("SET temp_directory = ''")  # a snapshot's folder is no place to spill to
-    con.execute("SET python_enable_replacements = false")
-    con.execute(f"SET allowed_paths = [{listed}]")
-    con.execute("SET enable_external_access = false")
-    con.execute("SET lock_configuration = true")
-    return con
-
-
-def select_only(con: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRelation:
-    """Prepare one statement that can only read: SELECT, FROM, VALUES, DESCRIBE, SHOW, SUMMARIZE.
-
-    Raises SnapshotError for any other statement, duckdb.Error for wrong SQL.
-    """
-    statements = con.extract_statements(sql)
-    kinds = [statement.type for statement in statements]
-    if kinds != [duckdb.StatementType.SELECT]:
-        found = ", ".join(kind.name for kind in kinds) or "nothing"
-        raise SnapshotError(
-            "a snapshot answers one SELECT (or DESCRIBE, SHOW, SUMMARIZE) at a time; "
-            f"this is {found}"
-        )
-    # A WITH clause may hold a COPY, which writes; DuckDB refuses that anywhere but at the top.
-    return con.sql(f"FROM (\n{statements[0].query.rstrip().rstrip(';')}\n)")
-
-
 def manifest_of(
     plan: "Plan",
     built: "Built",
@@ -595,67 +562,6 @@ def named_ms(snapshot_id: str) -> int:
     """Return the as-of in a snapshot's name, epoch ms, to the second."""
     moment = dt.datetime.strptime(f"{snapshot_id[:16]}+0000", "%Y%m%dT%H%M%SZ%z")
     return round(moment.timestamp() * 1000)
-
-
-def diff(store: Store, before: str, after: str) -> Iterator[dict[str, Any]]:
-    """Yield, table by table, the rows that differ between two snapshots.
-
-    Each item holds table, added, removed, changed (counts) and examples of changed rows: key,
-    column, old and new value.
-    """
-    old, new = store.manifest(before), store.manifest(after)
-    con = duckdb.connect(":memory:")
-    for alias, snapshot_id in (("old", before), ("new", after)):
-        path = engine.literal(str(store.database(snapshot_id)))
-        con.execute(f"ATTACH {path} AS {alias}_snapshot (READ_ONLY)")
-    for name in sorted(set(old["tables"]) | set(new["tables"])):
-        was, now = old["tables"].get(name), new["tables"].get(name)
-        # Of another release a table may have another grain: no row of it is the same row.
-        if was is None or now is None or was["grain"] != now["grain"]:
-            yield {
-                "table": name,
-                "added": now["rows"] if now else 0,
-                "removed": was["rows"] if was else 0,
-                "changed": 0,
-                "examples": [],
-            }
-            continue
-        if was["sha256"] == now["sha256"]:
-            continue
-        yield _table_diff(con, name, tuple(now["grain"]))
-    con.close()
-
-
-def _table_diff(
-    con: duckdb.DuckDBPyConnection, name: str, grain: tuple[str, ...]
-) -> dict[str, Any]:
-    rows = {}
-    for alias in ("old", "new"):
-        relation = con.sql(f"SELECT * FROM {alias}_snapshot.main.{name}")
-        keys = [relation.columns.index(column) for column in grain]
-        rows[alias] = (
-            relation.columns,
-            {tuple(row[k] for k in keys): row for row in relation.fetchall()},
-        )
-    (old_columns, old), (new_columns, new) = rows["old"], rows["new"]
-    shared = [column for column in new_columns if column in old_columns]
-    examples = []
-    changed = 0
-    for key in sorted(old.keys() & new.keys(), key=str):
-        moved = [
-            (key, column, old[key][old_columns.index(column)], new[key][new_columns.index(column)])
-            for column in shared
-            if old[key][old_columns.index(column)] != new[key][new_columns.index(column)]
-        ]
-        changed += bool(moved)
-        examples += moved
-    return {
-        "table": name,
-        "added": len(new.keys() - old.keys()),
-        "removed": len(old.keys() - new.keys()),
-        "changed": changed,
-        "examples": examples,
-    }
 
 
 def _replace(path: Path, text: str) -> None:

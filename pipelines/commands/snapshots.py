@@ -108,7 +108,7 @@ def diff(
 
     Without ids it compares the last two that were built; execintel snapshots list names them.
     """
-    from features import snapshot
+    from features.diff import differences
 
     settings = common.load_settings()
     store = common.open_store(settings)
@@ -116,7 +116,7 @@ def diff(
     if before is None or after is None:
         common.say(f"{ids[0]} → {ids[1]}")
     is_equal = True
-    for item in snapshot.diff(store, *ids):
+    for item in differences(store, *ids):
         is_equal = False
         common.say(
             f"{item['table']}: {counted(item['added'], 'row')} added, {item['removed']:,} removed, "

@@ -52,7 +52,7 @@ def sql(
     """
     import duckdb
 
-    from features.snapshot import open_confined, select_only
+    from features.confined import open_confined, select_only
 
     settings = common.load_settings()
     store = common.open_store(settings)

@@ -7,8 +7,9 @@ import re
 
 from playwright.sync_api import Browser, expect
 
+from features.diff import differences
 from features.publications import in_force
-from features.snapshot import Store, diff, open_snapshot
+from features.snapshot import Store, open_snapshot
 from features.words import when
 from tests.dashboard import browser as chrome
 
@@ -64,7 +65,7 @@ def test_quality_repeats_what_the_snapshot_says_of_its_input(
         _, *tables = tab.settle().cells(1)
         assert {row[0]: [int(cell) for cell in row[1:]] for row in tables} == {
             item["table"]: [item["added"], item["removed"], item["changed"]]
-            for item in diff(store, before, current)
+            for item in differences(store, before, current)
         }
         saved = json.loads(tab.download("Export JSON"))
         assert saved["snapshot_id"] == current

@@ -15,6 +15,8 @@ import duckdb
 import pytest
 
 from features import catalog, snapshot
+from features.confined import open_confined, select_only
+from features.diff import differences
 from features.digest import file_digest
 from features.lock import WriterBusyError, writer_lock
 from features.snapshot import (
@@ -22,10 +24,7 @@ from features.snapshot import (
     MANIFEST,
     SnapshotError,
     Store,
-    diff,
-    open_confined,
     open_snapshot,
-    select_only,
 )
 from pipelines.refresh import RefreshReport, refresh
 from tests.loads import (
@@ -487,7 +486,7 @@ def test_readers_go_on_while_a_snapshot_is_relocated(home: Home) -> None:
 
 
 def test_equal_snapshots_differ_in_nothing(home: Home) -> None:
-    assert list(diff(home.store, home.current, home.current)) == []
+    assert list(differences(home.store, home.current, home.current)) == []
 
 
 def test_diff_counts_rows_added_removed_and_changed(home: Home, ids: list[str]) -> None:
@@ -499,10 +498,10 @@ def test_diff_counts_rows_added_removed_and_changed(home: Home, ids: list[str]) 
         ],
     )
     new = str(home.refresh(2).snapshot_id)
-    found = {item["table"]: item for item in diff(home.store, ids[2], new)}
+    found = {item["table"]: item for item in differences(home.store, ids[2], new)}
     performance = found["feat_symbol__performance"]
     assert (performance["added"], performance["removed"]) == (1, 0)
-    back = {item["table"]: item for item in diff(home.store, new, ids[2])}
+    back = {item["table"]: item for item in differences(home.store, new, ids[2])}
     assert (
         back["feat_symbol__performance"]["removed"],
         back["feat_symbol__performance"]["added"],
@@ -520,7 +519,7 @@ def test_diff_of_a_table_whose_grain_changed_counts_whole_rows(home: Home, ids: 
     name, manifest = "feat_router__effectiveness", home.store.manifest(ids[0])
     manifest["tables"][name]["grain"] = ["symbol", "hour_utc"]  # as an older release had it
     (home.store.path(ids[0]) / MANIFEST).write_text(json.dumps(manifest))
-    found = {item["table"]: item for item in diff(home.store, ids[0], ids[2])}[name]
+    found = {item["table"]: item for item in differences(home.store, ids[0], ids[2])}[name]
     rows_n = home.store.manifest(ids[2])["tables"][name]["rows"]
     assert (found["added"], found["removed"], found["changed"]) == (
         rows_n, manifest["tables"][name]["rows"], 0,
