@@ -54,6 +54,8 @@ def connect(
     con.execute("SET TimeZone = 'UTC'")
     con.execute("SET parquet_metadata_cache = true")  # a build reads the same files many times
     con.execute("SET preserve_insertion_order = false")  # every table is sorted where order counts
+    # A program without a file of its own, as of python -c, would find bars among what it prints.
+    con.execute("SET enable_progress_bar = false")
     if spill is not None:
         spill.mkdir(parents=True, exist_ok=True)
         con.execute(f"SET temp_directory = {literal(str(spill))}")

@@ -118,6 +118,7 @@ def connect(
     if threads is not None:
         con.execute(f"SET threads = {threads}")
     con.execute("SET preserve_insertion_order = false")  # rows say where they stood
+    con.execute("SET enable_progress_bar = false")  # as of the other engine
     con.execute(f"SET memory_limit = '{memory_limit_mb}MB'")
     for pattern in secrets:
         try:

@@ -1,5 +1,7 @@
 """A build: what identifies it, what it leaves out, and the comments of features.duckdb."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -227,6 +229,18 @@ def test_engines_of_a_refresh_and_a_rebuild_take_the_threads_of_the_settings(
     store = Store(settings.snapshots_root)
     rebuild_snapshot(store, settings, str(report.snapshot_id), tmp_path / "scratch")
     assert asked == {"engine": {3}}
+
+
+def test_a_long_statement_prints_no_bar_among_what_a_program_prints() -> None:
+    """DuckDB shows one after two seconds in a program that is no file, such as of python -c."""
+    program = (
+        "import duckdb; from features.engines.duckdb import connect;"
+        " from pipelines.intake import decode;"
+        " print(*(con.execute(\"SELECT current_setting('enable_progress_bar')\").fetchone()[0]"
+        " for con in (duckdb.connect(), connect(), decode.connect([]))))"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.stdout.split() == ["True", "False", "False"], run.stderr
 
 
 def test_plan_reads_the_newest_version_of_every_table(built: tuple[Settings, Path]) -> None:
