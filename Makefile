@@ -53,7 +53,7 @@ bench: $(READY) ## the measurements, as ratios within one run
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 soak: $(READY) ## the campaigns of many minutes that make test leaves out
-	@$(BIN)/python -m pytest -m soak $(ARGS)
+	@$(BIN)/python -m pytest -m soak -o faulthandler_timeout=3600 $(ARGS)
 
 lock: ## resolve pyproject.toml anew into requirements.lock (ARGS=--upgrade for newer versions)
 	@command -v "$(UV)" >/dev/null || { \

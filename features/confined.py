@@ -7,7 +7,7 @@ from pathlib import Path
 
 import duckdb
 
-from features.engines import duckdb as engine
+from features.engines.text import literal
 from features.snapshot import SnapshotError, open_snapshot
 
 
@@ -18,7 +18,7 @@ def open_confined(database: Path, lake_files: list[str]) -> duckdb.DuckDBPyConne
     ``select_only``.
     """
     con = open_snapshot(database)
-    listed = ", ".join(engine.literal(path) for path in lake_files)
+    listed = ", ".join(literal(path) for path in lake_files)
     con.execute("SET temp_directory = ''")  # a snapshot's folder is no place to spill to
     con.execute("SET python_enable_replacements = false")
     con.execute(f"SET allowed_paths = [{listed}]")

@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 
-from features.engines import duckdb as engine
+from features.engines.text import literal
 from features.snapshot import Store
 
 
@@ -21,7 +21,7 @@ def differences(store: Store, before: str, after: str) -> Iterator[dict[str, Any
     old, new = store.manifest(before), store.manifest(after)
     con = duckdb.connect(":memory:")
     for alias, snapshot_id in (("old", before), ("new", after)):
-        path = engine.literal(str(store.database(snapshot_id)))
+        path = literal(str(store.database(snapshot_id)))
         con.execute(f"ATTACH {path} AS {alias}_snapshot (READ_ONLY)")
     for name in sorted(set(old["tables"]) | set(new["tables"])):
         was, now = old["tables"].get(name), new["tables"].get(name)

@@ -5,12 +5,14 @@ Put here: hashing. Keep out: what is hashed and why.
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from features.engines.duckdb import identifier
+from features.engines.text import identifier
+
+if TYPE_CHECKING:
+    import pyarrow as pa  # who opens a snapshot and digests none of its tables need not wait for it
 
 _BATCH_ROWS = 65_536
 
@@ -36,8 +38,11 @@ def table_digest(con: duckdb.DuckDBPyConnection, relation: str, grain: tuple[str
     return whole.hexdigest()
 
 
-def _bytes(column: pa.Array) -> tuple[bytes, bytes, bytes]:
+def _bytes(column: "pa.Array") -> tuple[bytes, bytes, bytes]:
     """Write validity, lengths and values, so that joined batches give the bytes of one batch."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     present = pc.is_valid(column).cast(pa.uint8()).to_numpy(zero_copy_only=False).tobytes()
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         filled = pc.fill_null(column, "")

@@ -246,7 +246,8 @@ def data_files(table: DeltaTable) -> list[DataFile]:
 
 
 def _list_files(table: DeltaTable) -> list[DataFile]:
-    actions = pa.table(table.get_add_actions(flatten=True))
+    stream = table.get_add_actions(flatten=True)
+    actions = pa.RecordBatchReader.from_stream(stream).read_all()  # pa.table() would import pandas
     root = _root(table)
     columns = {
         field.name: actions[field.name].to_pylist()

@@ -5,6 +5,7 @@ Put here: its shape, and reading it from a snapshot's database. Keep out: which 
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import duckdb
@@ -59,10 +60,15 @@ class Before:
     state: Literal["none", "read", "lost"] = "none"
     snapshot_id: str | None = None
     digest: str = ""  # of the rows
-    rows: pa.Table = field(default_factory=SCHEMA.empty_table, compare=False, repr=False)
+    # empty_table() of a schema would import pandas, a third of what a command takes to start.
+    rows: pa.Table = field(
+        default_factory=partial(pa.Table.from_batches, [], SCHEMA), compare=False, repr=False
+    )
     problem: str | None = None
     alerts_digest: str = ""
-    alerts: pa.Table = field(default_factory=ALERTS_SCHEMA.empty_table, compare=False, repr=False)
+    alerts: pa.Table = field(
+        default_factory=partial(pa.Table.from_batches, [], ALERTS_SCHEMA), compare=False, repr=False
+    )
 
 
 NOTHING = Before()

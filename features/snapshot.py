@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from features.digest import file_digest, table_digest
-from features.engines import duckdb as engine
-from features.memory import ALERTS_GRAIN, GRAIN, PREVIOUS, PREVIOUS_ALERTS
+from features.engines.text import identifier, literal
 
 if TYPE_CHECKING:
     from features.build import Built, Plan  # readers of snapshots need none of its imports
@@ -383,6 +382,8 @@ class Store:
 
     def verify(self, snapshot_id: str) -> list[str]:
         """Compare files, tables and the lake's files with the manifest; returns what differs."""
+        from features.memory import ALERTS_GRAIN, GRAIN, PREVIOUS, PREVIOUS_ALERTS
+
         manifest = self.manifest(snapshot_id)
         faults = []
         for name, expected in manifest["files"].items():
@@ -459,11 +460,9 @@ def _rewrite_views(con: duckdb.DuckDBPyConnection, old_root: str, new_root: str)
         ).fetchall()[0]
         moved = sql.replace(f"'{old_root}/", f"'{new_root}/")
         con.execute(moved.replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1))
-        con.execute(f"COMMENT ON VIEW {name} IS {engine.literal(text)}")
+        con.execute(f"COMMENT ON VIEW {name} IS {literal(text)}")
         for column, words in columns:
-            con.execute(
-                f"COMMENT ON COLUMN {name}.{engine.identifier(column)} IS {engine.literal(words)}"
-            )
+            con.execute(f"COMMENT ON COLUMN {name}.{identifier(column)} IS {literal(words)}")
     return len(views)
 
 
@@ -496,6 +495,8 @@ def manifest_of(
     grains: Mapping[str, tuple[str, ...]],
 ) -> dict[str, Any]:
     """Write down everything a number of this build came from."""
+    from features.memory import PREVIOUS, PREVIOUS_ALERTS
+
     return {
         "snapshot_id": snapshot_id,
         "sequence": sequence,

@@ -14,6 +14,8 @@ import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable
 
+from features.engines.text import identifier as identifier
+from features.engines.text import literal as literal
 from features.lake import DataFile, data_files, overlapping
 
 _TYPES = {  # Delta's Arrow types as DuckDB writes them; views expose naive UTC time stamps
@@ -86,21 +88,6 @@ def parsed(con: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
 
 _PARSED: dict[str, duckdb.Statement] = {}
 _PARSED_AT_MOST = 4096  # four times what a refresh uses; the lines of logs may have any shape
-
-
-def literal(value: object) -> str:
-    """Write a value as an SQL literal."""
-    if value is None:
-        return "NULL"
-    if isinstance(value, bool):
-        return "TRUE" if value else "FALSE"
-    if isinstance(value, int | float):
-        return repr(value)
-    return "'" + str(value).replace("'", "''") + "'"
-
-
-def identifier(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def scan(schema: pa.Schema, paths: Sequence[str], *, fill: bool = False, more: str = "") -> str:

@@ -96,24 +96,20 @@ class PlainGroup(typer.core.TyperGroup):
 
 def is_expected(error: Exception) -> bool:
     """Tell an error that a person can mend from a fault of the program."""
-    from features.history_store import HistoryError
-    from features.lake import LakeFormatError
-    from features.lock import WriterBusyError
-    from features.params import ParameterError
-    from features.snapshot import SnapshotError
-    from live.published import PublishedError
+    # What raised it is imported by now: asking for the others' modules would take a second.
+    mendable = [getattr(sys.modules[m], name) for m, name in _MENDABLE if m in sys.modules]
+    mine = (CommandError, PermissionError)
+    return isinstance(error, (*mine, *mendable)) or is_disk_trouble(error)
 
-    mendable = (
-        CommandError,
-        HistoryError,
-        LakeFormatError,
-        WriterBusyError,
-        ParameterError,
-        PublishedError,
-        SnapshotError,
-        PermissionError,
-    )
-    return isinstance(error, mendable) or is_disk_trouble(error)
+
+_MENDABLE = (
+    ("features.history_store", "HistoryError"),
+    ("features.lake", "LakeFormatError"),
+    ("features.lock", "WriterBusyError"),
+    ("features.params", "ParameterError"),
+    ("features.snapshot", "SnapshotError"),
+    ("live.published", "PublishedError"),
+)
 
 
 def is_disk_trouble(error: Exception) -> bool:

@@ -1,6 +1,9 @@
 """`execintel show`: unknown is a dash, every estimate stands with its n, a hold comes first."""
 
+import os
 import re
+import subprocess
+import sys
 from typing import Any
 
 import duckdb
@@ -38,6 +41,34 @@ def test_header_says_what_the_snapshot_is_and_how_old(published: Desk) -> None:
     assert "as of        2025-11-06 00:00:00 UTC" in output
     assert "environment  paper, window of 7 days" in output
     assert "stale: older than 15 min; engines open nothing and only reduce" in output
+
+
+def test_what_only_reads_a_snapshot_starts_without_heavy_libraries(published: Desk) -> None:
+    """They take longer than all that such a command does."""
+    heavy = {"dagster", "deltalake", "pandas", "polars", "pyarrow", "scipy"}
+    commands = [
+        ("show",),
+        ("show", "BTCUSDT"),
+        ("explain", "BTCUSDT"),
+        ("sql", "SELECT 1"),
+        ("snapshots", "list"),
+        ("alerts", "list"),
+        ("show", "BTCUSDT", "--snapshot", "none"),  # an error, too
+    ]
+    program = (
+        "import sys; from pipelines.cli import app; from typer.testing import CliRunner;"
+        f" codes = [CliRunner().invoke(app, words).exit_code for words in {commands}];"
+        f" print(codes, {heavy} & set(sys.modules))"
+    )
+    environment = {
+        **os.environ,
+        "EXECINTEL_HOME": str(published.home),
+        "EXECINTEL_SNAPSHOT_MAX_AGE_S": str(100 * 366 * 86_400),  # of a stale one the lake is asked
+    }
+    result = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True
+    )
+    assert result.stdout.strip() == "[0, 0, 0, 0, 0, 0, 1] set()", result.stderr
 
 
 def test_what_is_switched_off_is_said_before_any_number(published: Desk) -> None:
