@@ -60,7 +60,8 @@ class Held:
             for symbol in self.generation.symbols:  # a damaged line must not fail a page later
                 read(symbol)
         self._database = store.database(snapshot_id)
-        self._con: duckdb.DuckDBPyConnection | None = None  # for whole tables; opening takes longer
+        # For whole tables: to open it takes longer than to read one, and finds damage.
+        self._con = open_snapshot(self._database) if self.has_tables else None
         self._tables: dict[str, pl.DataFrame] = {}
         self._lock = threading.Lock()
 
@@ -77,11 +78,9 @@ class Held:
             return self._tables[name]
 
     def _read(self, name: str) -> pl.DataFrame:
-        if not self.has_tables or name not in self.manifest["tables"]:
+        if self._con is None or name not in self.manifest["tables"]:
             return pl.DataFrame()
         with self._faults():
-            if self._con is None:
-                self._con = open_snapshot(self._database)
             return pl.DataFrame(self._con.sql(f"FROM {name}").pl())
 
     def query(self, sql: str, params: Mapping[str, Any]) -> pl.DataFrame:

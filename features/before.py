@@ -28,12 +28,20 @@ def before(store: Store, environment: str, as_of_ms: int, con: duckdb.DuckDBPyCo
         try:
             manifest = store.manifest(snapshot_id)
         except SnapshotError as error:
-            if named_ms(snapshot_id) < as_of_ms // 1000 * 1000:
+            if _is_before(snapshot_id, as_of_ms):
                 return Before("lost", snapshot_id, problem=str(error))
             continue
         if manifest["as_of_ms"] < as_of_ms and manifest["environment"] == environment:
             return _memory_of(store, snapshot_id, con)
     return memory.NOTHING
+
+
+def _is_before(snapshot_id: str, as_of_ms: int) -> bool:
+    """Tell whether a lost snapshot's as-of lay before ``as_of_ms``; one without a name did."""
+    try:
+        return named_ms(snapshot_id) < as_of_ms // 1000 * 1000
+    except ValueError:  # CURRENT was written to by something else
+        return True
 
 
 def kept(store: Store, snapshot_id: str) -> Before:

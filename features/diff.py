@@ -9,11 +9,13 @@ from typing import Any
 import duckdb
 
 from features.engines.text import literal
-from features.snapshot import Store
+from features.snapshot import Store, damaged
 
 
 def differences(store: Store, before: str, after: str) -> Iterator[dict[str, Any]]:
     """Yield, table by table, the rows that differ between two snapshots.
+
+    Raises SnapshotError when one of them is missing or damaged.
 
     Each item holds table, added, removed, changed (counts) and examples of changed rows: key,
     column, old and new value.
@@ -21,8 +23,11 @@ def differences(store: Store, before: str, after: str) -> Iterator[dict[str, Any
     old, new = store.manifest(before), store.manifest(after)
     con = duckdb.connect(":memory:")
     for alias, snapshot_id in (("old", before), ("new", after)):
-        path = literal(str(store.database(snapshot_id)))
-        con.execute(f"ATTACH {path} AS {alias}_snapshot (READ_ONLY)")
+        database = store.database(snapshot_id)
+        try:
+            con.execute(f"ATTACH {literal(str(database))} AS {alias}_snapshot (READ_ONLY)")
+        except duckdb.IOException as error:
+            raise damaged(database, error) from error
     for name in sorted(set(old["tables"]) | set(new["tables"])):
         was, now = old["tables"].get(name), new["tables"].get(name)
         # Of another release a table may have another grain: no row of it is the same row.

@@ -8,6 +8,7 @@ import contextlib
 import datetime as dt
 import gzip
 import json
+import math
 import os
 import shutil
 from collections.abc import Mapping
@@ -299,7 +300,7 @@ class Store:
         if target is None:
             # By sequence, not by the log's order: going back twice must not return to the first.
             published = {p["snapshot_id"]: p["sequence"] for p in self.publications()}
-            limit = published.get(current, 0)
+            limit = published.get(current, math.inf)  # where CURRENT names none: the last of all
             before = [i for i in self.ids() if published.get(i, limit) < limit]
             if not before:
                 raise SnapshotError(
@@ -397,7 +398,8 @@ class Store:
             if missing:
                 faults.append(
                     f"{name}: {len(missing)} of {len(source['files'])} files are gone, "
-                    f"such as {missing[0]}; moved the data? `execintel snapshots relocate`"
+                    f"such as {missing[0]}; moved the data? "
+                    "`execintel snapshots relocate LAKE_ROOT`"
                 )
         if not any(DATABASE in fault for fault in faults):
             before = manifest.get(PREVIOUS, {"state": "none"})
@@ -466,14 +468,26 @@ def _rewrite_views(con: duckdb.DuckDBPyConnection, old_root: str, new_root: str)
     return len(views)
 
 
+def damaged(database: Path, error: duckdb.Error) -> SnapshotError:
+    """Say of a database that cannot be read what to do about it."""
+    return SnapshotError(
+        f"snapshot {database.parent.name} cannot be read ({str(error).splitlines()[0]}): "
+        "`execintel snapshots verify` says what is damaged, `execintel snapshots rollback "
+        "--reason …` goes back"
+    )
+
+
 def open_snapshot(database: Path) -> duckdb.DuckDBPyConnection:
     """Open a snapshot's database for reading only.
 
-    Raises SnapshotError when it is missing.
+    Raises SnapshotError when it is missing or damaged.
     """
     if not database.exists():
         raise SnapshotError(f"{database} does not exist: see `execintel snapshots list`")
-    con = duckdb.connect(str(database), read_only=True)
+    try:
+        con = duckdb.connect(str(database), read_only=True)
+    except duckdb.IOException as error:
+        raise damaged(database, error) from error
     con.execute("SET TimeZone = 'UTC'")
     return con
 

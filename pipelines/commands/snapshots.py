@@ -45,7 +45,7 @@ def list_snapshots() -> None:
         rows.append(_row(manifest, "CURRENT" if snapshot_id == current else state))
     for manifest in store.rejected():
         rows.append(_row(manifest, f"refused by {', '.join(manifest['failed_checks'])}"))
-    if not rows:
+    if not rows and current is None:
         common.say(f"no snapshot under {store.root}: execintel refresh makes the first")
         return
     common.show_table(
@@ -54,6 +54,12 @@ def list_snapshots() -> None:
         rows,
         left=3,
     )
+    if current not in (None, *store.ids()):
+        common.say(
+            f"CURRENT names {current}, which cannot be read: execintel refresh makes another, "
+            "execintel snapshots rollback --reason … goes back",
+            style="bold red",
+        )
     hold = store.hold()
     if hold is not None:
         common.say(
@@ -302,7 +308,10 @@ def verify(
         for fault in faults:
             common.complain(f"{snapshot_id}: {fault}")
     if fault_n:
-        common.complain("go back to a whole one: execintel snapshots rollback --reason …")
+        common.complain(
+            "where files of the lake were moved, execintel snapshots relocate LAKE_ROOT mends it; "
+            "else go back to a whole one: execintel snapshots rollback --reason …"
+        )
         raise typer.Exit(1)
 
 

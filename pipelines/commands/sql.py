@@ -1,20 +1,25 @@
 """`execintel sql`: any SELECT on a snapshot, with nothing else in reach.
 
-Put here: formats of the answer. Keep out: the confinement itself (features/snapshot.py).
+Put here: formats of the answer. Keep out: the confinement itself (features/confined.py).
 """
 
 import csv
 import json
 import math
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from features.words import counted
 from pipelines.commands import common
 from pipelines.commands.chosen import SnapshotOption
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 
 class Format(StrEnum):
@@ -65,15 +70,30 @@ def sql(
             open_confined(store.database(snapshot_id), files) as con,
         ):
             relation = select_only(con, query)
-            columns, rows = relation.columns, relation.fetchall()
+            columns, rows = relation.columns, _rows(con, relation)
     except duckdb.Error as error:
-        more = (
-            '\nexecintel sql "SHOW TABLES" lists the tables, "DESCRIBE table" their columns'
-            if isinstance(error, duckdb.CatalogException | duckdb.BinderException)
-            else ""
-        )
+        more = ""
+        gone = [path for path in files if not Path(path).exists()]
+        if isinstance(error, duckdb.CatalogException | duckdb.BinderException):
+            more = '\nexecintel sql "SHOW TABLES" lists the tables, "DESCRIBE table" their columns'
+        elif gone:
+            more = (
+                f"\n{len(gone)} of {len(files)} lake files are gone, such as {gone[0]}; moved the "
+                "data? execintel snapshots relocate LAKE_ROOT"
+            )
         raise common.CommandError(f"{error}{more}") from error
     write_rows(output, columns, rows)
+
+
+def _rows(con: "DuckDBPyConnection", relation: "DuckDBPyRelation") -> list[tuple[Any, ...]]:
+    """Run a query in a thread: in this one it would hear of Ctrl-C only when it has ended."""
+    with ThreadPoolExecutor(1) as thread:
+        answer = thread.submit(relation.fetchall)
+        try:
+            return answer.result()
+        except KeyboardInterrupt:
+            con.interrupt()
+            raise
 
 
 def write_rows(output: Format, columns: list[str], rows: list[tuple[Any, ...]]) -> None:
