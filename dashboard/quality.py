@@ -86,7 +86,7 @@ def lag_chart(freshness: pl.DataFrame) -> alt.LayerChart | alt.FacetChart:
         "lag_min:Q",
         title="minutes old (log scale)",
         scale=alt.Scale(type="log"),
-        axis=alt.Axis(format="~s", tickCount=5, labelOverlap=True),
+        axis=alt.Axis(format=",~f", tickCount=5, labelOverlap=True),  # of SI, 10m is 0.01
     )
     colour = alt.Color(
         "status:N",

@@ -50,6 +50,13 @@ def test_lags_put_the_longest_silence_against_its_limit_first() -> None:
     assert shown["of allowed"].to_list() == ["–", "150.0 %", "10.0 %"]
 
 
+def test_ages_are_plain_numbers_of_minutes() -> None:
+    rows = pl.DataFrame([source("raw_a", "ok", symbol="BTCUSDT", lag_s=0.6)])  # 0.01 minutes
+    _, points = quality.lag_chart(rows).to_dict()["layer"]
+    axis = points["encoding"]["x"]["axis"]
+    assert axis["format"] == ",~f"  # 0.01 and 1,000; with SI prefixes 10m and 1k
+
+
 def test_reasons_say_how_to_mend_them() -> None:
     counts = pl.DataFrame(
         {
