@@ -188,7 +188,7 @@ def _reconciliation(view: View) -> _Tables:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(f"**{panels.md(panels.clip(row['account']))}**")
             panels.badge(row["status"])
-            st.caption(panels.md(quality.explained(row)))
+            st.caption(panels.md(quality.explained(row, quality.pending(changes, row["account"]))))
     cards.either(
         quality.coverage(coverage), key="coverage", title="day", status="status",
         page_rows=_PAGE, height="content",
@@ -200,7 +200,7 @@ def _reconciliation(view: View) -> _Tables:
     cards.either(quality.causes(changes), key="causes", title="likely cause", height="content")
     unexplained = quality.unexplained(changes)
     if unexplained.is_empty():
-        panels.badge("every position change is explained", level="ok")
+        panels.badge("every position change that was seen again is explained", level="ok")
     else:
         cards.either(
             unexplained, key="unexplained", title="symbol", status="side",
