@@ -15,6 +15,7 @@ from dashboard.data_kept import Kept, SnapshotError
 _PAGE = 20
 _LINES = 10  # rejected lines of a page; each is up to a screen
 _LINE_CHARS = 500
+STATUS_PX = 140  # of the longest: missing, required
 _Tables = dict[str, pl.DataFrame]
 
 
@@ -58,8 +59,9 @@ def _sources(view: View) -> _Tables:
         level="warn" if bad else "ok",
     )
     cards.either(
-        quality.sources(rows), key="sources", title="source", status="status", height="content"
-    )
+        quality.sources(rows), key="sources", title="source", status="status", height="content",
+        columns={"status": st.column_config.TextColumn(width=STATUS_PX)},
+    )  # fmt: skip
     st.caption("Ages in event time, counted up to the snapshot's as-of; counts of its window.")
     st.subheader("Age of the newest event by symbol", anchor=False)
     symbol = panels.symbol_select(view, none="All symbols")
