@@ -24,6 +24,7 @@ from dashboard.data_traces import TraceFolder, TraceTables
 from dashboard.settings import DashboardSettings
 from dashboard.states import Notice, notices_of
 from features import publications
+from features.acknowledgements import Acknowledged, acknowledged
 from features.explain import Part, explain
 from features.publications import Publication
 from features.snapshot import SnapshotError, Store, open_snapshot
@@ -188,6 +189,10 @@ class View:
             return self.held.explain(symbol, self.hour_utc)
         except SnapshotError as error:
             raise LookupError(str(error)) from error
+
+    def acknowledged(self) -> Acknowledged:
+        """Return which alerts a person had seen by the moment shown, and what was noted."""
+        return acknowledged(self.settings.base.home, until_ms=self.now_ms)
 
     def answering(self) -> AbstractContextManager[None]:
         """Let the calls of live.intel, and so live_helpers.py, answer from this snapshot."""

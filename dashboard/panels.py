@@ -17,6 +17,7 @@ import streamlit as st
 
 from dashboard import frames
 from dashboard.data import View
+from features.acknowledgements import key_of
 from features.words import (
     MARKS,
     UNKNOWN,
@@ -244,10 +245,11 @@ def known_end(known_n: int, n: int) -> str:
 
 
 def alerts(view: View, rows: pl.DataFrame) -> None:
-    """Show what a person should look at: what, since when, what to do."""
+    """Show what a person should look at: what, since when, what to do, who has seen it."""
     if rows.is_empty():
         empty("No alert is open.")
         return
+    seen = view.acknowledged()
     rank = {"critical": 0, "warning": 1}
     ordered = sorted(
         rows.to_dicts(),
@@ -266,6 +268,10 @@ def alerts(view: View, rows: pl.DataFrame) -> None:
                 age = span((view.now_ms - row["since_ms"]) / 1000)
                 since = f" since {when(row['since_ms'])}, {age} ago"
             st.caption(f"{md(row['status'])}{since} · n = {row['n'] or 0:,}")
+            made = seen.get((key_of(row["rule"], row["subject"]), row["since_ms"]))
+            if made is not None:
+                mark_of = MARKS["ok" if made.holds(row["severity"]) else "warn"]
+                st.caption(md(f"{mark_of} {made.words(row['severity'])}", 1000))
 
 
 def export(name: str, view: View, tables: Mapping[str, pl.DataFrame], **about: Any) -> None:

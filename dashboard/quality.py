@@ -86,7 +86,7 @@ def lag_chart(freshness: pl.DataFrame) -> alt.LayerChart | alt.FacetChart:
         "lag_min:Q",
         title="minutes old (log scale)",
         scale=alt.Scale(type="log"),
-        axis=alt.Axis(format="~s", tickCount=5, labelOverlap=True),
+        axis=alt.Axis(format=",~f", tickCount=5, labelOverlap=True),  # of SI, 10m is 0.01
     )
     colour = alt.Color(
         "status:N",
@@ -233,12 +233,21 @@ def coverage(rows: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(lines, infer_schema_length=None)
 
 
-def explained(row: Mapping[str, Any]) -> str:
-    """Say what of an account's window is explained, from its row of feat_account__coverage."""
+def explained(row: Mapping[str, Any], pending_n: int) -> str:
+    """Say what of an account's window is explained, from its row of feat_account__coverage.
+
+    ``pending_n`` changes are in neither of its counts: see ``pending``.
+    """
     known = "an unknown share" if row["coverage"] is None else share(row["coverage"])
     changes = f"{row['position_unexplained_n']} of {row['position_change_n']} position changes"
     cause = f". {what_is_missing(row['likely_cause'])}" if row["likely_cause"] else ""
-    return f"the logs explain {known}; fills do not explain {changes}{cause}"
+    unknown = f"; of {pending_n} more it is unknown, {_PENDING}" if pending_n else ""
+    return f"the logs explain {known}; fills do not explain {changes}{unknown}{cause}"
+
+
+def pending(rows: pl.DataFrame, account: str) -> int:
+    """Return of how many changes of an account nobody knows yet whether fills explain them."""
+    return rows.filter(pl.col("is_explained").is_null(), account=account).height
 
 
 def unexplained(rows: pl.DataFrame) -> pl.DataFrame:
@@ -267,14 +276,30 @@ def unexplained(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def causes(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return how many position changes have which likely cause, the most first."""
+    """Return how many position changes have which likely cause, the most first.
+
+    Of one that fills explain only the line of its close can be missing; one whose position was not
+    seen again has no cause and is not explained either.
+    """
+    cause = pl.col("cause").str.replace_all("_", " ")
     return (
-        rows.group_by("cause")
+        rows.with_columns(
+            pl.when(pl.col("is_explained").is_null())
+            .then(pl.lit(f"unknown, {_PENDING}"))
+            .when("is_explained")
+            .then(pl.concat_str(pl.lit("explained by fills"), cause.fill_null(""), separator=", "))
+            .otherwise(cause)
+            .str.strip_suffix(", ")
+            .alias("cause")
+        )
+        .group_by("cause")
         .agg(pl.len().alias("changes (n)"), _known_sum("unexplained_usd"))
-        .with_columns(pl.col("cause").str.replace_all("_", " ").fill_null("explained by fills"))
         .sort("changes (n)", "cause", descending=[True, False])
         .rename({"cause": "likely cause", "unexplained_usd": "unexplained, USD"})
     )
+
+
+_PENDING = "position not seen again yet"
 
 
 def _known_sum(name: str) -> pl.Expr:

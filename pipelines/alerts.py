@@ -1,7 +1,8 @@
 """Bring alerts to a person, and a sign of life to whoever watches: once each, in bounded time.
 
-Put here: what was told to whom, messages, acknowledgement, the heartbeat. Keep out: which alerts
-there are (features/sql/feat_ops__alerts.sql). Nothing here may fail or delay a refresh for long.
+Put here: what was told to whom, messages, acknowledging, the heartbeat. Keep out: which alerts
+there are (features/sql/feat_ops__alerts.sql), who has seen them (features/acknowledgements.py).
+Nothing here may fail or delay a refresh for long.
 """
 
 import hashlib
@@ -19,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 from filelock import FileLock, Timeout
 
+from features.acknowledgements import SEVERITY_RANK as _RANK
+from features.acknowledgements import Acknowledged, acknowledged, key_of
 from features.settings import Settings
 from features.snapshot import SnapshotError, Store, open_snapshot
 from features.words import on_emptied
@@ -29,7 +32,6 @@ if TYPE_CHECKING:
 QUIET_MS = 3_600_000  # an alert that was over comes back within the hour: told again only if worse
 LATE = 10  # a service that answers within so many timeouts has taken the message all the same
 LISTED = 20  # alerts of one message; more are counted
-_RANK = {"warning": 1, "critical": 2}
 _ALIVE = ("published", "unchanged", "kept", "empty")
 _log = logging.getLogger(__name__)
 
@@ -50,7 +52,7 @@ class Alert:
 
     @property
     def key(self) -> str:
-        return f"{self.rule} {self.subject}"
+        return key_of(self.rule, self.subject)
 
 
 @dataclass
@@ -119,27 +121,10 @@ def acknowledge(home: Path, alert: Alert, *, now_ms: int, by: str, note: str = "
         os.fsync(file.fileno())
 
 
-def acknowledged(home: Path) -> dict[tuple[str, int], dict[str, Any]]:
-    """Return who acknowledged which alert, by its key and since_ms; damaged lines are left out."""
-    found: dict[tuple[str, int], dict[str, Any]] = {}
-    try:
-        text = (home / "alerts" / "acknowledged.jsonl").read_text()
-    except FileNotFoundError:
-        return found
-    for line in text.splitlines():
-        try:
-            entry = json.loads(line)
-            found[entry["key"], entry["since_ms"]] = entry
-        except (ValueError, KeyError, TypeError):
-            continue  # a torn line acknowledges nothing
-    return found
-
-
-def is_seen(alert: Alert, seen: Mapping[tuple[str, int], Any]) -> bool:
+def is_seen(alert: Alert, seen: Acknowledged) -> bool:
     """Tell whether a person acknowledged the alert at this severity or a worse one."""
-    saw = seen.get((alert.key, alert.since_ms), {"severity": None})
-    saw_rank = _RANK.get(saw.get("severity", "critical"), 0)  # older notes name no severity
-    return _RANK[alert.severity] <= saw_rank
+    saw = seen.get((alert.key, alert.since_ms))
+    return saw is not None and saw.holds(alert.severity)
 
 
 # ----------------------------------------------------------------------------------------- delivery
@@ -218,7 +203,7 @@ class _News:
 def _news(
     told: Mapping[str, Any],
     alerts: Iterable[Alert],
-    seen: Mapping[tuple[str, int], Any],
+    seen: Acknowledged,
     now_ms: int,
 ) -> _News:
     state = {key: dict(entry) for key, entry in told.items()}

@@ -14,11 +14,12 @@ from dashboard.data import View
 from features.words import MARKS, number
 
 _TEXT, _NUMBER = st.column_config.TextColumn, st.column_config.NumberColumn
+WARNINGS_PX = 310  # the two of a router stand side by side
 # What decides comes first: a page shows about 1200 pixels of it, the rest by scrolling.
 _COLUMNS = {
     "symbol": _TEXT("symbol", pinned=True, width=88),
     "status": _TEXT("status", width=98),
-    "warnings": _TEXT("warnings", width=172),
+    "warnings": _TEXT("warnings", width=WARNINGS_PX),
     "applied_size_factor": _NUMBER(
         "applied ×", width=68, format="%.2f", help="what engines multiply targets by"
     ),

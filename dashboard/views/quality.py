@@ -15,6 +15,7 @@ from dashboard.data_kept import Kept, SnapshotError
 _PAGE = 20
 _LINES = 10  # rejected lines of a page; each is up to a screen
 _LINE_CHARS = 500
+STATUS_PX = 140  # of the longest: missing, required
 _Tables = dict[str, pl.DataFrame]
 
 
@@ -58,8 +59,9 @@ def _sources(view: View) -> _Tables:
         level="warn" if bad else "ok",
     )
     cards.either(
-        quality.sources(rows), key="sources", title="source", status="status", height="content"
-    )
+        quality.sources(rows), key="sources", title="source", status="status", height="content",
+        columns={"status": st.column_config.TextColumn(width=STATUS_PX)},
+    )  # fmt: skip
     st.caption("Ages in event time, counted up to the snapshot's as-of; counts of its window.")
     st.subheader("Age of the newest event by symbol", anchor=False)
     symbol = panels.symbol_select(view, none="All symbols")
@@ -188,7 +190,7 @@ def _reconciliation(view: View) -> _Tables:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(f"**{panels.md(panels.clip(row['account']))}**")
             panels.badge(row["status"])
-            st.caption(panels.md(quality.explained(row)))
+            st.caption(panels.md(quality.explained(row, quality.pending(changes, row["account"]))))
     cards.either(
         quality.coverage(coverage), key="coverage", title="day", status="status",
         page_rows=_PAGE, height="content",
@@ -200,7 +202,7 @@ def _reconciliation(view: View) -> _Tables:
     cards.either(quality.causes(changes), key="causes", title="likely cause", height="content")
     unexplained = quality.unexplained(changes)
     if unexplained.is_empty():
-        panels.badge("every position change is explained", level="ok")
+        panels.badge("every position change that was seen again is explained", level="ok")
     else:
         cards.either(
             unexplained, key="unexplained", title="symbol", status="side",

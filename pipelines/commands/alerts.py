@@ -18,30 +18,33 @@ app = typer.Typer(
 
 @app.command("list")
 def list_alerts() -> None:
-    """Show the alerts that are open in the newest snapshot, and who has seen them.
+    """Show the alerts that are open in the newest snapshot, and who has seen them, when and why.
 
     Example: execintel alerts list
     """
+    from features.acknowledgements import acknowledged
     from pipelines import alerts
 
     settings = common.load_settings()
     store = common.open_store(settings)
     current = store.resolve(None)
-    seen = alerts.acknowledged(settings.home)
+    seen = acknowledged(settings.home)
     found = alerts.open_alerts(store)
     if not found:
         common.say(f"nothing to look at in {current}")
         return
     rows = []
     for alert in found:
-        entry = seen.get((alert.key, alert.since_ms))
-        by = f"seen by {entry['by']}" if entry else "not seen"
+        made = seen.get((alert.key, alert.since_ms))
+        by = made.by if made else "nobody"
         rows.append((alert.rule, alert.subject, alert.severity, common.when(alert.since_ms), by))
     common.show_table(
-        f"Open in {current}", ("rule", "subject", "severity", "since", "acknowledged"), rows, left=5
+        f"Open in {current}", ("rule", "subject", "severity", "since", "seen by"), rows, left=5
     )
     for alert in found:
         common.say(alert.text)
+        if made := seen.get((alert.key, alert.since_ms)):
+            common.say(f"  {made.words(alert.severity)}")
 
 
 @app.command()

@@ -118,6 +118,7 @@ def alerts(settings: "Settings", store: "Store", found: Findings) -> None:
     """Name the critical alerts that nobody acknowledged; a broken file was told of before."""
     import duckdb
 
+    from features.acknowledgements import acknowledged
     from features.snapshot import SnapshotError
     from pipelines import alerts
 
@@ -126,7 +127,7 @@ def alerts(settings: "Settings", store: "Store", found: Findings) -> None:
     except (duckdb.Error, SnapshotError):
         return
     waiting = [each for each in there if each.severity == "critical"]
-    seen = alerts.acknowledged(settings.home)
+    seen = acknowledged(settings.home)
     waiting = [each for each in waiting if not alerts.is_seen(each, seen)]
     found.broken += some(
         [

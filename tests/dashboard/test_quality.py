@@ -50,6 +50,13 @@ def test_lags_put_the_longest_silence_against_its_limit_first() -> None:
     assert shown["of allowed"].to_list() == ["–", "150.0 %", "10.0 %"]
 
 
+def test_ages_are_plain_numbers_of_minutes() -> None:
+    rows = pl.DataFrame([source("raw_a", "ok", symbol="BTCUSDT", lag_s=0.6)])  # 0.01 minutes
+    _, points = quality.lag_chart(rows).to_dict()["layer"]
+    axis = points["encoding"]["x"]["axis"]
+    assert axis["format"] == ",~f"  # 0.01 and 1,000; with SI prefixes 10m and 1k
+
+
 def test_reasons_say_how_to_mend_them() -> None:
     counts = pl.DataFrame(
         {
@@ -83,10 +90,40 @@ def test_checks_name_what_refused_held_and_warned_first() -> None:
 
 def test_unexplained_amounts_that_nobody_knows_do_not_sum_to_nothing() -> None:
     rows = pl.DataFrame(
-        {"cause": ["restart", "restart", None], "unexplained_usd": [1.254, 2.5, None]}
+        {
+            "cause": ["restart", "restart", None],
+            "unexplained_usd": [1.254, 2.5, None],
+            "is_explained": [False, False, True],
+        }
     )
     shown = quality.causes(rows)
     assert shown.rows() == [("restart", 2, 3.75), ("explained by fills", 1, None)]
+
+
+def test_changes_not_seen_again_are_unknown_in_the_headline_and_in_the_table() -> None:
+    changes = [
+        ("a", True, None),  # explained
+        ("a", True, None),
+        ("a", True, "close_line_missing"),  # by fills, whose PnL is not logged
+        ("a", False, "silent_log"),  # not explained
+        ("a", None, None),  # not seen again yet
+        ("b", None, None),  # of another account
+    ]
+    rows = pl.DataFrame(
+        changes, schema=["account", "is_explained", "cause"], orient="row"
+    ).with_columns(unexplained_usd=pl.lit(None, pl.Float64))
+    assert dict(quality.causes(rows).select("likely cause", "changes (n)").iter_rows()) == {
+        "explained by fills": 2,
+        "explained by fills, close line missing": 1,
+        "silent log": 1,
+        "unknown, position not seen again yet": 2,
+    }
+    window = {"coverage": 0.5, "position_unexplained_n": 1, "position_change_n": 4}
+    assert quality.explained(window | {"likely_cause": None}, quality.pending(rows, "a")) == (
+        "the logs explain 50.0 %; fills do not explain 1 of 4 position changes"
+        "; of 1 more it is unknown, position not seen again yet"
+    )
+    assert "unknown" not in quality.explained(window | {"likely_cause": None}, 0)
 
 
 def test_differences_count_rows_and_show_changed_values() -> None:

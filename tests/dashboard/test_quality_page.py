@@ -29,6 +29,11 @@ def test_quality_repeats_what_the_snapshot_says_of_its_input(
         unexplained = con.sql(
             "SELECT COUNT(*) FROM core_position__reconciliation WHERE cause IS NOT NULL"
         ).fetchall()[0][0]
+        judged = dict(
+            con.sql(
+                "SELECT is_explained, COUNT(*) FROM core_position__reconciliation GROUP BY ALL"
+            ).fetchall()
+        )
     with chrome.tab(chromium) as tab:
         tab.open(server.address("quality"))
         head, *rows = tab.cells()
@@ -58,6 +63,13 @@ def test_quality_repeats_what_the_snapshot_says_of_its_input(
         tab.page.get_by_role("radio", name="Reconciliation").click()
         expect(tab.page.get_by_role("heading", name="Position changes")).to_be_visible()
         assert f"rows 1 to 20 of {unexplained}" in tab.settle().text
+        _, *causes = tab.cells(1)
+        counts = {cause: int(n) for cause, n, _ in causes}
+        assert sum(counts.values()) == sum(judged.values())
+        assert f"explain {judged[False]} of {judged[False] + judged[True]} position" in tab.text
+        assert f"of {judged[None]} more it is unknown" in tab.text
+        assert counts["unknown, position not seen again yet"] == judged[None]
+        assert counts["explained by fills"] == judged[True]
 
         tab.page.get_by_role("radio", name="Snapshots").click()
         tab.page.get_by_text("Compare them").click()

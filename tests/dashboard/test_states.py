@@ -9,8 +9,10 @@ import duckdb
 import pytest
 from playwright.sync_api import Browser, expect
 
+from features.publications import in_force
 from features.settings import Freshness
-from features.snapshot import Store
+from features.snapshot import Store, open_snapshot
+from features.words import when
 from live.firestore_mirror import publish_snapshot
 from live.published import load_published
 from pipelines.refresh import refresh
@@ -84,6 +86,42 @@ def test_damaged_snapshot_and_dead_source_are_said_first(
         tab.page.get_by_text("shown is the last good one").wait_for()
         assert silent in tab.text
         assert tab.errors == []
+
+
+def test_pages_say_who_has_seen_an_alert_and_not_before_it_was_seen(
+    chromium: Browser, home: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(home / "snapshots", tmp_path / "snapshots")
+    store = Store(tmp_path / "snapshots")
+    with open_snapshot(store.database(store.resolve(None))) as con:
+        alerts = con.sql("SELECT rule, subject, since_ms FROM feat_ops__alerts").fetchall()
+    first, second = in_force(store.root)
+    made = {
+        "at_ms": second.published_ms,
+        "by": "ann@desk pid 7",
+        "note": "*known*",
+        "severity": "warning",
+    }
+    entries = [
+        made | {"key": f"{rule} {subject}", "since_ms": since_ms}
+        for rule, subject, since_ms in alerts
+    ]
+    (tmp_path / "alerts").mkdir()
+    (tmp_path / "alerts" / "acknowledged.jsonl").write_text(
+        "".join(json.dumps(entry) + "\n" for entry in entries)
+    )
+    by = f"seen by ann@desk, {when(second.published_ms)}"
+    with chrome.serving(tmp_path, variables=FRESH) as server, chrome.tab(chromium) as tab:
+        for page in ("", "strategies"):
+            tab.open(server.address(page))
+            text = tab.text.replace("\N{WORD JOINER}", "")
+            assert f"● {by}: *known*" in text, page  # of intraday SHORT, a warning
+            # Of intraday LONG, which is critical.
+            assert f"▲ {by} as warning, before it grew worse: *known*" in text, page
+        tab.open(server.address(at=first.snapshot_id))
+        assert "intraday LONG" in tab.text
+        assert "seen by ann" not in tab.text  # it was seen later
+        assert (tab.errors, tab.outside) == ([], [])
 
 
 def test_demonstration_and_empty_snapshot_do_not_look_well(

@@ -8,7 +8,11 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, expect
 
+from dashboard import panels
+from dashboard.views import health, quality
 from features.snapshot import Store
+from features.words import MARKS
+from live.health import router_part
 from tests.dashboard import browser as chrome
 
 
@@ -147,3 +151,29 @@ def test_newer_snapshot_comes_by_itself_where_the_reader_stands(
         assert tab.page.get_by_role("tab", name="Overview").get_attribute("aria-selected") == "true"
         assert "symbol=LINKUSDT" in tab.page.url
         assert tab.errors == []
+
+
+def test_columns_hold_their_longest_words(server: chrome.Server, chromium: Browser) -> None:
+    sources = [
+        panels.source_mark(status, is_required=is_required)
+        for status in ("silent", "missing")
+        for is_required in (False, True)
+    ]
+    router = router_part({"fallback_ratio": 1.0, "slip_q50": 100.0})  # warned of in both ways
+    warnings = f"{MARKS['warn']} {', '.join(router['router_warnings'])}"
+    room = [*((text, quality.STATUS_PX) for text in sources), (warnings, health.WARNINGS_PX)]
+    with chrome.tab(chromium) as tab:
+        tab.open(server.address("quality"))
+        for text, width in room:
+            assert tab.page.evaluate(_CELL_PX, text) <= width, text
+
+
+# How wide a cell of a table draws a text, with the room at both sides.
+_CELL_PX = """(text) => {
+  const style = getComputedStyle(
+    document.querySelector('[data-testid="stDataFrame"] [style*="--gdg"]'));
+  const of = (name) => style.getPropertyValue(`--gdg-${name}`);
+  const drawn = document.createElement('canvas').getContext('2d');
+  drawn.font = `${of('base-font-style')} ${of('font-family')}`;
+  return drawn.measureText(text).width + 2 * parseFloat(of('cell-horizontal-padding'));
+}"""

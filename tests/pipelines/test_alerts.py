@@ -1,6 +1,7 @@
 """Alerts reach a person once, delivery never delays a refresh for long, silence can be noticed."""
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -13,8 +14,8 @@ import pytest
 from filelock import FileLock
 from typer.testing import CliRunner
 
+from features.acknowledgements import acknowledged
 from features.settings import Settings
-from pipelines import alerts
 from pipelines.alerts import Alert, acknowledge, deliver, publication_alerts
 from pipelines.cli import app
 from pipelines.demo.example_traces import write_example_traces
@@ -144,7 +145,7 @@ def test_what_is_acknowledged_or_minor_is_not_told(tmp_path: Path, service: Serv
     assert len(service.got) == 2  # ann saw a warning, not this
     with (tmp_path / "alerts" / "acknowledged.jsonl").open("a") as file:
         file.write('{"key": "router_')  # torn: acknowledges nothing, hides nothing
-    assert list(alerts.acknowledged(tmp_path)) == [
+    assert list(acknowledged(tmp_path)) == [
         ("router_broken BTCUSDT", NOW_MS),
         ("source_stale raw_router__events", NOW_MS),
     ]
@@ -281,14 +282,15 @@ def test_commands_list_acknowledge_and_try(
     refresh(Settings(log_dir=logs), as_of_ms=1_760_054_400_000, now_ms=NOW_MS)
     listed = run(app, ["alerts", "list"]).output
     assert "precision_below_threshold  intraday LONG" in listed
-    assert "not seen" in listed
+    assert "nobody" in listed
     assert "which chance may explain" in listed or "more than chance explains" in listed
     wrong = run(app, ["alerts", "ack", "drawdown", "BTCUSDT"])
     assert wrong.exit_code == 1
     assert "no open alert drawdown BTCUSDT; there are: precision" in wrong.output
     words = ["alerts", "ack", "precision_below_threshold", "intraday LONG", "--note", "known"]
     assert "acknowledged precision_below_threshold intraday LONG" in run(app, words).output
-    assert "seen by" in run(app, ["alerts", "list"]).output
+    (seen,) = re.findall(r"^  seen by (.*)$", run(app, ["alerts", "list"]).output, re.MULTILINE)
+    assert re.fullmatch(r"\S+@\S+, \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC: known", seen)
     monkeypatch.setenv("EXECINTEL_ALERT_URLS", json.dumps([service.url, "nonsense://x"]))
     tried = run(app, ["alerts", "test"])
     assert tried.exit_code == 1
