@@ -3,8 +3,12 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
+import textwrap
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -110,6 +114,51 @@ def test_a_problem_with_a_file_needs_a_person(published: Desk) -> None:
     result = published.run("doctor")
     assert result.exit_code == 1
     assert "orders_executed.jsonl: a link to nowhere, which " in result.stdout
+
+
+def test_a_log_that_cannot_be_opened_needs_a_person_and_is_named_once(repository: Path) -> None:
+    """Run as a user without rights, in a process of its own: root may read everything."""
+    script = textwrap.dedent(
+        """
+        import os, tempfile, time
+        from pathlib import Path
+        import pytest
+        from tests.pipelines.commands.desk import attempt, enter
+
+        with tempfile.TemporaryDirectory() as root, pytest.MonkeyPatch.context() as patch:
+            os.chmod(root, 0o755)
+            patch.setenv("EXECINTEL_LOG_DIR", root + "/logs")
+            desk = enter(Path(root), patch)
+            ago_s = time.time() - 600
+            desk.write(attempt(1, ts=ago_s), attempt(2, ts=ago_s + 60))
+            assert desk.run("refresh").exit_code == desk.run("doctor").exit_code == 0
+            desk.write(attempt(3, ts=ago_s), name="order_metrics.1.jsonl")
+            (desk.logs / "order_metrics.1.jsonl").chmod(0)
+            if os.geteuid() == 0:
+                for path in (desk.home, *desk.home.rglob("*")):
+                    os.chown(path, 65534, 65534)
+                os.seteuid(65534)
+            for word in ("refresh", "doctor"):
+                result = desk.run(word)
+                print(word, result.exit_code, result.output.replace(root, ""))
+            if os.getuid() == 0:
+                os.seteuid(0)
+        """
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    what = "cannot be opened: Permission denied; give this user permission to read it\n"
+    assert f"problem: /logs/order_metrics.1.jsonl: {what}" in done.stdout
+    assert f"1 to mend:\n- /logs/order_metrics.1.jsonl: {what}" in done.stdout
+    assert "refresh 0 " in done.stdout
+    assert "doctor 1 " in done.stdout
 
 
 def test_a_schedule_that_stopped_needs_a_person(
