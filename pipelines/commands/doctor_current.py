@@ -139,13 +139,12 @@ def alerts(settings: "Settings", store: "Store", found: Findings) -> None:
 
 
 def switches(settings: "Settings", found: Findings) -> None:
-    """Tell what stands over trading: a person's switch is a note, the engine's halt waits."""
+    """Tell what stands over trading: over all of it waits for a resume, over a symbol is a note."""
     from live.controls import Controls, notices
 
     state = Controls(settings.controls_root).state()
-    is_of_person = state.by not in ("", "engine")
     for level, words in notices(state, common.now_ms()):
-        (found.notes if level == "warn" or is_of_person else found.broken).append(words)
+        (found.broken if level == "bad" else found.notes).append(words)
 
 
 def _coverage(store: "Store", current: str, needed: float, found: Findings) -> None:

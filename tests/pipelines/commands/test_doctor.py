@@ -257,14 +257,22 @@ def test_a_current_of_the_past_needs_a_person_though_it_was_just_built(
 
 
 @pytest.mark.parametrize("word", ["kill", "reduce-only"])
-def test_a_switch_of_a_person_is_noted_with_who_and_why(published: Desk, word: str) -> None:
+def test_a_switch_of_a_person_is_to_mend_until_it_is_ended(published: Desk, word: str) -> None:
     published.run(word, "--reason", "venue trouble")
+    result = published.run("doctor")
+    assert result.exit_code == 1
+    assert f"1 to mend:\n- {word.upper()} since 20" in result.stdout
+    assert ": venue trouble. Engines " in result.stdout
+    assert "execintel resume ends it" in result.stdout
+    assert "healthy" not in result.stdout
+    published.run("resume")
+    assert published.run("doctor").exit_code == 0
+
+
+def test_a_symbol_that_is_switched_off_is_noted(published: Desk) -> None:
     published.run("disable", "BTCUSDT", "--reason", "news")
     result = published.run("doctor")
     assert result.exit_code == 0, result.stdout
-    assert f"note: {word.upper()} since 20" in result.stdout
-    assert ": venue trouble. Engines " in result.stdout
-    assert "execintel resume ends it" in result.stdout
     assert "note: BTCUSDT is switched off until execintel enable: news" in result.stdout
 
 
