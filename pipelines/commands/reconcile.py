@@ -69,9 +69,10 @@ def reconcile(
 
     Example: execintel reconcile --income transactions.csv --trades trades.csv
 
-    Without files: NAV, PnL and positions by day, and the position changes that no fill explains.
-    With files: each line of the export that the logs lack or tell otherwise, and what only the logs
-    tell in that time. Exit code 1 where anything is missing or differs.
+    Without files: NAV, PnL and positions by day, why an account is unknowable and which log would
+    tell, and the position changes that no fill explains. With files: each line of the export that
+    the logs lack or tell otherwise, and what only the logs tell in that time. Exit code 1 where
+    anything is missing or differs.
     """
     from features.snapshot import open_snapshot
     from pipelines.exports.matching import compare
@@ -79,7 +80,7 @@ def reconcile(
 
     store = common.open_store(common.load_settings())
     snapshot_id = store.resolve(snapshot)
-    environment = store.manifest(snapshot_id)["environment"]
+    manifest = store.manifest(snapshot_id)
     try:
         exports = _exports(income, trades, venue, utc_offset)
     except ExportError as error:
@@ -87,6 +88,7 @@ def reconcile(
     with open_snapshot(store.database(snapshot_id)) as con:
         if not exports:
             _coverage(con, account)
+            _unknowable(con, account, manifest["params"]["min_pnl_coverage"])
             _causes(con, account)
             _unexplained(con, account)
             if common.has_table(con, "core_position__inferred_fills"):
@@ -97,7 +99,8 @@ def reconcile(
             raise common.CommandError("the export holds no line that can be read")
         first_ms = min(entry.at_ms for entry in entries)
         last_ms = max(entry.at_ms for entry in entries) + 1_000
-        items = log_items(con, environment, account, first_ms, last_ms, {e.kind for e in entries})
+        kinds = {entry.kind for entry in entries}
+        items = log_items(con, manifest["environment"], account, first_ms, last_ms, kinds)
     found = compare(entries, items)
     unreadable = [line for each in exports for line in each.unreadable]
     _print(found, unreadable, output)
@@ -287,6 +290,17 @@ def _coverage(con: "duckdb.DuckDBPyConnection", account: str | None) -> None:
     )
 
 
+def _unknowable(con: "duckdb.DuckDBPyConnection", account: str | None, needed: float) -> None:
+    from pipelines.commands.unknowable import unknowable
+
+    for name, reasons in unknowable(con, needed).items():
+        if account in (None, name):
+            common.say()
+            common.say(f"Why account {name} is unknowable over the window:", style="yellow")
+            for reason in reasons:
+                common.say(f"- {reason}", style="yellow")
+
+
 def _causes(con: "duckdb.DuckDBPyConnection", account: str | None) -> None:
     rows = con.sql(
         "SELECT account, cause, COUNT(*) AS n, COUNT(unexplained_usd), SUM(unexplained_usd),"
@@ -323,6 +337,10 @@ def _unexplained(con: "duckdb.DuckDBPyConnection", account: str | None) -> None:
         " ORDER BY cause = 'unknown_order', from_ms, symbol, position_side",
         params={"account": account},
     ).fetchall()
+    if not rows:
+        common.say()
+        common.say("No change of position was seen that fills do not explain, no close without PnL")
+        return
     common.show_table(
         "Position changes that fills do not explain, and closes without PnL",
         ("account", "symbol", "side", "from, UTC", "to", "before", "after", "fills", "unexplained",

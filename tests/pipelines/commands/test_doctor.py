@@ -328,7 +328,9 @@ def test_what_the_logs_leave_out_is_said_in_words(published: Desk) -> None:
             "n = 2, pnl_explained_lo = 0.9499999, pnl_explained_hi = 0.9499999,"
             " position_explained_ratio = NULL, position_change_n = 0",
             "explain 94.9 % of its NAV change (n = 2 NAV values); no change of position was seen; "
-            "a size above 1 needs 95.0 % of each. What is missing cannot be told",
+            "a size above 1 needs 95.0 % of each. 2 orders and no change of position stand in the "
+            "logs: let the executor write position_state.jsonl. execintel reconcile shows it by "
+            "day",
         ),
         # positions imply what two lost closes earned
         (
@@ -356,6 +358,7 @@ def test_an_account_that_cannot_be_known_is_told_why(
     _plant(
         published,
         "UPDATE feat_account__coverage SET status = 'unknowable', coverage = NULL,"
+        " nav_change_usd = 9, unrealized_first_usd = 0, unrealized_last_usd = 0,"
         f" likely_cause = NULL, {values} WHERE day = '*'",
     )
     assert said in published.run("doctor").stdout
