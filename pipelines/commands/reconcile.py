@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pipelines.exports.matching import Comparison, LogItem
     from pipelines.exports.reading import Export
 
+_LEAST_OFFSET_H, _MOST_OFFSET_H = -12, 14  # of all zones there are
 _SHOWN = 200
 _SHOWN_INFERRED = 20  # there may be hundreds, and they need no attention
 _COLUMNS = ("what", "kind", "symbol", "UTC", "venue", "logs", "order", "where")
@@ -54,7 +55,9 @@ def reconcile(
     ] = "binance_futures",
     utc_offset: Annotated[
         float | None,
-        typer.Option(help="Hours that the times in the files are ahead of UTC, such as 8."),
+        typer.Option(
+            help="Hours that the times in the files are ahead of UTC, -12 to 14, such as 8."
+        ),
     ] = None,
     account: Annotated[
         str | None, typer.Option(help="Only this account of the logs, such as --account main.")
@@ -78,6 +81,11 @@ def reconcile(
     from pipelines.exports.matching import compare
     from pipelines.exports.reading import ExportError
 
+    if utc_offset is not None and not _LEAST_OFFSET_H <= utc_offset <= _MOST_OFFSET_H:
+        raise common.CommandError(
+            f"--utc-offset {utc_offset:g}: no zone is that far from UTC; hours ahead of it are "
+            f"{_LEAST_OFFSET_H} to {_MOST_OFFSET_H}"
+        )
     store = common.open_store(common.load_settings())
     snapshot_id = store.resolve(snapshot)
     manifest = store.manifest(snapshot_id)

@@ -148,3 +148,15 @@ KNOWN = Account("a", 2, 0, 9.0, 0.0, 0.0, 1.0, 2, 1, 1.0, None, has_states=True)
 def test_each_cause_of_unknowable_has_its_words(values: dict[str, Any], said: list[str]) -> None:
     told = reasons(replace(KNOWN, **values), 0.95)
     assert [words.startswith(start) for words, start in zip(told, said, strict=True)] == [True]
+
+
+@pytest.mark.parametrize("hours", ["99", "-12.5", "nan"])
+def test_an_offset_that_no_zone_has_is_refused(published: Desk, hours: str) -> None:
+    result = published.run("reconcile", "--utc-offset", hours)
+    assert result.exit_code == 1
+    assert f"--utc-offset {float(hours):g}: no zone is that far from UTC" in result.stderr
+
+
+@pytest.mark.parametrize("hours", ["-12", "14", "5.75"])
+def test_an_offset_of_a_zone_is_taken(published: Desk, hours: str) -> None:
+    assert published.run("reconcile", "--utc-offset", hours).exit_code == 0
