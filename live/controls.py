@@ -28,6 +28,9 @@ class Disabled(msgspec.Struct, frozen=True):
     reason: str
     until_ms: int | None = None
 
+    def is_off(self, now_ms: int) -> bool:
+        return self.until_ms is None or self.until_ms > now_ms
+
 
 class State(msgspec.Struct, frozen=True):
     """What the file says. ``resumed_ms`` is when a person last took responsibility."""
@@ -42,7 +45,7 @@ class State(msgspec.Struct, frozen=True):
 
 _DOES = {
     "reduce_only": "only reduce",
-    "halt": "open nothing",
+    "halt": "cancel every order and open nothing",
     "kill": "cancel every order and open nothing",
 }
 
@@ -68,11 +71,21 @@ def notices(state: State, now_ms: int) -> Iterator[tuple[Literal["bad", "warn"],
             " execintel resume ends it.",
         )
     for symbol, off in sorted(state.disabled.items()):
-        if off.until_ms is None or off.until_ms > now_ms:
+        if off.is_off(now_ms):
             until = (
                 "until execintel enable" if off.until_ms is None else f"until {when(off.until_ms)}"
             )
             yield "warn", f"{symbol} is switched off {until}: {off.reason or 'no reason given'}"
+
+
+def overruling(state: State, symbol: str, now_ms: int) -> str | None:
+    """Say what engines do of a symbol instead of acting on a snapshot; None: nothing is off."""
+    if state.mode != "run":
+        return f"but {word(state.mode)} stands: engines {_DOES[state.mode]}"
+    off = state.disabled.get(symbol)
+    if off is not None and off.is_off(now_ms):
+        return f"but {symbol} is switched off: engines only close what they hold of it"
+    return None
 
 
 _decode = msgspec.json.Decoder(State).decode

@@ -1,4 +1,4 @@
--- warn: the logs explain too little of an account's PnL or position changes to trust what they say; execintel reconcile names the cause
+-- warn: the logs explain too little of an account's PnL or position changes to trust what they say; execintel reconcile says what is missing, or why that cannot be known
 SELECT
     account,
     status,

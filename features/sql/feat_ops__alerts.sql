@@ -194,7 +194,10 @@ coverage_alerts AS (
                     || CAST(round(100 * $min_pnl_coverage, 1) AS VARCHAR) || ' %'
             WHEN status = 'incomplete' THEN ': the logs explain too little of its PnL or position changes'
             ELSE ': how much of its PnL and position changes the logs explain cannot be known'
-        END || '. Sizes stay at most 1. execintel reconcile lists what is missing.' AS text,
+        END || '. Sizes stay at most 1. execintel reconcile ' || CASE status
+            WHEN 'unknowable' THEN 'says why.'
+            ELSE 'lists what is missing.'
+        END AS text,
     FROM feat_account__coverage
     WHERE day = '*'
       AND status <> 'complete'

@@ -140,13 +140,12 @@ def alerts(settings: "Settings", store: "Store", found: Findings) -> None:
 
 
 def switches(settings: "Settings", found: Findings) -> None:
-    """Tell what stands over trading: a person's switch is a note, the engine's halt waits."""
+    """Tell what stands over trading: over all of it waits for a resume, over a symbol is a note."""
     from live.controls import Controls, notices
 
     state = Controls(settings.controls_root).state()
-    is_of_person = state.by not in ("", "engine")
     for level, words in notices(state, common.now_ms()):
-        (found.notes if level == "warn" or is_of_person else found.broken).append(words)
+        (found.broken if level == "bad" else found.notes).append(words)
 
 
 def _coverage(store: "Store", current: str, needed: float, found: Findings) -> None:
@@ -154,6 +153,7 @@ def _coverage(store: "Store", current: str, needed: float, found: Findings) -> N
     import duckdb
 
     from features.snapshot import SnapshotError, open_snapshot
+    from pipelines.commands.unknowable import unknowable
 
     try:
         with open_snapshot(store.database(current)) as con:
@@ -164,6 +164,7 @@ def _coverage(store: "Store", current: str, needed: float, found: Findings) -> N
                 " likely_cause"
                 " FROM feat_account__coverage WHERE day = '*' ORDER BY account"
             ).fetchall()
+            reasons = unknowable(con, needed)
     except (duckdb.Error, SnapshotError):
         return
     common.show_table(
@@ -180,36 +181,21 @@ def _coverage(store: "Store", current: str, needed: float, found: Findings) -> N
     for name, status, *rest in rows:
         if status == "complete":
             continue
-        refused, low, high, nav_n, moves, change_n, lost_n, lost_usd, cause = rest[4:]
+        low, high, nav_n, moves, change_n, lost_n, lost_usd, cause = rest[5:]
         of_nav = "an unknown share" if low is None else share_range(low, high)
         of_moves = "an unknown share" if moves is None else common.share(moves)
         moved = f"{of_moves} of its position changes (n = {change_n})"
         lost = f", and lack the PnL of {lost_n} of them ({common.number(lost_usd)} USD)"
-        is_explained = (low or 0.0) >= needed and (not change_n or (moves or 0.0) >= needed)
+        why = reasons.get(name) if cause is None else None
+        missing = ". ".join(why) if why else what_is_missing(cause)
+        where = "lists each" if cause else "shows it by day"
         found.notes.append(
             f"account {name} is {status}: the logs explain {of_nav} of its NAV change "
             f"(n = {nav_n} NAV values)"
             f"{f' and {moved}' if change_n else '; no change of position was seen'}"
             f"{lost if lost_n else ''}; a size above 1 needs {common.share(needed)} of each. "
-            f"{_missing(cause, nav_n, refused, is_explained)}. execintel reconcile lists each"
+            f"{missing}. execintel reconcile {where}"
         )
-
-
-def _missing(cause: str | None, nav_n: int, refused: int, is_explained: bool) -> str:
-    """Say what an account's logs lack, and what to do."""
-    if cause is None and nav_n == 0 and refused:
-        return (
-            f"All NAV values were refused ({refused}: 0, or far from the day's median): "
-            "let the executor write what the venue says"
-        )
-    if cause is None and nav_n == 0:
-        return "No NAV is logged: let the executor write nav_snapshot in orders_attempted.jsonl"
-    if cause is None and is_explained:
-        return (
-            "Its NAV values span too little of what was logged: "
-            "let the executor write one with every attempt"
-        )
-    return what_is_missing(cause)
 
 
 def _missing_files(inputs: Iterable[dict[str, list[str]]]) -> list[str]:

@@ -113,10 +113,26 @@ def files(settings: "Settings", found: Findings) -> None:
             "no file has the name of a log: docs/configuration.md lists the names that are read"
         )
     found.broken += [f"{problem.path}: {problem.what}" for problem in looked.problems]
+    found.broken += some(_unreadable(file.path for file in looked.files), "unreadable log files")
     found.notes += some(
         [f"{path}: no kind claims it, so it is not read" for path in looked.unclaimed],
         "files that no kind claims",
     )
+
+
+def _unreadable(paths: Iterable[Path]) -> list[str]:
+    """Say of each log file that cannot be opened why, and what to do; nothing of it is read."""
+    from pipelines.intake.lines import LogReader, UnreadableFile
+
+    told = []
+    for path in paths:
+        try:
+            LogReader(path).close()
+        except UnreadableFile as error:
+            told.append(str(error))
+        except FileNotFoundError:  # rotated away just now
+            continue
+    return told
 
 
 def lake(settings: "Settings", found: Findings) -> None:

@@ -66,11 +66,19 @@ def documents(read: "Read", symbol: str) -> tuple[Document, Document, bool]:
 
 
 def print_health(
-    found: Document, score: Document, only_reduces: bool, *, is_past: bool = False
+    found: Document,
+    score: Document,
+    only_reduces: bool,
+    *,
+    is_past: bool = False,
+    overruled: str | None = None,
 ) -> None:
-    """Print a symbol's document as a few lines, warnings in yellow."""
-    words = on_status(found["status"], reduces_only=only_reduces)
-    style = style_of(found["status"])
+    """Print a symbol's document as a few lines, warnings in yellow.
+
+    ``overruled`` is what engines do instead of acting on it, because of a switch.
+    """
+    words = overruled or on_status(found["status"], reduces_only=only_reduces)
+    style = "yellow" if overruled else style_of(found["status"])
     then = "when this snapshot was new: " if is_past else ""
     common.say()
     common.say(f"{found['symbol']}: {then}{found['status']}, {words}", style=f"bold {style}")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pipelines.exports.matching import Comparison, LogItem
     from pipelines.exports.reading import Export
 
+_LEAST_OFFSET_H, _MOST_OFFSET_H = -12, 14  # of all zones there are
 _SHOWN = 200
 _SHOWN_INFERRED = 20  # there may be hundreds, and they need no attention
 _COLUMNS = ("what", "kind", "symbol", "UTC", "venue", "logs", "order", "where")
@@ -54,7 +55,9 @@ def reconcile(
     ] = "binance_futures",
     utc_offset: Annotated[
         float | None,
-        typer.Option(help="Hours that the times in the files are ahead of UTC, such as 8."),
+        typer.Option(
+            help="Hours that the times in the files are ahead of UTC, -12 to 14, such as 8."
+        ),
     ] = None,
     account: Annotated[
         str | None, typer.Option(help="Only this account of the logs, such as --account main.")
@@ -69,17 +72,23 @@ def reconcile(
 
     Example: execintel reconcile --income transactions.csv --trades trades.csv
 
-    Without files: NAV, PnL and positions by day, and the position changes that no fill explains.
-    With files: each line of the export that the logs lack or tell otherwise, and what only the logs
-    tell in that time. Exit code 1 where anything is missing or differs.
+    Without files: NAV, PnL and positions by day, why an account is unknowable and which log would
+    tell, and the position changes that no fill explains. With files: each line of the export that
+    the logs lack or tell otherwise, and what only the logs tell in that time. Exit code 1 where
+    anything is missing or differs.
     """
     from features.snapshot import open_snapshot
     from pipelines.exports.matching import compare
     from pipelines.exports.reading import ExportError
 
+    if utc_offset is not None and not _LEAST_OFFSET_H <= utc_offset <= _MOST_OFFSET_H:
+        raise common.CommandError(
+            f"--utc-offset {utc_offset:g}: no zone is that far from UTC; hours ahead of it are "
+            f"{_LEAST_OFFSET_H} to {_MOST_OFFSET_H}"
+        )
     store = common.open_store(common.load_settings())
     snapshot_id = store.resolve(snapshot)
-    environment = store.manifest(snapshot_id)["environment"]
+    manifest = store.manifest(snapshot_id)
     try:
         exports = _exports(income, trades, venue, utc_offset)
     except ExportError as error:
@@ -87,6 +96,7 @@ def reconcile(
     with open_snapshot(store.database(snapshot_id)) as con:
         if not exports:
             _coverage(con, account)
+            _unknowable(con, account, manifest["params"]["min_pnl_coverage"])
             _causes(con, account)
             _unexplained(con, account)
             if common.has_table(con, "core_position__inferred_fills"):
@@ -97,7 +107,8 @@ def reconcile(
             raise common.CommandError("the export holds no line that can be read")
         first_ms = min(entry.at_ms for entry in entries)
         last_ms = max(entry.at_ms for entry in entries) + 1_000
-        items = log_items(con, environment, account, first_ms, last_ms, {e.kind for e in entries})
+        kinds = {entry.kind for entry in entries}
+        items = log_items(con, manifest["environment"], account, first_ms, last_ms, kinds)
     found = compare(entries, items)
     unreadable = [line for each in exports for line in each.unreadable]
     _print(found, unreadable, output)
@@ -287,6 +298,17 @@ def _coverage(con: "duckdb.DuckDBPyConnection", account: str | None) -> None:
     )
 
 
+def _unknowable(con: "duckdb.DuckDBPyConnection", account: str | None, needed: float) -> None:
+    from pipelines.commands.unknowable import unknowable
+
+    for name, reasons in unknowable(con, needed).items():
+        if account in (None, name):
+            common.say()
+            common.say(f"Why account {name} is unknowable over the window:", style="yellow")
+            for reason in reasons:
+                common.say(f"- {reason}", style="yellow")
+
+
 def _causes(con: "duckdb.DuckDBPyConnection", account: str | None) -> None:
     rows = con.sql(
         "SELECT account, cause, COUNT(*) AS n, COUNT(unexplained_usd), SUM(unexplained_usd),"
@@ -323,6 +345,10 @@ def _unexplained(con: "duckdb.DuckDBPyConnection", account: str | None) -> None:
         " ORDER BY cause = 'unknown_order', from_ms, symbol, position_side",
         params={"account": account},
     ).fetchall()
+    if not rows:
+        common.say()
+        common.say("No change of position was seen that fills do not explain, no close without PnL")
+        return
     common.show_table(
         "Position changes that fills do not explain, and closes without PnL",
         ("account", "symbol", "side", "from, UTC", "to", "before", "after", "fills", "unexplained",

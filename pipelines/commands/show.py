@@ -177,6 +177,7 @@ def print_snapshot(
 
 
 def _health(settings: "Settings", store: "Store", snapshot_id: str, symbol: str) -> None:
+    from live.controls import Controls, overruling
     from live.published import PublishedError
     from pipelines.commands import health
 
@@ -190,7 +191,11 @@ def _health(settings: "Settings", store: "Store", snapshot_id: str, symbol: str)
         common.say(f"no health: {error}", style="yellow")
         return
     is_past = health.is_past(store, snapshot_id)
-    health.print_health(*health.documents(read, symbol), is_past=is_past)
+    overruled = None
+    if snapshot_id == store.current():
+        state = Controls(settings.controls_root).state()
+        overruled = overruling(state, symbol, common.now_ms())
+    health.print_health(*health.documents(read, symbol), is_past=is_past, overruled=overruled)
 
 
 def _rows(con: "duckdb.DuckDBPyConnection", sql: str, symbol: str | None) -> list[tuple[Any, ...]]:

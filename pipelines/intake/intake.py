@@ -120,7 +120,7 @@ def ingest(
             try:
                 note = _read_file(run, file, seen)
             except lines.UnreadableFile as error:
-                note = str(error)
+                note = error.what
             except FileNotFoundError:
                 note = "vanished while it was read; the next run looks again"
             if note is not None:

@@ -34,7 +34,18 @@ LINE_SCHEMA = pa.schema(
 
 
 class UnreadableFile(RuntimeError):
-    """A file, or the rest of it, cannot be read; lines before the damage were delivered."""
+    """A file, or the rest of it, cannot be read; lines before the damage were delivered.
+
+    ``what`` says why and what to do, without the path.
+    """
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(path, what)
+        self.path = path
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.what}"
 
 
 @dataclass
@@ -86,7 +97,10 @@ class LogReader:
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise UnreadableFile(f"{path} cannot be opened: {error.strerror or error}") from error
+            is_refused = isinstance(error, PermissionError)
+            mend = "give this user permission to read it" if is_refused else "mend or remove it"
+            what = f"cannot be opened: {error.strerror or error}; {mend}"
+            raise UnreadableFile(path, what) from error
         self._raw = raw
         self._file: Any = raw
         self._rewind()
@@ -222,15 +236,16 @@ class LogReader:
             return size + 1  # beyond it, so that reading meets the cut too
         except (OSError, zlib.error) as error:
             raise UnreadableFile(
-                f"{self.path}: {error}; nothing of it was read. Replace it with a whole copy"
+                self.path, f"{error}; nothing of it was read. Replace it with a whole copy"
             ) from error
         return size
 
     def _broken(self, error: Exception) -> UnreadableFile:
         return UnreadableFile(
-            f"{self.path}: {error or type(error).__name__}; lines before the damage were read. "
+            self.path,
+            f"{error or type(error).__name__}; lines before the damage were read. "
             "If it is not still being written, replace it with a whole copy: reading goes on "
-            "where it stopped"
+            "where it stopped",
         )
 
 

@@ -3,8 +3,12 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
+import textwrap
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -112,6 +116,51 @@ def test_a_problem_with_a_file_needs_a_person(published: Desk) -> None:
     assert "orders_executed.jsonl: a link to nowhere, which " in result.stdout
 
 
+def test_a_log_that_cannot_be_opened_needs_a_person_and_is_named_once(repository: Path) -> None:
+    """Run as a user without rights, in a process of its own: root may read everything."""
+    script = textwrap.dedent(
+        """
+        import os, tempfile, time
+        from pathlib import Path
+        import pytest
+        from tests.pipelines.commands.desk import attempt, enter
+
+        with tempfile.TemporaryDirectory() as root, pytest.MonkeyPatch.context() as patch:
+            os.chmod(root, 0o755)
+            patch.setenv("EXECINTEL_LOG_DIR", root + "/logs")
+            desk = enter(Path(root), patch)
+            ago_s = time.time() - 600
+            desk.write(attempt(1, ts=ago_s), attempt(2, ts=ago_s + 60))
+            assert desk.run("refresh").exit_code == desk.run("doctor").exit_code == 0
+            desk.write(attempt(3, ts=ago_s), name="order_metrics.1.jsonl")
+            (desk.logs / "order_metrics.1.jsonl").chmod(0)
+            if os.geteuid() == 0:
+                for path in (desk.home, *desk.home.rglob("*")):
+                    os.chown(path, 65534, 65534)
+                os.seteuid(65534)
+            for word in ("refresh", "doctor"):
+                result = desk.run(word)
+                print(word, result.exit_code, result.output.replace(root, ""))
+            if os.getuid() == 0:
+                os.seteuid(0)
+        """
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    what = "cannot be opened: Permission denied; give this user permission to read it\n"
+    assert f"problem: /logs/order_metrics.1.jsonl: {what}" in done.stdout
+    assert f"1 to mend:\n- /logs/order_metrics.1.jsonl: {what}" in done.stdout
+    assert "refresh 0 " in done.stdout
+    assert "doctor 1 " in done.stdout
+
+
 def test_a_schedule_that_stopped_needs_a_person(
     published: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,14 +257,22 @@ def test_a_current_of_the_past_needs_a_person_though_it_was_just_built(
 
 
 @pytest.mark.parametrize("word", ["kill", "reduce-only"])
-def test_a_switch_of_a_person_is_noted_with_who_and_why(published: Desk, word: str) -> None:
+def test_a_switch_of_a_person_is_to_mend_until_it_is_ended(published: Desk, word: str) -> None:
     published.run(word, "--reason", "venue trouble")
+    result = published.run("doctor")
+    assert result.exit_code == 1
+    assert f"1 to mend:\n- {word.upper()} since 20" in result.stdout
+    assert ": venue trouble. Engines " in result.stdout
+    assert "execintel resume ends it" in result.stdout
+    assert "healthy" not in result.stdout
+    published.run("resume")
+    assert published.run("doctor").exit_code == 0
+
+
+def test_a_symbol_that_is_switched_off_is_noted(published: Desk) -> None:
     published.run("disable", "BTCUSDT", "--reason", "news")
     result = published.run("doctor")
     assert result.exit_code == 0, result.stdout
-    assert f"note: {word.upper()} since 20" in result.stdout
-    assert ": venue trouble. Engines " in result.stdout
-    assert "execintel resume ends it" in result.stdout
     assert "note: BTCUSDT is switched off until execintel enable: news" in result.stdout
 
 
@@ -271,7 +328,9 @@ def test_what_the_logs_leave_out_is_said_in_words(published: Desk) -> None:
             "n = 2, pnl_explained_lo = 0.9499999, pnl_explained_hi = 0.9499999,"
             " position_explained_ratio = NULL, position_change_n = 0",
             "explain 94.9 % of its NAV change (n = 2 NAV values); no change of position was seen; "
-            "a size above 1 needs 95.0 % of each. What is missing cannot be told",
+            "a size above 1 needs 95.0 % of each. 2 orders and no change of position stand in the "
+            "logs: let the executor write position_state.jsonl. execintel reconcile shows it by "
+            "day",
         ),
         # positions imply what two lost closes earned
         (
@@ -299,6 +358,7 @@ def test_an_account_that_cannot_be_known_is_told_why(
     _plant(
         published,
         "UPDATE feat_account__coverage SET status = 'unknowable', coverage = NULL,"
+        " nav_change_usd = 9, unrealized_first_usd = 0, unrealized_last_usd = 0,"
         f" likely_cause = NULL, {values} WHERE day = '*'",
     )
     assert said in published.run("doctor").stdout

@@ -1,11 +1,15 @@
 """`execintel reconcile` without files: causes by size, accounts by name."""
 
+import json
 import re
+from dataclasses import replace
+from typing import Any
 
 import duckdb
 import pytest
 
-from tests.pipelines.commands.desk import Desk, attempt
+from pipelines.commands.unknowable import Account, reasons
+from tests.pipelines.commands.desk import START_S, Desk, attempt
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +82,81 @@ def test_an_unknown_account_names_those_there_are(published: Desk) -> None:
     result = published.run("reconcile", "--account", "mine")
     assert result.exit_code == 1
     assert "holds no line of account mine; there are: default" in result.stderr
+
+
+def test_an_account_without_positions_is_told_why_it_is_unknowable(desk: Desk) -> None:
+    """Two NAVs under exposure, and nothing that tells what was held at which entry price."""
+    desk.write(attempt(1), attempt(2))
+    for n, usd in ((0, 1000.0), (3, 1010.0)):
+        seen = {
+            "attempt_id": f"nav_{n}",
+            "symbol": "BTCUSDT",
+            "ts": START_S + 60 * n,
+            "nav_snapshot": {"nav_usd": usd, "gross_usd": 100.0},
+        }
+        desk.write(json.dumps(seen) + "\n", name="orders_attempted.jsonl")
+    refreshed = desk.refresh()
+    assert refreshed.exit_code == 0, refreshed.output
+    assert "execintel reconcile says what is missing, or why that" in refreshed.output
+    output = desk.run("reconcile").stdout
+    _, _, why = output.partition("Why account default is unknowable over the window:\n")
+    assert why.splitlines()[:2] == [
+        "- Unrealised PnL at its first and its last NAV is not known, as positions are not logged: "
+        "let the executor write position_state.jsonl, with entry prices",
+        "- 2 orders and no change of position stand in the logs: let the executor write "
+        "position_state.jsonl",
+    ]
+    assert "Position changes that fills do not explain" not in output  # there is none to list
+    assert "No change of position was seen that fills do not explain" in output
+
+
+KNOWN = Account("a", 2, 0, 9.0, 0.0, 0.0, 1.0, 2, 1, 1.0, None, has_states=True)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"nav_n": 0, "nav_change_usd": None}, ["No NAV is logged"]),
+        (
+            {"nav_n": 0, "nav_rejected_n": 2, "nav_change_usd": None},
+            ["All NAV values were refused"],
+        ),
+        # two NAV values of one moment: there is no change
+        ({"nav_change_usd": None}, ["All NAV values are of one moment"]),
+        # states are logged, and say nothing of what was held at the last NAV
+        (
+            {"unrealized_last_usd": None, "pnl_explained_lo": 0.5},
+            ["Unrealised PnL at its last NAV is not known: position_state.jsonl names no entry"],
+        ),
+        # not known, and enough at its least: it is something else that is not known
+        (
+            {"unrealized_last_usd": None, "pnl_explained_lo": 0.96},
+            ["Its NAV values span too little"],
+        ),
+        ({"position_explained_ratio": None}, ["A change of its positions has no price"]),
+        (
+            {"position_explained_ratio": None, "change_n": 0},
+            ["2 orders and no change of position stand in the logs"],
+        ),
+        # nothing was traded and nothing moved: nothing to see
+        (
+            {"position_explained_ratio": None, "change_n": 0, "order_n": 0},
+            ["Its NAV values span too little"],
+        ),
+    ],
+)
+def test_each_cause_of_unknowable_has_its_words(values: dict[str, Any], said: list[str]) -> None:
+    told = reasons(replace(KNOWN, **values), 0.95)
+    assert [words.startswith(start) for words, start in zip(told, said, strict=True)] == [True]
+
+
+@pytest.mark.parametrize("hours", ["99", "-12.5", "nan"])
+def test_an_offset_that_no_zone_has_is_refused(published: Desk, hours: str) -> None:
+    result = published.run("reconcile", "--utc-offset", hours)
+    assert result.exit_code == 1
+    assert f"--utc-offset {float(hours):g}: no zone is that far from UTC" in result.stderr
+
+
+@pytest.mark.parametrize("hours", ["-12", "14", "5.75"])
+def test_an_offset_of_a_zone_is_taken(published: Desk, hours: str) -> None:
+    assert published.run("reconcile", "--utc-offset", hours).exit_code == 0

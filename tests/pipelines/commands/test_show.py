@@ -86,6 +86,36 @@ def test_what_is_switched_off_is_said_before_any_number(published: Desk) -> None
     assert "switched off" not in published.run("show").stdout
 
 
+@pytest.mark.parametrize(
+    ("switch", "words"),
+    [
+        (["kill"], "but kill stands: engines cancel every order and open nothing"),
+        (["reduce-only"], "but reduce-only stands: engines only reduce"),
+        (
+            ["disable", "BTCUSDT"],
+            "but BTCUSDT is switched off: engines only close what they hold of it",
+        ),
+    ],
+)
+def test_a_symbols_line_says_what_engines_do_under_a_switch(
+    published: Desk, monkeypatch: pytest.MonkeyPatch, switch: list[str], words: str
+) -> None:
+    monkeypatch.setenv("EXECINTEL_SNAPSHOT_MAX_AGE_S", str(100 * 366 * 86_400))  # else stale
+    published.run(*switch)
+    try:
+        output = published.run("show", "BTCUSDT").stdout
+        other = published.run("show", "ETHUSDT").stdout
+    finally:
+        published.run("resume")
+        published.run("enable", "BTCUSDT")
+    (line,) = [line for line in output.splitlines() if line.startswith("BTCUSDT: ")]
+    assert line.endswith(words)
+    assert "act on these values" not in line
+    is_off = "but" in next(line for line in other.splitlines() if line.startswith("ETHUSDT: "))
+    assert is_off == (switch[0] != "disable")  # a symbol's switch is of that symbol alone
+    assert ", but" not in published.run("show", "BTCUSDT").stdout
+
+
 def test_estimates_stand_with_their_n(published: Desk) -> None:
     cells = row(published.run("show").stdout, "BTCUSDT")
     assert cells[1:10] == ["3", "3", "0", "0", "1.00 (3)", "1.50", "2.00", "2.50", "3"]
