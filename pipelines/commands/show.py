@@ -281,7 +281,8 @@ def _counts(con: "duckdb.DuckDBPyConnection") -> None:
         common.say(
             f"{counted(n, 'attempt')} = {counted(fills, 'fill')} + {unfilled:,} not filled + "
             f"{unknown:,} unknown. {counted(closes, 'close')} of fills that reduced a position, "
-            f"{counted(trips, 'round trip')} from flat to flat: a round trip has one close or more"
+            f"{counted(trips, 'round trip')}: the closes of a position until it is flat, of one "
+            "that is not flat yet its closes so far"
         )
 
 

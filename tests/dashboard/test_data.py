@@ -71,12 +71,13 @@ def test_past_that_cannot_be_shown_shows_the_present_and_says_why(
     assert words in view.notices[0].text
 
 
-def test_damaged_current_leaves_the_last_good_snapshot_and_says_so(copy: Store) -> None:
+@pytest.mark.parametrize("name", ["live.jsonl", "features.duckdb"])
+def test_damaged_current_leaves_the_last_good_snapshot_and_says_so(copy: Store, name: str) -> None:
     source = LocalSource(load([]))
     first, second = copy.ids()
     copy.publish(first, now_ms=1, by="test")
     assert source.view().snapshot_id == first
-    (copy.path(second) / "live.jsonl").write_bytes(b"{")
+    (copy.path(second) / name).write_bytes(b"{")
     copy.publish(second, now_ms=2, by="test")
     view = source.view()
     assert view.snapshot_id == first

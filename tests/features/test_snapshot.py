@@ -19,6 +19,7 @@ from features.confined import open_confined, select_only
 from features.diff import differences
 from features.digest import file_digest
 from features.lock import WriterBusyError, writer_lock
+from features.memory import PREVIOUS
 from features.snapshot import (
     DATABASE,
     MANIFEST,
@@ -291,6 +292,31 @@ def test_a_refresh_replaces_a_damaged_current(home: Home, ids: list[str]) -> Non
     assert report.outcome == "published"
     assert home.store.manifest(str(report.snapshot_id))["sequence"] == 4
     assert home.store.verify(home.current) == []
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 4096, 100_000])
+def test_a_damaged_database_says_what_to_do(home: Home, ids: list[str], kept_bytes: int) -> None:
+    os.truncate(home.store.database(ids[2]), kept_bytes)
+    words = rf"snapshot {ids[2]} cannot be read \(.*verify.*rollback --reason"
+    with pytest.raises(SnapshotError, match=words):
+        open_snapshot(home.store.database(ids[2]))
+    with pytest.raises(SnapshotError, match=words):
+        list(differences(home.store, ids[1], ids[2]))
+
+
+@pytest.mark.parametrize("named", ["hello", "20261130T999999Z-00000000"])
+def test_a_current_that_names_nothing_stops_no_refresh_and_no_rollback(
+    home: Home, ids: list[str], named: str
+) -> None:
+    (home.store.root / "CURRENT").write_text(named)
+    assert home.store.rollback(None, now_ms=5, by="ann", reason="damaged") == ids[2]
+    home.store.resume()
+    (home.store.root / "CURRENT").write_text(named)
+    report = home.refresh(3)
+    assert report.outcome == "published"
+    assert home.current == report.snapshot_id
+    # what it named may have decided anything: nothing is taken for unchanged
+    assert home.store.manifest(home.current)[PREVIOUS]["state"] == "lost"
 
 
 def test_a_missing_snapshot_names_those_there_are(home: Home, ids: list[str]) -> None:

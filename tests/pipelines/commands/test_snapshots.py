@@ -102,6 +102,14 @@ def test_diff_without_ids_compares_the_last_two(two: tuple[Desk, str, str]) -> N
     assert f"there is none before {first} to compare it with" in one.stderr
 
 
+def test_list_says_that_current_names_nothing(two: tuple[Desk, str, str]) -> None:
+    desk, _, second = two
+    (desk.home / "snapshots" / "CURRENT").write_text("hello")
+    listed = desk.run("snapshots", "list").stdout
+    assert "CURRENT names hello, which cannot be read" in listed
+    assert second in listed
+
+
 def test_diff_of_equal_snapshots_says_so(two: tuple[Desk, str, str]) -> None:
     desk, first, _ = two
     same = desk.run("snapshots", "diff", first, first)

@@ -4,10 +4,15 @@ import csv
 import hashlib
 import io
 import json
+import signal
+import threading
+import time
 from pathlib import Path
 
+import duckdb
 import pytest
 
+from pipelines.commands import sql
 from tests.pipelines.commands.desk import Desk, attempt
 
 
@@ -93,6 +98,35 @@ def test_an_error_of_the_query_is_told_without_a_traceback(published: Desk) -> N
     assert result.exit_code == 1
     assert "nope" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_of_a_lake_that_was_moved_the_answer_says_how_to_find_it(published: Desk) -> None:
+    (published.home / "lake").rename(published.home / "moved")
+    try:
+        result = published.run("sql", "SELECT COUNT(*) FROM raw_router__events")
+    finally:
+        (published.home / "moved").rename(published.home / "lake")
+    assert result.exit_code == 1
+    assert "lake files are gone" in result.stderr
+    assert "execintel snapshots relocate LAKE_ROOT" in result.stderr
+
+
+def test_ctrl_c_ends_a_query_that_would_take_hours() -> None:
+    main = threading.main_thread().ident
+    assert main is not None
+    interruption = threading.Timer(0.5, lambda: signal.pthread_kill(main, signal.SIGINT))
+    # A shell that is not interactive lets what runs in its background ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    started_s = time.monotonic()
+    try:
+        with duckdb.connect() as con:
+            hours = con.sql("SELECT SUM(a.range * b.range) FROM range(1000000000) a, range(1000) b")
+            interruption.start()
+            with pytest.raises(KeyboardInterrupt, match=r"^$"):
+                sql._rows(con, hours)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert time.monotonic() - started_s < 60
 
 
 # {lake}: a file of the snapshot's own lake; {db}: its database; {tmp}: a folder anyone may write to
