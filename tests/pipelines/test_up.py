@@ -1,5 +1,6 @@
 """`execintel up`: the schedule publishes, nothing overlaps it, and stopping leaves no process."""
 
+import contextlib
 import json
 import os
 import re
@@ -89,7 +90,11 @@ def started() -> Iterator[list[subprocess.Popen[bytes]]]:
     yield processes
     for process in processes:
         if process.poll() is None:
+            family = psutil.Process(process.pid).children(recursive=True)
             process.kill()
+            for each in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.kill()
         process.wait()
 
 
