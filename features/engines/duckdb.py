@@ -5,6 +5,7 @@ tables there are and in which order they run.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,13 +57,18 @@ def connect(
     con.execute("SET TimeZone = 'UTC'")
     con.execute("SET parquet_metadata_cache = true")  # a build reads the same files many times
     con.execute("SET preserve_insertion_order = false")  # every table is sorted where order counts
-    # A program without a file of its own, as of python -c, would find bars among what it prints.
-    con.execute("SET enable_progress_bar = false")
+    hide_progress(con)
     if spill is not None:
         spill.mkdir(parents=True, exist_ok=True)
         con.execute(f"SET temp_directory = {literal(str(spill))}")
     functions.register(con)
     return con
+
+
+def hide_progress(con: duckdb.DuckDBPyConnection) -> None:
+    """Show no bars: a program that is no file, as of python -c, finds them among what it prints."""
+    with suppress(duckdb.InvalidInputException):  # a notebook without widgets shows none anyway
+        con.execute("SET enable_progress_bar = false")
 
 
 def run(

@@ -13,7 +13,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.engines.duckdb import to_arrow
+from features.engines.duckdb import hide_progress, to_arrow
 from features.settings import SECRET_PATTERNS
 from pipelines.intake.csv_cells import CELL_SCHEMA, split_cells
 from pipelines.intake.kinds import Kind
@@ -118,7 +118,7 @@ def connect(
     if threads is not None:
         con.execute(f"SET threads = {threads}")
     con.execute("SET preserve_insertion_order = false")  # rows say where they stood
-    con.execute("SET enable_progress_bar = false")  # as of the other engine
+    hide_progress(con)
     con.execute(f"SET memory_limit = '{memory_limit_mb}MB'")
     for pattern in secrets:
         try:
