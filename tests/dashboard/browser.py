@@ -15,13 +15,14 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlencode
 
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
+from playwright.sync_api import TimeoutError as PressedTooEarly
 
 HOST = "127.0.0.1"
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -199,15 +200,18 @@ class Tab:
         """Press a button that saves a file; returns what the file holds.
 
         Right after a choice a button may still be that of the page before: it is pressed again, up
-        to ten times, where the file does not hold ``telling``.
+        to ten times, where the file does not hold ``telling`` or none comes, as of a button that is
+        drawn anew while it is pressed.
         """
+        text = None
         for _ in range(10):
-            with self.page.expect_download() as saving:
+            with suppress(PressedTooEarly), self.page.expect_download(timeout=15_000) as saving:
                 self.page.get_by_role("button", name=button).click()
-            text = Path(saving.value.path()).read_text("utf-8")
-            if telling in text:
+                text = Path(saving.value.path()).read_text("utf-8")
+            if text is not None and telling in text:
                 break
             self.page.wait_for_timeout(300)
+        assert text is not None, f"nothing came of pressing {button} ten times"
         return text
 
     def choose_row(self, row: int, table: int = 0) -> None:
