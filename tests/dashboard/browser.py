@@ -22,7 +22,7 @@ from typing import Literal
 from urllib.parse import urlencode
 
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
-from playwright.sync_api import TimeoutError as PressedTooEarly
+from playwright.sync_api import TimeoutError as TooLateError
 
 HOST = "127.0.0.1"
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -104,8 +104,9 @@ def serving(
     command = [sys.executable, "-m", *(own if is_ready else plain), *flags]
     folder = Path(tempfile.mkdtemp(prefix="dashboard-"))
     log, audit = folder / "log", folder / "audit"
+    paths = (str(Path(__file__).with_name("audited")), os.environ.get("PYTHONPATH", ""))
     audited = {
-        "PYTHONPATH": str(Path(__file__).with_name("audited")),
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "EXECINTEL_TEST_AUDIT": str(audit),
     }
     with log.open("wb") as output:
@@ -205,7 +206,7 @@ class Tab:
         """
         text = None
         for _ in range(10):
-            with suppress(PressedTooEarly), self.page.expect_download(timeout=15_000) as saving:
+            with suppress(TooLateError), self.page.expect_download(timeout=15_000) as saving:
                 self.page.get_by_role("button", name=button).click()
                 text = Path(saving.value.path()).read_text("utf-8")
             if text is not None and telling in text:
@@ -228,7 +229,7 @@ class Tab:
                 " return m.scrollWidth <= m.clientWidth + 1; })()",
                 timeout=5_000,
             )
-        except TimeoutError:
+        except TooLateError:
             return True
         return False
 
