@@ -190,6 +190,7 @@ def _closes(lines: list[Row], fills: Row, attempt_px: float | None) -> list[Row]
                 "fees_usd": line.get("fees_total"),
                 "qty": qty,
                 "notional_usd": qty * px if qty is not None and px is not None else None,
+                "size_before": line.get("position_size_before"),
                 "size_after": line.get("position_size_after"),
                 "position_side": line.get("positionSide"),
                 "line": line["_line"],
@@ -663,7 +664,7 @@ def equity(folder: Path, as_of_ms: int) -> Row:
 
 
 def _round_trips(rows: list[Row]) -> list[Row]:
-    """Merge the closes above dust of one position between flats: pnl_usd and notional_usd each."""
+    """Merge the closes above dust of one position until it is flat or turned: sums of each."""
     positions: dict[Any, list[Row]] = defaultdict(list)
     for row in rows:
         for close in row["closes"]:
@@ -679,7 +680,8 @@ def _round_trips(rows: list[Row]) -> list[Row]:
                     is_open = True
                 trips[-1]["pnl"].append(close["pnl_usd"] or 0.0)
                 trips[-1]["notional"].append(close["notional_usd"])
-            if abs(close["size_after"] or 0.0) <= FLAT_QTY:
+            left, held = close["size_after"] or 0.0, close["size_before"] or 0.0
+            if abs(left) <= FLAT_QTY or left * held < 0:
                 is_open = False
     return [
         {"pnl_usd": math.fsum(t["pnl"]), "notional_usd": math.fsum(t["notional"])} for t in trips

@@ -11,26 +11,26 @@ WITH close_rows AS (
         event_ms,
         close_ms,
         position_size_after,
-        COALESCE(abs(position_size_after) <= 1e-9, TRUE) AS is_flat,
+        ends_position,
         realized_pnl_usd,
         closed_notional_usd,
     FROM core_window__closes
     WHERE close_ms <= $as_of_ms
 ),
 
--- Where every close leaves nothing each is a trip of its own, in whatever order: the others alone are sorted.
+-- Where every close ends its position each is a trip of its own, in whatever order: the others alone are sorted.
 partly_closed AS (
     SELECT DISTINCT account, symbol, position_side
     FROM close_rows
-    WHERE NOT is_flat
+    WHERE NOT ends_position
 ),
 
--- A round trip ends with the close after which the position is flat. Of closes at one time the larger position came
+-- A round trip ends with the close after which its position is flat, or turned around. Of closes at one time the larger position came
 -- first; closes that also agree in what they earned may change places.
 ordered AS (
     SELECT
         *,
-        is_flat AND COALESCE(LAG(is_flat) OVER in_order, TRUE) AS is_whole_trip,
+        ends_position AND COALESCE(LAG(ends_position) OVER in_order, TRUE) AS is_whole_trip,
     FROM close_rows
     SEMI JOIN partly_closed USING (account, symbol, position_side)
     WINDOW in_order AS (
@@ -54,7 +54,7 @@ partial_closes AS (
     SELECT
         *,
         COALESCE(
-            SUM(CASE WHEN is_flat THEN 1 ELSE 0 END) OVER (
+            SUM(CASE WHEN ends_position THEN 1 ELSE 0 END) OVER (
                 PARTITION BY account, symbol, position_side
                 ORDER BY close_ms, event_ms, abs(position_size_after) DESC, realized_pnl_usd, closed_notional_usd
                 ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING

@@ -259,7 +259,7 @@ def _trading(con: "duckdb.DuckDBPyConnection", symbol: str | None) -> None:
         )
     common.show_table(
         "Trading. Before fees: gross, mean return of a round trip (bps of closed notional), its"
-        " bounds and sharpe; fees: of n fills; net: gross less fees, where those of every fill are"
+        " bounds and sharpe; fees: of n orders; net: gross less fees, where those of every fill are"
         " known",
         (
             "symbol",
@@ -281,8 +281,8 @@ def _counts(con: "duckdb.DuckDBPyConnection") -> None:
         common.say(
             f"{counted(n, 'attempt')} = {counted(fills, 'fill')} + {unfilled:,} not filled + "
             f"{unknown:,} unknown. {counted(closes, 'close')} of fills that reduced a position, "
-            f"{counted(trips, 'round trip')}: the closes of a position until it is flat, of one "
-            "that is not flat yet its closes so far"
+            f"{counted(trips, 'round trip')}: the closes of a position until it is flat or "
+            "turns around, of one still open its closes so far"
         )
 
 

@@ -322,6 +322,33 @@ def test_core_window__closes_are_the_orders_that_closed(con: Con) -> None:
         "event_ms": T,
         "close_ms": T + M,
         "close_n": 1,
+        "ends_position": True,
         "realized_pnl_usd": 2.0,
         "closed_notional_usd": 10.0,
     }
+
+
+def test_core_window__closes_say_which_ended_their_position(con: Con) -> None:
+    cases: list[tuple[str | None, str | None, float | None, float | None, bool]] = [
+        ("LONG", "SELL", 0.0, 10.0, True),
+        ("LONG", "SELL", 1e-10, 10.0, True),  # flat but for rounding
+        ("LONG", "SELL", None, 10.0, True),  # nobody knows what is left -> an exit of its own
+        ("LONG", "SELL", 2.0, 10.0, False),
+        ("SHORT", "BUY", 2.0, 10.0, False),  # a venue may log a short without its sign
+        ("BOTH", "SELL", 2.0, 10.0, False),  # part of a long
+        ("BOTH", "SELL", -2.0, 10.0, True),  # sold through flat: the long is no more
+        ("BOTH", "SELL", -2.0, None, True),
+        ("BOTH", "SELL", -2.0, 0.0, False),  # closed nothing: a short became larger
+        ("BOTH", "BUY", 2.0, 10.0, True),
+        ("BOTH", "BUY", -2.0, 10.0, False),
+        (None, "BUY", 2.0, 10.0, True),
+        (None, None, 2.0, 10.0, False),  # bought or sold, nobody knows
+    ]
+    lines = [
+        outcome(at=T + k, position_side=position, side=side, position_size_after=left,
+                closed_notional_usd=closed, realized_pnl_usd=1.0)  # fmt: skip
+        for k, (position, side, left, closed, _) in enumerate(cases)
+    ]
+    found = adds_up(con, "core_window__closes", *lines, as_of_ms=T + D)
+    told = [r.get("ends_position", False) for r in sorted(found, key=lambda r: int(r["event_ms"]))]
+    assert told == [ends for *_, ends in cases]

@@ -148,14 +148,27 @@ def test_dust(con: Con) -> None:
 def test_closes_until_flat_are_one_round_trip(con: Con) -> None:
     row = performance(
         con,
-        trade(1.0, 50.0, at=T, position_size_after=2.0),
-        trade(3.0, 100.0, at=T + M, position_size_after=1e-10),  # flat but for rounding
+        trade(1.0, 50.0, at=T, side="SELL", position_size_after=2.0),
+        trade(3.0, 100.0, at=T + M, side="SELL", position_size_after=1e-10),  # flat but for rounding
         trade(-2.0, 100.0, at=T + 2 * M, position_size_after=-1.0),
         trade(-2.0, 100.0, at=T + 3 * M, position_size_after=0.0),
     )
     # (1 + 3) / 150 and (-2 - 2) / 200
     assert (row["n"], row["round_trip_n"], row["win_rate"]) == (4, 2, 0.5)
     assert row["return_mean"] == pytest.approx((4 / 150 - 4 / 200) / 2, abs=CLOSE)
+
+
+def test_a_position_that_turns_around_ends_its_round_trip(con: Con) -> None:
+    row = performance(
+        con,
+        trade(1.0, 50.0, at=T, side="SELL", position_size_after=2.0),  # part of a long
+        trade(3.0, 100.0, at=T + M, side="SELL", position_size_after=-1.0),  # its rest, now short
+        trade(-2.0, 100.0, at=T + 2 * M, side="BUY", position_size_after=4.0),  # long again
+        trade(-1.0, 50.0, at=T + 3 * M, side="SELL", position_size_after=3.0),  # not flat yet
+    )
+    # (1 + 3) / 150, -2 / 100 and so far -1 / 50
+    assert (row["n"], row["round_trip_n"]) == (4, 3)
+    assert row["return_mean"] == pytest.approx((4 / 150 - 2 / 100 - 1 / 50) / 3, abs=CLOSE)
 
 
 def test_dust_within_a_round_trip_adds_nothing_and_may_end_it(con: Con) -> None:

@@ -124,7 +124,7 @@ def test_estimates_stand_with_their_n(published: Desk) -> None:
 def test_counts_that_add_up_are_said_to(published: Desk) -> None:
     output = published.run("show").stdout
     assert "4 attempts = 3 fills + 0 not filled + 1 unknown. 0 closes " in output
-    assert "0 round trips: the closes of a position until it is flat" in output
+    assert "0 round trips: the closes of a position until it is flat or turns around" in output
     assert "attempts =" not in published.run("show", "BTCUSDT").stdout
 
 
