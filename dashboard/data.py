@@ -9,7 +9,7 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ import polars as pl
 from dashboard.data_kept import Kept
 from dashboard.data_traces import TraceFolder, TraceTables
 from dashboard.settings import DashboardSettings
-from dashboard.states import Notice, notices_of
+from dashboard.states import Notice, notices_of, overruling
 from features import publications
 from features.acknowledgements import Acknowledged, acknowledged
 from features.explain import Part, explain
@@ -130,6 +130,7 @@ class View:
     held: Held | None = None  # None: nothing published, or the mirror, which has no tables
     traces: TraceTables | None = None  # of trace files, where nothing is published
     read: Read = field(default=lambda symbol: _unknown(symbol))
+    overruled: Callable[[str], str | None] = field(default=lambda symbol: None)  # by a switch
 
     @property
     def age_s(self) -> float | None:
@@ -325,10 +326,11 @@ class LocalSource:
         )  # fmt: skip
         # Generated data is old by nature: engines are shown as they read it when it was new.
         read = reads_of(generation, age_s=0.0 if is_demo else age_s, max_age_s=max_age_s)
-        return View(
+        view = View(
             self.settings, now_ms, is_past, status, notices, held=held, read=read,
             environment=manifest["environment"], **_named(generation),
         )  # fmt: skip
+        return view if is_past else replace(view, overruled=overruling(self.settings))
 
 
 class MirrorSource:

@@ -72,11 +72,15 @@ def badge(word: str, *, level: Level | None = None) -> None:
 
 
 def reading(found: Reading, view: View) -> None:
-    """Show the status of a symbol's reading and what engines do by it, of a demonstration: did."""
+    """Show the status of a symbol's reading and what engines do by it, of a demonstration: did.
+
+    Where a switch stands they do what that says.
+    """
     when_new = "when this snapshot was new: " if view.status == "demo" else ""
+    does = when_new + on_status(found.status, reduces_only=found.reduce_only)
     with st.container(horizontal=True, vertical_alignment="center"):
         badge(found.status)
-        st.caption(when_new + on_status(found.status, reduces_only=found.reduce_only))
+        st.caption(view.overruled(found.symbol) or does)
 
 
 def clip(words: object, limit: int = CLIP) -> str:

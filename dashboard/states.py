@@ -4,7 +4,7 @@ Put here: the words of each state, worst first. Keep out: how they look (panels.
 """
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -105,9 +105,18 @@ def _age(
 
 def _switches(settings: DashboardSettings) -> Iterator[Notice]:
     """Say what a person or the engine itself switched off."""
-    state = controls.Controls(settings.base.controls_root).state()
-    for level, text in controls.notices(state, time.time_ns() // 1_000_000):
+    for level, text in controls.notices(_state(settings), time.time_ns() // 1_000_000):
         yield Notice(level, text)
+
+
+def overruling(settings: DashboardSettings) -> Callable[[str], str | None]:
+    """Return what tells of a symbol what engines do of it instead of acting on a snapshot."""
+    state, now_ms = _state(settings), time.time_ns() // 1_000_000
+    return lambda symbol: controls.overruling(state, symbol, now_ms)
+
+
+def _state(settings: DashboardSettings) -> controls.State:
+    return controls.Controls(settings.base.controls_root).state()
 
 
 def _environment(settings: DashboardSettings, held: "Held") -> Iterator[Notice]:

@@ -203,10 +203,21 @@ def test_switches_are_said_first_and_not_of_the_past(copy: Store, tmp_path: Path
     controls.set("kill", "flood", by="ann", now_ms=1_762_300_800_000)
     controls.disable("LINKUSDT", "delisted", None)
     source = LocalSource(load([]))
-    texts = [notice.text for notice in source.view().notices]
+    view, past = source.view(), source.view(copy.ids()[0])
+    texts = [notice.text for notice in view.notices]
     assert texts[0].startswith("KILL since 2025-11-05 00:00:00 UTC, by ann: flood.")
     assert texts[1] == "LINKUSDT is switched off until execintel enable: delisted"
-    assert not any("KILL" in each.text for each in source.view(copy.ids()[0]).notices)
+    assert view.overruled("SUIUSDT") == (
+        "but kill stands: engines cancel every order and open nothing"
+    )
+    assert not any("KILL" in each.text for each in past.notices)
+    assert past.overruled("SUIUSDT") is None
+    controls.set("run", "dry", by="ann", now_ms=1_762_300_900_000)
+    view = source.view()
+    assert view.overruled("SUIUSDT") is None
+    assert view.overruled("LINKUSDT") == (
+        "but LINKUSDT is switched off: engines only close what they hold of it"
+    )
 
 
 @pytest.mark.parametrize(
