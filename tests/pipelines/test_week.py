@@ -15,6 +15,8 @@ from live import bars
 from pipelines.commands.demo import generated_settings
 from pipelines.demo.week import MAX_AGE_S, Week, trade_week
 from pipelines.refresh import refresh
+from tests import independent
+from tests.test_real_logs import differences, fetch
 
 SYMBOLS = ("BTCUSDT", "SUIUSDT")
 DAYS = 0.5  # the first half ends at 18:00; one refresh there
@@ -128,3 +130,34 @@ def test_two_weeks_of_one_seed_are_the_same_bytes(
         two = {p.relative_to(other): p.read_bytes() for p in other.rglob("*.*") if p.is_file()}
         assert one
         assert one == two
+
+
+@pytest.mark.soak
+def test_tables_of_a_whole_week_equal_the_independent_calculation(tmp_path: Path) -> None:
+    """Its venue nets long and short, as that of the real logs does not: here positions turn."""
+    settings = generated_settings(tmp_path / "demo", snapshot_max_age_s=MAX_AGE_S)
+    folder = settings.log_dir
+    assert folder is not None
+    folder.mkdir(parents=True)
+    end_ms = trade_week(settings).end_ms
+    refresh(settings, as_of_ms=end_ms, now_ms=end_ms)
+    closes = [line for line in lines_of(settings, "orders_executed") if "closed_qty" in line]
+    turns = [c for c in closes if c["position_size_before"] * c["position_size_after"] < 0]
+    assert len(turns) > 100
+
+    rows = independent.outcomes(folder)
+    performance = independent.symbol_performance(folder, rows, end_ms)
+    routed = independent.router_effectiveness(folder, rows, end_ms)
+    expected: dict[str, dict[Any, dict[str, Any]]] = {
+        "feat_symbol__performance": {(symbol,): row for symbol, row in performance.items()},
+        "feat_router__effectiveness": {(symbol,): row for symbol, row in routed.items()},
+        "feat_execution__hourly_expectancy": independent.hourly_expectancy(rows, end_ms),
+        "feat_execution__slippage_quartiles": independent.slippage_quartiles(rows, end_ms),
+    }
+    found = in_force(settings.snapshots_root)[-1].snapshot_id
+    with duckdb.connect(settings.snapshots_root / found / "features.duckdb", read_only=True) as con:
+        for table, wanted in expected.items():
+            one = next(iter(wanted))
+            there = fetch(con, table, ("symbol", "hour_utc")[: len(one)])
+            assert there.keys() == wanted.keys()
+            assert (table, differences(wanted, there, tuple(wanted[one]))) == (table, [])
