@@ -4,6 +4,7 @@ Put here: starting, watching and stopping those processes. Keep out: what they r
 (definitions.py), and their configuration (dagster_home.py).
 """
 
+import ctypes
 import datetime as dt
 import os
 import signal
@@ -170,13 +171,20 @@ def _start(command: list[str], env: Mapping[str, str], log: Path) -> subprocess.
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_default_signals,
+            preexec_fn=_begin,
         )
 
 
-def _default_signals() -> None:
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+_PR_SET_PDEATHSIG = 1
+
+
+def _begin() -> None:
+    """Obey signals, and end as by TERM where `up` itself is killed: Linux alone tells of that."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _require_free(port: int, option: str = "--port") -> None:

@@ -269,6 +269,31 @@ def test_a_group_that_ignores_term_is_killed(tmp_path: Path) -> None:
     assert alive(family) == []
 
 
+KILLED = """
+import os, pathlib, sys, time
+from pipelines import up
+child = up._start([sys.executable, "-c", "import time; time.sleep(600)"], os.environ,
+                  pathlib.Path(sys.argv[1]))
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells of a parent's end")
+def test_what_up_started_ends_though_up_itself_is_killed(
+    tmp_path: Path, started: list[subprocess.Popen[bytes]]
+) -> None:
+    log = tmp_path / "child.log"
+    started.append(
+        subprocess.Popen([sys.executable, "-c", KILLED, str(log)], stdout=subprocess.PIPE)
+    )
+    with started[0].stdout as output:  # type: ignore[union-attr]
+        child = psutil.Process(int(output.readline()))
+    assert alive([child]) == [child]
+    started[0].kill()
+    wait_for("end of its child", lambda: alive([child]) == [], 30, log)
+
+
 def test_the_processes_get_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "execintel.toml").write_text('log_dir = "logs"\n')
     monkeypatch.chdir(tmp_path)
