@@ -19,7 +19,7 @@ PAGES = ("", "intel", "health", "strategies", "quality", "playback")
 # name, page, its tab, width, height, scheme
 SHOWN = (
     ("overview", "", "", chrome.WIDE, 880, "light"),
-    ("intelligence", "intel", "Intel", chrome.WIDE, 1000, "light"),
+    ("intelligence", "intel", "Intel", chrome.WIDE, 1050, "light"),
     ("heatmap", "intel", "Overview", 900, 1460, "dark"),
     ("phone", "health", "", chrome.NARROW, 880, "dark"),
 )
