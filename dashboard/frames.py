@@ -11,6 +11,7 @@ import polars as pl
 
 from dashboard import live_helpers
 from dashboard.data import View
+from features.acknowledgements import key_of
 from features.explain import Part
 from features.explain.words import effect, measured
 from features.words import interval
@@ -54,6 +55,27 @@ def symbols(view: View) -> pl.DataFrame:
     """Return one row a symbol with what acts now; the hour is that of the moment shown."""
     return pl.DataFrame(
         [_symbol(view.read(name), view.hour_utc) for name in view.symbols], schema=SYMBOLS
+    )
+
+
+def alerts(view: View) -> pl.DataFrame:
+    """Return feat_ops__alerts with who had seen each by then: seen_by, seen_ms, seen_as, seen_note.
+
+    Unknown where nobody had; ``seen_as`` is the severity it had then.
+    """
+    rows = view.table("feat_ops__alerts")
+    if not rows.width:
+        return rows
+    seen = view.acknowledged()
+    made = [
+        seen.get((key_of(row["rule"], row["subject"]), row["since_ms"]))
+        for row in rows.iter_rows(named=True)
+    ]
+    return rows.with_columns(
+        pl.Series("seen_by", [each and each.by for each in made], pl.String),
+        pl.Series("seen_ms", [each and each.at_ms for each in made], pl.Int64),
+        pl.Series("seen_as", [each and each.severity for each in made], pl.String),
+        pl.Series("seen_note", [each and each.note for each in made], pl.String),
     )
 
 

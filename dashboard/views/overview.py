@@ -116,7 +116,7 @@ def _symbols(view: View) -> None:
     with cards.wide("symbols"):
         _table(view, page)
     cards.narrow("symbols", [_card(row, view) for row in page.iter_rows(named=True)], page="intel")
-    panels.export("overview", view, {"symbols": rows, "alerts": view.table("feat_ops__alerts")})
+    panels.export("overview", view, {"symbols": rows, "alerts": frames.alerts(view)})
 
 
 def _table(view: View, rows: pl.DataFrame) -> None:

@@ -118,9 +118,16 @@ def test_pages_say_who_has_seen_an_alert_and_not_before_it_was_seen(
             assert f"● {by}: *known*" in text, page  # of intraday SHORT, a warning
             # Of intraday LONG, which is critical.
             assert f"▲ {by} as warning, before it grew worse: *known*" in text, page
+            if not page:
+                saved = json.loads(tab.download("Export JSON"))["tables"]["alerts"]
+                told = {(a["seen_by"], a["seen_ms"], a["seen_as"], a["seen_note"]) for a in saved}
+                assert told == {("ann@desk", second.published_ms, "warning", "*known*")}
+                assert len(saved) == len(alerts)
         tab.open(server.address(at=first.snapshot_id))
         assert "intraday LONG" in tab.text
         assert "seen by ann" not in tab.text  # it was seen later
+        earlier = json.loads(tab.download("Export JSON"))["tables"]["alerts"]
+        assert {alert["seen_by"] for alert in earlier} == {None}
         assert (tab.errors, tab.outside) == ([], [])
 
 
