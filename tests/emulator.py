@@ -7,11 +7,12 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 import urllib.request
 from pathlib import Path
+
+from tests.ports import free_port
 
 JAR_VARIABLE = "FIRESTORE_EMULATOR_JAR"
 _MAIN = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"
@@ -43,12 +44,6 @@ def find_jar() -> Path:
     )
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Emulator:
     """One emulator on a port of its own; it may be frozen, killed and started again there."""
 
@@ -57,7 +52,7 @@ class Emulator:
         self._java = shutil.which("java")
         if self._java is None:
             raise NoEmulatorError("no Firestore emulator: it needs java on the path")
-        self.port = _free_port()
+        self.port = free_port()
         self.host = f"127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
