@@ -15,6 +15,7 @@ import psutil
 import pytest
 import typer.main
 import typer.testing
+from hypothesis import HealthCheck, settings
 
 from tests.emulator import Emulator, NoEmulatorError
 
@@ -28,6 +29,12 @@ for _name in list(os.environ):
     if is_theirs and _name != TEST_DATA_VARIABLE:
         del os.environ[_name]
 os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
+
+# An example that waited for a busy machine is no counter-example. In CI examples stay the same.
+settings.register_profile(
+    "execintel", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("execintel")
 
 _MEMORY = Path("/dev/shm")
 _MEMORY_BYTES = 4 << 30  # ten times what a run holds at once
