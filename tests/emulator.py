@@ -48,7 +48,7 @@ class Emulator:
     """One emulator on a port of its own; it may be frozen, killed and started again there."""
 
     def __init__(self) -> None:
-        self._jar = find_jar()
+        self._jar = find_jar().resolve()
         self._java = shutil.which("java")
         if self._java is None:
             raise NoEmulatorError("no Firestore emulator: it needs java on the path")
@@ -63,9 +63,10 @@ class Emulator:
             str(self._java), "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
             "-cp", str(self._jar), _MAIN, "start", "--host=127.0.0.1", f"--port={self.port}",
         ]  # fmt: skip
-        # Java itself, not the tools' script: killing that would leave Java alive.
+        # Java itself, not the tools' script: killing that would leave Java alive. It does not start
+        # in a folder whose name the locale cannot write.
         self._process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         until = time.monotonic() + _START_S
         while not self._answers():
