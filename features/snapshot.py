@@ -460,7 +460,8 @@ def _rewrite_views(con: duckdb.DuckDBPyConnection, old_root: str, new_root: str)
         (text,) = con.sql(
             "SELECT comment FROM duckdb_views() WHERE view_name = $name", params={"name": name}
         ).fetchall()[0]
-        moved = sql.replace(f"'{old_root}/", f"'{new_root}/")
+        # As SQL writes it, a quote in it doubled; the path goes on behind the root.
+        moved = sql.replace(literal(f"{old_root}/")[:-1], literal(f"{new_root}/")[:-1])
         con.execute(moved.replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1))
         con.execute(f"COMMENT ON VIEW {name} IS {literal(text)}")
         for column, words in columns:

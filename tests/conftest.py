@@ -7,7 +7,7 @@ import gc
 import itertools
 import os
 import shutil
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -15,7 +15,9 @@ import psutil
 import pytest
 import typer.main
 import typer.testing
+from hypothesis import HealthCheck, settings
 
+import features.settings
 from tests.emulator import Emulator, NoEmulatorError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -28,6 +30,22 @@ for _name in list(os.environ):
     if is_theirs and _name != TEST_DATA_VARIABLE:
         del os.environ[_name]
 os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
+
+
+def _config_path(found: Callable[[], Path | None] = features.settings.config_path) -> Path | None:
+    """Find the configuration of a test, not that of a person who keeps one beside the code."""
+    path = found()
+    is_theirs = path == REPOSITORY / "execintel.toml" and not os.environ.get("EXECINTEL_CONFIG")
+    return None if is_theirs else path
+
+
+features.settings.config_path = _config_path
+
+# An example that waited for a busy machine is no counter-example. In CI examples stay the same.
+settings.register_profile(
+    "execintel", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("execintel")
 
 _MEMORY = Path("/dev/shm")
 _MEMORY_BYTES = 4 << 30  # ten times what a run holds at once

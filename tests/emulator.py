@@ -7,11 +7,12 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 import urllib.request
 from pathlib import Path
+
+from tests.ports import free_port
 
 JAR_VARIABLE = "FIRESTORE_EMULATOR_JAR"
 _MAIN = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"
@@ -43,21 +44,15 @@ def find_jar() -> Path:
     )
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Emulator:
     """One emulator on a port of its own; it may be frozen, killed and started again there."""
 
     def __init__(self) -> None:
-        self._jar = find_jar()
+        self._jar = find_jar().resolve()
         self._java = shutil.which("java")
         if self._java is None:
             raise NoEmulatorError("no Firestore emulator: it needs java on the path")
-        self.port = _free_port()
+        self.port = free_port()
         self.host = f"127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
@@ -68,9 +63,10 @@ class Emulator:
             str(self._java), "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
             "-cp", str(self._jar), _MAIN, "start", "--host=127.0.0.1", f"--port={self.port}",
         ]  # fmt: skip
-        # Java itself, not the tools' script: killing that would leave Java alive.
+        # Java itself, not the tools' script: killing that would leave Java alive. It does not start
+        # in a folder whose name the locale cannot write.
         self._process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         until = time.monotonic() + _START_S
         while not self._answers():

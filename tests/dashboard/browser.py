@@ -7,7 +7,6 @@ say. Without a Chromium the tests skip and say so.
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,8 @@ from urllib.parse import urlencode
 
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 from playwright.sync_api import TimeoutError as TooLateError
+
+from tests.ports import free_port
 
 HOST = "127.0.0.1"
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -62,12 +63,6 @@ def chromium() -> str:
         if path:
             return path
     raise NoChromiumError(f"no chromium: none of {', '.join(_NAMES)} is on the path")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

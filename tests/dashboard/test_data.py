@@ -3,6 +3,7 @@
 import gc
 import json
 import shutil
+import time
 import weakref
 from datetime import UTC, datetime
 from pathlib import Path
@@ -221,16 +222,19 @@ def test_switches_are_said_first_and_not_of_the_past(copy: Store, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("environment", "max_age_s", "said"),
+    ("environment", "ages", "said"),
     [
-        ("live", "3000000000", "is of environment testnet, configured is live"),
-        ("testnet", "20000000", "Engines size at most 1.00"),  # 388 days old or more: stale
-        ("testnet", "900", "Engines open nothing and only reduce"),  # beyond four times that
+        ("live", 0.5, "is of environment testnet, configured is live"),
+        ("testnet", 1.1, "Engines size at most 1.00"),  # stale
+        ("testnet", 3.9, "Engines size at most 1.00"),
+        ("testnet", 4.1, "Engines open nothing and only reduce"),  # beyond four times that
     ],
 )
 def test_what_engines_do_with_it_is_said(
-    copy: Store, monkeypatch: pytest.MonkeyPatch, environment: str, max_age_s: str, said: str
+    copy: Store, monkeypatch: pytest.MonkeyPatch, environment: str, ages: float, said: str
 ) -> None:
+    as_of_ms = int(copy.manifest(copy.resolve(None))["as_of_ms"])
+    max_age_s = (time.time() - as_of_ms / 1000) / ages  # recorded logs grow older every day
     monkeypatch.setenv("EXECINTEL_ENVIRONMENT", environment)
-    monkeypatch.setenv("EXECINTEL_SNAPSHOT_MAX_AGE_S", max_age_s)
+    monkeypatch.setenv("EXECINTEL_SNAPSHOT_MAX_AGE_S", str(round(max_age_s)))
     assert any(said in notice.text for notice in LocalSource(load([])).view().notices)

@@ -63,7 +63,10 @@ def test_parts_of_a_score_reach_from_sum_to_sum_and_end_in_the_score() -> None:
     assert rows["kind"].to_list() == ["adds", "takes", "sum"]
 
 
-def test_export_writes_unknown_as_nothing_and_keeps_foreign_text() -> None:
+def test_export_writes_unknown_as_nothing_and_keeps_foreign_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXECINTEL_HOME", str(tmp_path))
     view = View(load([]), 0, False, "none", ())
     table = pl.DataFrame({"symbol": ['a,"b"\n<i>'], "x": [math.nan], "l": [[1.0, None]]})
     document = json.loads(panels.as_json(view, {"t": table}, {"symbol": "<b>"}))

@@ -481,6 +481,19 @@ def test_relocate_makes_a_moved_home_whole_again(
     assert moved.refresh(3).outcome == "published"  # and the lake goes on there
 
 
+def test_relocate_follows_a_lake_into_a_folder_with_a_quote_in_its_name_and_back(
+    home_of_its_own: Home, tmp_path: Path, ids: list[str]
+) -> None:
+    here = tmp_path / "copy"
+    for name in ("it's", "moved"):
+        here = here.rename(tmp_path / name)
+        home = Home(here)
+        home.store.relocate(ids[2], home.lake)
+        with open_snapshot(home.store.database(ids[2])) as con:
+            assert con.sql("SELECT COUNT(*) > 0 FROM raw_router__events").fetchall() == [(True,)]
+        assert home.store.verify(ids[2]) == []
+
+
 def test_relocate_refuses_a_folder_that_is_not_the_lake(home: Home, tmp_path: Path) -> None:
     with pytest.raises(SnapshotError, match=f"is {tmp_path} the lake's root"):
         home.store.relocate(home.current, tmp_path)

@@ -187,10 +187,11 @@ class Watcher:
 def read(root: Path, reads: int, seconds: float, snapshots: int, threads: int) -> dict[str, object]:
     """Read with one reader in some threads; returns what was met and every failure.
 
-    On a machine that others keep busy so many snapshots take longer, up to five times ``seconds``.
+    On a machine that others keep busy so many snapshots, and a refused one, take longer: up to
+    five times ``seconds``, and two minutes at least.
     """
     until = time.monotonic() + seconds
-    at_last = until + 4 * seconds
+    at_last = until + max(4 * seconds, 120)
     said: Counter[str] = Counter()
 
     def listen(event: ReaderEvent) -> None:
@@ -206,7 +207,8 @@ def read(root: Path, reads: int, seconds: float, snapshots: int, threads: int) -
         try:
             for number in itertools.count():
                 is_long = number >= reads / threads and time.monotonic() >= until
-                if is_long and (len(watcher.serials) >= snapshots or time.monotonic() >= at_last):
+                is_enough = len(watcher.serials) >= snapshots and said["refused"] > 0
+                if is_long and (is_enough or time.monotonic() >= at_last):
                     return
                 symbol = READ[number % len(READ)]
                 before_s = time.time()

@@ -456,8 +456,10 @@ def test_sigterm_ends_the_engine_in_order_and_loses_no_trace(
         text=True, env={"EXECINTEL_HOME": str(tmp_path), "PATH": ""},
     ) as child:  # fmt: skip
         logs = tmp_path / "logs" / "order_metrics.jsonl"
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline and not (logs.exists() and logs.stat().st_size > 50_000):
+        deadline = time.monotonic() + 120
+        while child.poll() is None and time.monotonic() < deadline:
+            if logs.exists() and logs.stat().st_size > 50_000:
+                break
             time.sleep(0.02)
         child.send_signal(signal.SIGTERM)
         try:

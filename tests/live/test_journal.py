@@ -252,13 +252,22 @@ def child(root: Path, seed: int, bars: int, pause_s: float) -> subprocess.Popen[
     )  # fmt: skip
 
 
+def wait_for_lines(path: Path, lines_n: int) -> None:
+    """Wait until a log has so many lines: on a busy machine a moment may be too early for any."""
+    until_s = time.monotonic() + 120
+    while not path.exists() or path.read_bytes().count(b"\n") < lines_n:
+        assert time.monotonic() < until_s, f"fewer than {lines_n} lines in {path}"
+        time.sleep(0.01)
+
+
 def test_sigkill_at_random_moments_leaves_whole_lines_and_a_restart_goes_on(tmp_path: Path) -> None:
     rng = random.Random(7)
     for round_n in range(4):
         process = child(tmp_path, round_n, 2_000, 0.0005)
         assert process.stdout is not None
         assert process.stdout.readline() == "trading\n"
-        time.sleep(rng.uniform(0.05, 0.5))
+        wait_for_lines(tmp_path / "logs" / "order_metrics.jsonl", 6 * (round_n + 1))
+        time.sleep(rng.uniform(0.0, 0.4))
         process.kill()
         process.wait()
         process.stdout.close()

@@ -13,6 +13,11 @@ import pytest
 from tests.live import fire
 
 
+def newest(root: Path) -> str:
+    """Return the name of the snapshot of the highest number."""
+    return max(path.name for path in root.glob("[0-9]*"))
+
+
 class Publisher:
     """A publishing process that is killed in the middle of anything and started again."""
 
@@ -26,12 +31,16 @@ class Publisher:
         words = [sys.executable, "-m", "tests.live.fire", "publish", str(self.root)]
         seed = str(self.chance.randrange(1_000_000))
         self.process = subprocess.Popen([*words, seed], cwd=self.repository)
-        self.until = time.monotonic() + self.chance.uniform(0.5, 2.5)
+        self.before = newest(self.root)
+        self.for_s = self.chance.uniform(0.5, 2.5)
+        self.until: float | None = None  # counted from what it publishes first
 
     def step(self) -> None:
         """Kill it when its time has come; it comes back at once, or after all grew stale."""
         assert self.process.poll() is None, "the publisher died by itself"
-        if time.monotonic() < self.until:
+        if self.until is None and newest(self.root) != self.before:
+            self.until = time.monotonic() + self.for_s
+        if self.until is None or time.monotonic() < self.until:
             return
         self.stop()
         self.kills += 1

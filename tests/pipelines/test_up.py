@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -23,6 +24,7 @@ from features.settings import Settings
 from features.snapshot import Store
 from pipelines import dagster_home, up
 from tests import loads
+from tests.ports import free_port
 
 PROGRAM = (
     "import sys; from pipelines.up import main;"
@@ -45,12 +47,6 @@ for _ in range(1000):
 """
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((up.HOST, 0))
-        return int(probe.getsockname()[1])
-
-
 def wait_for(what: str, is_there: Callable[[], bool], limit_s: float, log: Path) -> None:
     deadline = time.monotonic() + limit_s
     while not is_there():
@@ -68,7 +64,23 @@ def answers(url: str) -> bool:
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
     """Return those that still run; one that nobody has reaped yet does not."""
-    return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    found = []
+    for each in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended just now
+            if each.is_running() and each.status() != psutil.STATUS_ZOMBIE:
+                found.append(each)
+    return found
+
+
+def listens_on(process: psutil.Process) -> set[str]:
+    """Return the addresses on which a process takes connections."""
+    with contextlib.suppress(psutil.NoSuchProcess):  # it ended just now
+        return {
+            connection.laddr.ip
+            for connection in process.net_connections(kind="tcp")
+            if connection.status == psutil.CONN_LISTEN
+        }
+    return set()
 
 
 @pytest.fixture
@@ -119,14 +131,8 @@ def test_up_publishes_by_schedule_and_stops_without_a_trace(
     with urlopen(f"http://{up.HOST}:{port}/server_info", timeout=5) as answer:
         assert json.load(answer)["dagster_webserver_version"]
     wait_for("dashboard", lambda: answers(f"http://{up.HOST}:{pages}/_stcore/health"), 60, log)
-    listening = {
-        connection.laddr.ip
-        for process in [psutil.Process(program.pid).children(recursive=True)]
-        for child in process
-        for connection in child.net_connections(kind="tcp")
-        if connection.status == psutil.CONN_LISTEN
-    }
-    assert listening == {up.HOST}
+    children = psutil.Process(program.pid).children(recursive=True)
+    assert set().union(*map(listens_on, children)) == {up.HOST}
 
     # Command-line refreshes, one after the other, across the minute in which the schedule runs.
     with spans.open("wb") as output:
@@ -226,7 +232,8 @@ from pipelines.refresh import refresh
 told = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: told.set())
 pathlib.Path(sys.argv[1]).touch()
-told.wait()
+while not told.wait(0.1):  # a signal just before does not end a wait
+    pass
 refresh(Settings())
 """
 
@@ -239,16 +246,23 @@ def test_up_tells_of_a_snapshot_that_was_published_while_it_stopped(
     ready, said = tmp_path / "ready", list[str]()
     late = {"daemon": [sys.executable, "-c", LATE, str(ready)]}
     monkeypatch.setattr(up, "commands", lambda port, dashboard_port: late)
+    # Its time is more than a busy machine needs for it.
+    monkeypatch.setattr(up, "_stop", partial(up._stop, grace_s=120))
+    is_over = threading.Event()
 
     def interrupt() -> None:
         while not ready.exists():
-            time.sleep(0.05)
+            if is_over.wait(0.05):
+                return
         os.kill(os.getpid(), signal.SIGINT)
 
     interrupting = threading.Thread(target=interrupt)
     interrupting.start()
-    up.main(port=free_port(), settings=settings, say=said.append)
-    interrupting.join()
+    try:
+        up.main(port=free_port(), settings=settings, say=said.append)
+    finally:
+        is_over.set()
+        interrupting.join()
     current = Store(settings.snapshots_root).current()
     assert current is not None
     assert said[-2].endswith(f"UTC  published {current}")

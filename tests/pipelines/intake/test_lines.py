@@ -99,7 +99,9 @@ def split(path: Path, offset: int) -> list[tuple[int, str, str | None]]:
 
 
 @settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=300,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     data=contents,
@@ -126,7 +128,9 @@ def test_lines_are_those_of_a_naive_split(
 
 
 @settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=200,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     data=contents,
@@ -157,7 +161,9 @@ def test_reading_resumes_at_any_commit_of_a_growing_file(
 
 
 @settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=contents.filter(lambda data: b"\n" in data), cut=st.integers(0, 400), block=sizes)
 def test_a_cut_gzip_gives_a_beginning_of_the_lines_and_then_says_so(
