@@ -11,6 +11,7 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,12 @@ Bar = tuple[float, float, float]  # high, low, close
 def minute_bars(folder: Path) -> dict[str, dict[int, Bar]]:
     """Return {symbol: {opening, epoch ms: bar}} of every {SYMBOL}_1m.csv.gz; the last line wins."""
     found: dict[str, dict[int, Bar]] = {}
+    opening_ms = cache(epoch_ms)  # the files are of the same minutes
     for path in sorted(folder.glob("*_1m.csv.gz")):
         bars: dict[int, Bar] = {}
         with gzip.open(path, "rt", newline="") as file:
             for line in csv.DictReader(file):
-                opened_ms = epoch_ms(line["date"])
+                opened_ms = opening_ms(line["date"])
                 assert opened_ms is not None
                 bars[opened_ms] = (float(line["high"]), float(line["low"]), float(line["close"]))
         found[path.name.partition("_")[0]] = bars
@@ -45,11 +47,21 @@ def minute_bars(folder: Path) -> dict[str, dict[int, Bar]]:
 
 def resampled(minutes: Mapping[int, Bar], interval_ms: int, as_of_ms: int) -> dict[int, Bar]:
     """Return {close of the bar, epoch ms: bar} of every bar that had closed, oldest first."""
+    key = id(minutes), interval_ms
+    if key not in _BARS:
+        _BARS[key] = minutes, _all_bars(minutes, interval_ms)
+    return {closed_ms: bar for closed_ms, bar in _BARS[key][1].items() if closed_ms <= as_of_ms}
+
+
+# Bars of all minutes by what they are made of, which stands beside them so that its id stays its
+# own. Which of them had closed is all that a time decides.
+_BARS: dict[tuple[int, int], tuple[Mapping[int, Bar], dict[int, Bar]]] = {}
+
+
+def _all_bars(minutes: Mapping[int, Bar], interval_ms: int) -> dict[int, Bar]:
     parts: dict[int, list[tuple[int, Bar]]] = defaultdict(list)
     for opened_ms, bar in minutes.items():
-        closed_ms = (opened_ms // interval_ms + 1) * interval_ms
-        if closed_ms <= as_of_ms:
-            parts[closed_ms].append((opened_ms, bar))
+        parts[(opened_ms // interval_ms + 1) * interval_ms].append((opened_ms, bar))
     return {
         closed_ms: (
             max(bar[0] for _, bar in part),

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -40,42 +41,69 @@ def rows_of(lake: Lake, table: str) -> list[tuple[object, ...]]:
         ).fetchall()
 
 
+@pytest.fixture(scope="module")
+def read(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Write the load as logs and refresh over them once."""
+    root = tmp_path_factory.mktemp("load")
+    settings = Settings(
+        home=root / "read",
+        log_dir=root / "logs",
+        environment=load.ENVIRONMENT,
+        venue=load.VENUE,
+    )
+    load.append_logs(load.Load(ATTEMPTS), root / "logs", 0, ATTEMPTS)
+    run_refresh(settings, as_of_ms=load.END_MS, now_ms=load.END_MS)
+    return settings
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    """Write the load as raw rows."""
+    direct = Lake(tmp_path_factory.mktemp("direct") / "lake")
+    load.fill_lake(load.Load(ATTEMPTS), direct, commits=2)
+    return direct
+
+
 @pytest.mark.parametrize(
     "table", ["raw_router__events", "raw_orders__events", "raw_orders__attempts"]
 )
 def test_rows_written_for_the_window_are_those_that_intake_makes_of_the_lines(
-    tmp_path: Path, table: str
+    read: Settings, written: Lake, table: str
 ) -> None:
-    steady = load.Load(ATTEMPTS)
-    direct = Lake(tmp_path / "direct" / "lake")
-    load.fill_lake(steady, direct, commits=2)
-    settings = Settings(
-        home=tmp_path / "read",
-        log_dir=tmp_path / "logs",
-        environment=load.ENVIRONMENT,
-        venue=load.VENUE,
-    )
-    load.append_logs(steady, tmp_path / "logs", 0, ATTEMPTS)
-    run_refresh(settings, as_of_ms=load.END_MS, now_ms=load.END_MS)
-    assert rows_of(direct, table) == rows_of(Lake(settings.lake_root), table)
+    rows = rows_of(written, table)
+    assert rows
+    assert rows == rows_of(Lake(read.lake_root), table)
 
 
-def test_a_computation_from_nothing_gives_the_answer_of_the_refresh(tmp_path: Path) -> None:
-    steady = load.Load(ATTEMPTS)
-    settings = Settings(home=tmp_path, log_dir=tmp_path / "logs", environment=load.ENVIRONMENT)
-    load.append_logs(steady, tmp_path / "logs", 0, ATTEMPTS)
-    run_refresh(settings, as_of_ms=load.END_MS, now_ms=load.END_MS)
-    ours = refresh.published_answer(tmp_path)
+def test_a_computation_from_nothing_gives_the_answer_of_the_refresh(
+    read: Settings, tmp_path: Path
+) -> None:
+    ours = refresh.published_answer(read.home)
     assert sum(attempts for attempts, _, _ in ours.values()) == ATTEMPTS - 1  # the window is open
+    assert read.log_dir is not None
     for theirs in (
-        recompute.with_duckdb(tmp_path / "lake", load.END_MS, tmp_path / "spill"),
-        recompute.with_polars(tmp_path / "lake", load.END_MS),
-        recompute.with_polars_from_logs(tmp_path / "logs", load.END_MS),
+        recompute.with_duckdb(read.lake_root, load.END_MS, tmp_path / "spill"),
+        recompute.with_polars(read.lake_root, load.END_MS),
+        recompute.with_polars_from_logs(read.log_dir, load.END_MS),
     ):
         assert refresh.compared(theirs, ours).startswith("the same attempts")
 
 
-def test_refresh_benchmark_runs_and_reports(capsys: pytest.CaptureFixture[str]) -> None:
+def test_refresh_benchmark_runs_and_reports(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apart, seen = refresh._run, set()
+
+    def apart_once(piece: str, steady: load.Load, home: Path, upto: int) -> dict[str, Any]:
+        """Run each kind of piece in a process of its own once; more would measure, not prove."""
+        if piece not in seen:
+            seen.add(piece)
+            return apart(piece, steady, home, upto)
+        return refresh._piece(piece, steady.outcomes, home, steady.end_ms(upto)) | {
+            "written_mb": 0.0
+        }
+
+    monkeypatch.setattr(refresh, "_run", apart_once)
     sizes = ["--outcomes", "700", "--new", "70", "--day", "4032,2", "--repeat", "1"]
     assert refresh.main(sizes) == 0
     printed = capsys.readouterr().out
@@ -84,6 +112,7 @@ def test_refresh_benchmark_runs_and_reports(capsys: pytest.CaptureFixture[str]) 
     assert "refresh, 2 new attempts, their files merged" in printed
     assert printed.count("the same attempts, PnL and median slippage") == 3 + 1
     assert "failed" not in printed
+    assert seen == set(refresh._PIECES)
 
 
 def test_reader_benchmark_runs_and_says_what_it_leaves_out(

@@ -108,14 +108,14 @@ def require_equal_however_built(
     assert rows >= least_rows
 
 
-def test_60_000_rows_give_equal_tables_however_they_are_built(
+def test_25_000_rows_give_equal_tables_however_they_are_built(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # At these limits so few rows, too, are rebuilt in several commits, and a full day kept in hours
     # beside days of late lines; the three million of the soak reach the real ones.
-    monkeypatch.setattr(rebuild, "BATCH_ROWS", 20_000)
-    monkeypatch.setattr(rebuild, "DAY_ROWS_LIMIT", 3_000)
-    require_equal_however_built(tmp_path, monkeypatch, 16_500, days=1, pieces=2, least_rows=60_000)
+    monkeypatch.setattr(rebuild, "BATCH_ROWS", 8_000)
+    monkeypatch.setattr(rebuild, "DAY_ROWS_LIMIT", 1_200)
+    require_equal_however_built(tmp_path, monkeypatch, 6_900, days=1, pieces=2, least_rows=25_000)
     parts = {
         str(file.partition["part"])
         for file in data_files(Lake(tmp_path / "home/lake").open("core_execution__outcomes"))

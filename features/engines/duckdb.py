@@ -265,5 +265,6 @@ def bind(sql: str, names: Sequence[str], values: Mapping[str, Any]) -> dict[str,
 def inline(sql: str, values: Mapping[str, Any]) -> str:
     """Write bound values as literals, for a view, which cannot hold parameters."""
     for name in sorted(values, key=len, reverse=True):
-        sql = sql.replace(f"${name}", literal(values[name]))
+        if f"${name}" in sql:
+            sql = sql.replace(f"${name}", literal(values[name]))
     return sql

@@ -11,7 +11,7 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from features import history, history_store, publications
@@ -485,8 +485,11 @@ def stories(draw: st.DrawFn) -> list[tuple[Any, ...]]:
     return story
 
 
+ONE, OTHER = {"BTCUSDT": 1.0}, {"BTCUSDT": 3.0, "ETHUSDT": None}
+
+
 @settings(
-    max_examples=60,
+    max_examples=35,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -496,6 +499,21 @@ def stories(draw: st.DrawFn) -> list[tuple[Any, ...]]:
         st.tuples(st.sampled_from(SYMBOLS), st.integers(-HOUR, 8 * HOUR)), min_size=1, max_size=20
     ),
     max_age_ms=st.sampled_from((None, MINUTE, HOUR, 4 * HOUR)),
+)
+@example(  # two simulated at one moment: the later of them
+    story=[("append", ONE, T0, T0, 0, True), ("append", OTHER, T0, T0, 0, True)],
+    moments=[("BTCUSDT", 0)],
+    max_age_ms=None,
+)
+@example(  # as old as it may be, beside a younger simulated one
+    story=[("publish", ONE, T0, T0, 0, True), ("append", OTHER, T0 + 1, T0 + 1, 0, True)],
+    moments=[("BTCUSDT", HOUR)],
+    max_age_ms=HOUR,
+)
+@example(  # too old, beside a simulated one that is as old as it may be
+    story=[("publish", ONE, T0 - 1, T0, 0, True), ("append", OTHER, T0, T0, 0, True)],
+    moments=[("BTCUSDT", HOUR)],
+    max_age_ms=HOUR,
 )
 def test_no_row_that_became_available_later_is_ever_returned(
     tmp_path_factory: pytest.TempPathFactory,

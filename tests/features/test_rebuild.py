@@ -244,7 +244,7 @@ def files_of(home: Path, table: str) -> dict[str, frozenset[str]]:
 def test_a_new_parameter_rebuilds_the_tables_that_use_it_in_the_window_alone(
     tmp_path: Path,
 ) -> None:
-    append(tmp_path / "logs", tangled_lines(10, attempts=100, days=6))
+    append(tmp_path / "logs", tangled_lines(10, attempts=30, days=6))
     logs, home = tmp_path / "logs", tmp_path / "home"
     run(logs, home, window_days=2)
     outcomes = files_of(home, "core_execution__outcomes")
@@ -268,7 +268,7 @@ def test_a_new_parameter_rebuilds_the_tables_that_use_it_in_the_window_alone(
 def test_new_sql_rebuilds_the_window_of_its_table_and_of_those_that_read_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    append(tmp_path / "logs", tangled_lines(11, attempts=80, days=6))
+    append(tmp_path / "logs", tangled_lines(11, attempts=30, days=6))
     logs, home = tmp_path / "logs", tmp_path / "home"
     run(logs, home, window_days=2)
     names = ("core_execution__outcomes", "core_execution__hourly")

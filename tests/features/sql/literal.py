@@ -145,8 +145,14 @@ def create(con: duckdb.DuckDBPyConnection, name: str, schema: pa.Schema, rows: l
     unknown = {column for row in rows for column in row} - set(schema.names)
     if unknown:
         raise KeyError(f"{name} has no column {sorted(unknown)}")
+    standing = _STANDING.setdefault(con, {})
+    if not rows and standing.get(name) == schema:
+        return
+    standing.pop(name, None)
     if name in _VIEWS:
         forget(con, name)
+    elif name in RAW and not rows:
+        standing[name] = schema
     empties = _EMPTY.setdefault(con, {})
     if not rows and schema in empties:
         engine.run(con, f"CREATE OR REPLACE TEMP TABLE {name} AS FROM {empties[schema]}")
@@ -161,6 +167,15 @@ def create(con: duckdb.DuckDBPyConnection, name: str, schema: pa.Schema, rows: l
 
 # Most tables of a test are empty, and a copy takes a third of the time.
 _EMPTY: WeakKeyDictionary[duckdb.DuckDBPyConnection, dict[pa.Schema, str]] = WeakKeyDictionary()
+# Raw tables that stand empty already: nothing but create() writes to them.
+_STANDING: WeakKeyDictionary[duckdb.DuckDBPyConnection, dict[str, pa.Schema]] = WeakKeyDictionary()
+
+
+def put(con: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
+    """Create a temporary table of rows that another query gave."""
+    con.register("put_rows", rows)
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS FROM put_rows")
+    con.unregister("put_rows")
 
 
 # What a build sets up as views, where a test may put literal rows.
@@ -170,7 +185,7 @@ _VIEWS = (traces.VIEW, *_SUMS)
 
 def forget(con: duckdb.DuckDBPyConnection, name: str) -> None:
     """Drop a view, or the table of literal rows that stands for it."""
-    found = con.sql(f"SELECT 1 FROM duckdb_views() WHERE view_name = '{name}'").fetchall()
+    found = engine.run(con, f"SELECT 1 FROM duckdb_views() WHERE view_name = '{name}'").fetchall()
     con.execute(f"DROP {'VIEW' if found else 'TABLE'} IF EXISTS {name}")
 
 
@@ -182,7 +197,7 @@ def load_raw(con: duckdb.DuckDBPyConnection, lines: Iterable[Line]) -> None:
         create(con, name, schema.remove(schema.get_field_index(PART_COLUMN)), rows)
     con.execute(f"CREATE OR REPLACE TEMP TABLE spoken_hours AS {rebuild._SPOKEN}")
     forget(con, traces.VIEW)
-    traces.create_view(con, params.load({}))
+    traces.create_view(con, defaults())
 
 
 def rebuild_hours(con: duckdb.DuckDBPyConnection, times: Iterable[int]) -> None:
@@ -193,12 +208,18 @@ def rebuild_hours(con: duckdb.DuckDBPyConnection, times: Iterable[int]) -> None:
     )
 
 
+@cache
+def defaults() -> dict[str, params.Value]:
+    """Return every parameter's own value."""
+    return params.load({})
+
+
 def run(con: duckdb.DuckDBPyConnection, name: str, **values: Any) -> pa.Table:
     """Run one table's SQL with these values and the default parameters."""
     table = catalog.tables()[name]
     forever = dict.fromkeys(("to_ms", "known_ms", "longest_ms"), FOREVER_MS)
     forever["from_ms"] = -FOREVER_MS
-    bound = {**params.load({}), **forever, **values}
+    bound = {**defaults(), **forever, **values}
     return engine.to_arrow(con, table.sql, engine.bind(table.sql, table.params, bound))
 
 
@@ -211,32 +232,43 @@ def build_outcomes(con: duckdb.DuckDBPyConnection, lines: Iterable[Line]) -> Non
     load_raw(con, lines)
     times = [line.values["event_ms"] for line in lines]
     rebuild_hours(con, [time for time in times if time is not None])
-    reads = set(catalog.tables()[OUTCOMES].inputs)
-    rows = run(con, OUTCOMES).to_pylist() if any(line.table in reads for line in lines) else []
-    rows += [line.values for line in lines if line.table == OUTCOMES]
-    create(con, OUTCOMES, core_schema(OUTCOMES), rows)
+    literal = [line.values for line in lines if line.table == OUTCOMES]
+    if not are_read_by(OUTCOMES, lines):
+        create(con, OUTCOMES, core_schema(OUTCOMES), literal)
+    elif not literal:
+        put(con, OUTCOMES, run(con, OUTCOMES))
+    else:
+        create(con, OUTCOMES, core_schema(OUTCOMES), run(con, OUTCOMES).to_pylist() + literal)
 
 
-def build_hourly(con: duckdb.DuckDBPyConnection) -> None:
-    """Create core_execution__hourly over the outcomes and raw tables that stand."""
-    con.register("hourly_rows", run(con, HOURLY))
-    con.execute(f"CREATE OR REPLACE TEMP TABLE {HOURLY} AS FROM hourly_rows")
-    con.unregister("hourly_rows")
+def are_read_by(name: str, lines: Iterable[Line]) -> bool:
+    """Tell whether any of the lines stands in a table that a core table is computed from."""
+    reads = set(catalog.tables()[name].inputs)
+    return any(line.table in reads for line in lines)
+
+
+def build_hourly(con: duckdb.DuckDBPyConnection, wanted: build.Plan, lines: Iterable[Line]) -> None:
+    """Create core_execution__hourly and edge_hours over the outcomes and raw tables that stand."""
+    if are_read_by(HOURLY, lines):
+        put(con, HOURLY, run(con, HOURLY))
+        build._edge_hours(con, wanted, build.bound_values(wanted))
+    else:  # hours of nothing are none: see core_schema
+        create(con, HOURLY, core_schema(HOURLY), [])
+        create(con, "edge_hours", core_schema(HOURLY), [])
 
 
 @cache
 def core_schema(name: str) -> pa.Schema:
-    """Return a core table's schema: that of its SQL over empty raw tables."""
+    """Return a core table's schema: that of its SQL over empty raw tables, which has no rows."""
     with connect() as con:
         load_raw(con, [])
-        rebuild_hours(con, [])
-        if name in traces.STORED:
-            return run(con, name).schema
-        schema = run(con, OUTCOMES).schema
-        if name != OUTCOMES:
-            create(con, OUTCOMES, schema, [])
-            schema = run(con, name).schema
-    return schema
+        rebuild_hours(con, [T])
+        rows = run(con, OUTCOMES if name not in traces.STORED else name)
+        if name == HOURLY:
+            put(con, OUTCOMES, rows)
+            rows = run(con, name)
+    assert rows.num_rows == 0, f"{name} has rows over nothing"
+    return rows.schema
 
 
 @cache
@@ -258,12 +290,13 @@ def run_in_order(con: duckdb.DuckDBPyConnection, name: str, wanted: build.Plan) 
     build.param_knots(con, wanted)
     build.previous_memory(con, wanted)
     values = build.bound_values(wanted)
-    if "core_window__trace_days" in catalog.with_inputs({name}):
+    upstream = catalog.with_inputs({name}) - {name}
+    if "core_window__trace_days" in upstream:
         build_traces(con, wanted)
-    for upstream in catalog.computed():
-        if upstream.name != name and upstream.name in catalog.with_inputs({name}):
-            rows = run(con, upstream.name, **values)
-            create(con, upstream.name, rows.schema, rows.to_pylist())
+    for table in catalog.computed():
+        if table.name in upstream:
+            bound = engine.bind(table.sql, table.params, values)
+            engine.run(con, f"CREATE OR REPLACE TEMP TABLE {table.name} AS {table.sql}", bound)
     return run(con, name, **values)
 
 
@@ -330,6 +363,7 @@ def one(rows: list[Row]) -> Row:
 
 def plan(as_of_ms: int = T + D, **choice: Any) -> build.Plan:
     """Return a build's plan as of a time; ``overrides`` are parameters, the rest its own fields."""
+    overrides = choice.pop("overrides", {})
     usual: Row = {
         "as_of_ms": as_of_ms,
         "environment": "paper",
@@ -338,7 +372,7 @@ def plan(as_of_ms: int = T + D, **choice: Any) -> build.Plan:
         "equity_usd": None,
         "atr_bar_interval": "15m",
         "freshness": {},
-        "params": params.load(choice.pop("overrides", {})),
+        "params": params.load(overrides) if overrides else defaults(),
         "inputs": {},
         "code": "test",
     }
@@ -362,8 +396,7 @@ def build_window(
     window_sums.create_tables(con, values)
     if not with_hours:
         return
-    build_hourly(con)
-    build._edge_hours(con, wanted, values)
+    build_hourly(con, wanted, lines)
     view = catalog.tables()["core_window__hourly"]
     con.execute(f"CREATE OR REPLACE TEMP TABLE {view.name} AS {engine.inline(view.sql, values)}")
 
@@ -384,8 +417,7 @@ def build_traces(con: duckdb.DuckDBPyConnection, wanted: build.Plan) -> None:
     if not found.fetchall():
         create(con, OUTCOMES, core_schema(OUTCOMES), [])
     for name in traces.STORED:
-        rows = traces.run(con, name)
-        create(con, name, rows.schema, rows.to_pylist())
+        put(con, name, traces.run(con, name))
     traces.set_up(con, values)
 
 

@@ -14,7 +14,6 @@ from tests.features.sql.literal import (
     Line,
     Row,
     T,
-    build_hourly,
     build_outcomes,
     build_window,
     check,
@@ -777,6 +776,5 @@ def test_tables_of_literal_lines_pass_every_check(con: Con) -> None:
         assert rows
         assert check(con, f"{name}_sound", {name: rows}) == []
     build_window(con, wanted, *lines)
-    build_hourly(con)
     for name in ("core_execution__hourly_equals_outcomes", "core_execution__outcomes_unique"):
         assert con.sql(catalog.checks()[name].sql).fetchall() == []
