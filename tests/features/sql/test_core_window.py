@@ -345,8 +345,14 @@ def test_core_window__closes_say_which_ended_their_position(con: Con) -> None:
         (None, None, 2.0, 10.0, False),  # bought or sold, nobody knows
     ]
     lines = [
-        outcome(at=T + k, position_side=position, side=side, position_size_after=left,
-                closed_notional_usd=closed, realized_pnl_usd=1.0)  # fmt: skip
+        outcome(
+            at=T + k,
+            position_side=position,
+            side=side,
+            position_size_after=left,
+            closed_notional_usd=closed,
+            realized_pnl_usd=1.0,
+        )
         for k, (position, side, left, closed, _) in enumerate(cases)
     ]
     found = adds_up(con, "core_window__closes", *lines, as_of_ms=T + D)

@@ -149,7 +149,7 @@ def test_closes_until_flat_are_one_round_trip(con: Con) -> None:
     row = performance(
         con,
         trade(1.0, 50.0, at=T, side="SELL", position_size_after=2.0),
-        trade(3.0, 100.0, at=T + M, side="SELL", position_size_after=1e-10),  # flat but for rounding
+        trade(3.0, 100.0, at=T + M, side="SELL", position_size_after=1e-10),  # by rounding
         trade(-2.0, 100.0, at=T + 2 * M, position_size_after=-1.0),
         trade(-2.0, 100.0, at=T + 3 * M, position_size_after=0.0),
     )
