@@ -25,8 +25,8 @@ partly_closed AS (
     WHERE NOT ends_position
 ),
 
--- A round trip ends with the close after which its position is flat, or turned around. Of closes at one time the larger position came
--- first; closes that also agree in what they earned may change places.
+-- A round trip ends with the close after which its position is flat, or turned around. Of closes at one time the larger
+-- position came first; closes that also agree in what they earned may change places.
 ordered AS (
     SELECT
         *,
