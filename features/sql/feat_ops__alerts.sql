@@ -196,7 +196,7 @@ coverage_alerts AS (
             ELSE ': how much of its PnL and position changes the logs explain cannot be known'
         END || '. Sizes stay at most 1. execintel reconcile ' || CASE status
             WHEN 'unknowable' THEN 'says why.'
-            ELSE 'lists what is missing.'
+            ELSE 'shows how much is missing, and what as far as the logs tell.'
         END AS text,
     FROM feat_account__coverage
     WHERE day = '*'

@@ -157,7 +157,9 @@ def test_an_account_that_the_logs_do_not_explain_speaks_whether_its_share_is_kno
     assert "explain 16.1 % of its PnL" in said["real"]
     assert "too little" in said["bounded"]
     assert "cannot be known. Sizes stay at most 1. execintel reconcile says why." in said["dark"]
-    assert said["low"].endswith("execintel reconcile lists what is missing.")
+    assert said["low"].endswith(
+        "execintel reconcile shows how much is missing, and what as far as the logs tell."
+    )
 
 
 def source(name: str, status: str, **values: Any) -> Row:
