@@ -9,7 +9,7 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,13 +22,14 @@ import polars as pl
 from dashboard.data_kept import Kept
 from dashboard.data_traces import TraceFolder, TraceTables
 from dashboard.settings import DashboardSettings
-from dashboard.states import Notice, notices_of, overruling
+from dashboard.states import Notice, notices_of
 from features import publications
 from features.acknowledgements import Acknowledged, acknowledged
 from features.explain import Part, explain
 from features.publications import Publication
 from features.snapshot import SnapshotError, Store, open_snapshot
 from features.words import parse_time
+from live import controls
 from live.acting import SAFE
 from live.answers import Read, answering_from
 from live.generation import Generation
@@ -130,7 +131,7 @@ class View:
     held: Held | None = None  # None: nothing published, or the mirror, which has no tables
     traces: TraceTables | None = None  # of trace files, where nothing is published
     read: Read = field(default=lambda symbol: _unknown(symbol))
-    overruled: Callable[[str], str | None] = field(default=lambda symbol: None)  # by a switch
+    switches: controls.State | None = None  # None: of the past, and in the mirror, nobody knows
 
     @property
     def age_s(self) -> float | None:
@@ -190,6 +191,12 @@ class View:
             return self.held.explain(symbol, self.hour_utc)
         except SnapshotError as error:
             raise LookupError(str(error)) from error
+
+    def overruled(self, symbol: str) -> str | None:
+        """Say what a switch has engines do of a symbol; None: none that is known stands."""
+        if self.switches is None:
+            return None
+        return controls.overruling(self.switches, symbol, self.now_ms)
 
     def acknowledged(self) -> Acknowledged:
         """Return which alerts a person had seen by the moment shown, and what was noted."""
@@ -308,8 +315,9 @@ class LocalSource:
         if self._traces is not None:
             problem = problem or self._traces.problem
         notices = notices_of(
-            self.settings, self._store, None, "none", problem=problem, traces=traces
-        )
+            self.settings, self._store, None, "none", problem=problem, traces=traces,
+            switches=self._switches(),
+        )  # fmt: skip
         as_of_ms = None if traces is None else traces.as_of_ms
         return View(self.settings, now_ms, False, "none", notices, as_of_ms=as_of_ms, traces=traces)
 
@@ -319,18 +327,21 @@ class LocalSource:
         max_age_s = float(self.settings.base.snapshot_max_age_s)
         is_demo = manifest["origin"] == "demo"
         status = _status(age_s, max_age_s, generation.symbols, is_demo=is_demo)
-        store = None if is_past else self._store
+        store, switches = (None, None) if is_past else (self._store, self._switches())
         notices = notices_of(
             self.settings, store, held, status, problem=problem,
             past_ms=now_ms if is_past else None, age_s=age_s, symbols=generation.symbols,
+            switches=switches,
         )  # fmt: skip
         # Generated data is old by nature: engines are shown as they read it when it was new.
         read = reads_of(generation, age_s=0.0 if is_demo else age_s, max_age_s=max_age_s)
-        view = View(
+        return View(
             self.settings, now_ms, is_past, status, notices, held=held, read=read,
-            environment=manifest["environment"], **_named(generation),
+            environment=manifest["environment"], switches=switches, **_named(generation),
         )  # fmt: skip
-        return view if is_past else replace(view, overruled=overruling(self.settings))
+
+    def _switches(self) -> controls.State:
+        return controls.Controls(self.settings.base.controls_root).state()
 
 
 class MirrorSource:

@@ -11,7 +11,7 @@ import polars as pl
 
 from dashboard import live_helpers
 from dashboard.data import View
-from features.acknowledgements import key_of
+from features.acknowledgements import made_of
 from features.explain import Part
 from features.explain.words import effect, measured
 from features.words import interval
@@ -67,10 +67,7 @@ def alerts(view: View) -> pl.DataFrame:
     if not rows.width:
         return rows
     seen = view.acknowledged()
-    made = [
-        seen.get((key_of(row["rule"], row["subject"]), row["since_ms"]))
-        for row in rows.iter_rows(named=True)
-    ]
+    made = [made_of(seen, row) for row in rows.iter_rows(named=True)]
     return rows.with_columns(
         pl.Series("seen_by", [each and each.by for each in made], pl.String),
         pl.Series("seen_ms", [each and each.at_ms for each in made], pl.Int64),

@@ -17,7 +17,7 @@ import streamlit as st
 
 from dashboard import frames
 from dashboard.data import View
-from features.acknowledgements import key_of
+from features.acknowledgements import made_of
 from features.words import (
     MARKS,
     UNKNOWN,
@@ -272,7 +272,7 @@ def alerts(view: View, rows: pl.DataFrame) -> None:
                 age = span((view.now_ms - row["since_ms"]) / 1000)
                 since = f" since {when(row['since_ms'])}, {age} ago"
             st.caption(f"{md(row['status'])}{since} · n = {row['n'] or 0:,}")
-            made = seen.get((key_of(row["rule"], row["subject"]), row["since_ms"]))
+            made = made_of(seen, row)
             if made is not None:
                 mark_of = MARKS["ok" if made.holds(row["severity"]) else "warn"]
                 st.caption(md(f"{mark_of} {made.words(row['severity'])}", 1000))

@@ -4,7 +4,7 @@ Put here: the words of each state, worst first. Keep out: how they look (panels.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -39,8 +39,11 @@ def notices_of(
     age_s: float = 0.0,
     symbols: Collection[str] | None = None,
     traces: "TraceTables | None" = None,
+    switches: controls.State | None = None,
 ) -> tuple[Notice, ...]:
-    """Return what stands before the numbers; ``store`` None leaves out what is true only now.
+    """Return what stands before the numbers.
+
+    ``store`` and ``switches`` are None where what is true only now is left out.
 
     ``age_s`` counts up to the moment shown; ``symbols`` are the snapshot's, None without one.
     """
@@ -53,8 +56,9 @@ def notices_of(
         found.append(Notice("bad", f"The {where} cannot be read, {shown}. {problem}"))
     elif status == "none":
         found.append(_nothing(settings) if traces is None else _trace_files(traces))
+    if switches is not None:
+        found += _switches(switches)
     if store is not None:
-        found += _switches(settings)
         found += _publication(store, held)
     if symbols is not None:
         is_demo = held is not None and held.manifest["origin"] == "demo"
@@ -103,20 +107,10 @@ def _age(
         )
 
 
-def _switches(settings: DashboardSettings) -> Iterator[Notice]:
+def _switches(state: controls.State) -> Iterator[Notice]:
     """Say what a person or the engine itself switched off."""
-    for level, text in controls.notices(_state(settings), time.time_ns() // 1_000_000):
+    for level, text in controls.notices(state, time.time_ns() // 1_000_000):
         yield Notice(level, text)
-
-
-def overruling(settings: DashboardSettings) -> Callable[[str], str | None]:
-    """Return what tells of a symbol what engines do of it instead of acting on a snapshot."""
-    state, now_ms = _state(settings), time.time_ns() // 1_000_000
-    return lambda symbol: controls.overruling(state, symbol, now_ms)
-
-
-def _state(settings: DashboardSettings) -> controls.State:
-    return controls.Controls(settings.base.controls_root).state()
 
 
 def _environment(settings: DashboardSettings, held: "Held") -> Iterator[Notice]:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from features.words import plain, when
 
@@ -42,6 +43,11 @@ Acknowledged = Mapping[tuple[str, int], Acknowledgement]  # by key and since_ms 
 def key_of(rule: str, subject: str) -> str:
     """Name an alert as it is named in later snapshots too."""
     return f"{rule} {subject}"
+
+
+def made_of(found: Acknowledged, alert: Mapping[str, Any]) -> Acknowledgement | None:
+    """Return who has seen an alert, a row of feat_ops__alerts; None: nobody."""
+    return found.get((key_of(alert["rule"], alert["subject"]), alert["since_ms"]))
 
 
 def acknowledged(home: Path, *, until_ms: int | None = None) -> Acknowledged:
