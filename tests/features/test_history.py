@@ -490,7 +490,6 @@ ONE, OTHER = {"BTCUSDT": 1.0}, {"BTCUSDT": 3.0, "ETHUSDT": None}
 
 @settings(
     max_examples=35,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(

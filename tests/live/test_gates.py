@@ -135,7 +135,7 @@ def test_both_sides_count_in_hedge_mode() -> None:
     assert vetoed_by(ask(), world(**sides, is_hedged=True)) == "symbol_cap"
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     factor=st.floats(0.0, 10.0),
     offset=st.floats(0.5, 8.0),

@@ -256,7 +256,6 @@ step = st.sampled_from([published] * 3 + [faults] * 2).flatmap(lambda kind: kind
 )
 @settings(
     max_examples=150,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_no_sequence_of_faults_makes_an_order_bolder_than_the_last_good_snapshot(

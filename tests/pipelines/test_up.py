@@ -301,7 +301,8 @@ def test_what_up_started_ends_though_up_itself_is_killed(
     started.append(
         subprocess.Popen([sys.executable, "-c", KILLED, str(log)], stdout=subprocess.PIPE)
     )
-    with started[0].stdout as output:  # type: ignore[union-attr]
+    assert started[0].stdout is not None
+    with started[0].stdout as output:
         child = psutil.Process(int(output.readline()))
     assert alive([child]) == [child]
     started[0].kill()

@@ -76,7 +76,7 @@ def distinct_pnl(lines: list[Line]) -> Decimal:
     return sum((cents(pnl) for _, pnl in last.values()), Decimal(0))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(lines=LINES, order_of=st.randoms(use_true_random=False))
 def test_outcomes_of_any_lines(con: Con, lines: list[Line], order_of: Any) -> None:
     rows = outcomes(con, *lines)
@@ -100,7 +100,7 @@ def test_outcomes_of_any_lines(con: Con, lines: list[Line], order_of: Any) -> No
     assert outcomes(con, *shuffled) == rows
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(lines=LINES)
 def test_outcomes_rebuilt_in_two_halves_are_those_rebuilt_at_once(
     con: Con, lines: list[Line]
@@ -114,7 +114,7 @@ def test_outcomes_rebuilt_in_two_halves_are_those_rebuilt_at_once(
     assert sorted(parts, key=str) == sorted(whole, key=str)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(lines=LINES)
 def test_hourly_sums_are_those_of_the_outcomes(con: Con, lines: list[Line]) -> None:
     hours = hourly(con, *lines)
@@ -139,7 +139,7 @@ def test_hourly_sums_are_those_of_the_outcomes(con: Con, lines: list[Line]) -> N
             assert 0 <= row[part] <= row[whole]
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(lines=LINES)
 def test_the_pnl_check_agrees_with_any_outcomes(con: Con, lines: list[Line]) -> None:
     build_outcomes(con, lines)

@@ -123,7 +123,7 @@ ATTEMPTS = st.builds(
 )
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     as_of=st.one_of(st.integers(0, 2 * H), st.sampled_from([0, 1, H - 1, H, H + 1])),
     rows=st.lists(ATTEMPTS, max_size=40),

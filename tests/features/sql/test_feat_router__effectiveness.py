@@ -164,7 +164,7 @@ def case_lines(rows: list[Row], errors: int) -> list[Line]:
     return [*(outcome(**row) for row in rows), *(order("order_error", None) for _ in range(errors))]
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(cases=st.lists(CASE, min_size=1, max_size=12))
 def test_ratios_are_shares_and_no_unknown_attempt_moves_one(
     con: Con, cases: list[tuple[list[Row], int, Row]]

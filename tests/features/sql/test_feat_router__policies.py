@@ -387,7 +387,7 @@ CASE = st.fixed_dictionaries(
 BIASES = ("prefer_taker", "balanced", "prefer_maker")
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(cases=st.lists(CASE, min_size=1, max_size=40))
 def test_losing_an_input_never_loosens_a_policy(con: Con, cases: list[Row]) -> None:
     """Each case twice: as it is, and remembered by the next snapshot with one input gone."""

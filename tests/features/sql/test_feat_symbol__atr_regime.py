@@ -432,7 +432,7 @@ def bars_at_random(count: int, length: str, level: float, seed: int) -> list[Lin
     return lines
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(case=CASE)
 def test_the_same_bars_in_any_order_give_the_same_row_within_its_bounds(
     con: Con, case: tuple[int, str, float, int]

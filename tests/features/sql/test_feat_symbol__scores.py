@@ -441,7 +441,7 @@ ANY = st.one_of(ODD, st.floats(allow_nan=True, allow_infinity=True), st.floats(-
 CASE = st.fixed_dictionaries(dict.fromkeys(INPUTS, ANY))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(cases=st.lists(CASE, min_size=1, max_size=40), stacked=st.sampled_from(["on", "off"]))
 def test_no_input_whatever_drives_a_score_or_size_out_of_bounds(
     con: Con, cases: list[Row], stacked: str

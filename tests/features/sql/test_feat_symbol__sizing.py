@@ -379,7 +379,7 @@ CASE = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(cases=st.lists(CASE, min_size=1, max_size=40))
 def test_no_input_whatever_drives_a_size_out_of_bounds(con: Con, cases: list[Row]) -> None:
     for row in sizes(con, cases):

@@ -100,7 +100,6 @@ def split(path: Path, offset: int) -> list[tuple[int, str, str | None]]:
 
 @settings(
     max_examples=300,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
@@ -129,7 +128,6 @@ def test_lines_are_those_of_a_naive_split(
 
 @settings(
     max_examples=200,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
@@ -162,7 +160,6 @@ def test_reading_resumes_at_any_commit_of_a_growing_file(
 
 @settings(
     max_examples=100,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=contents.filter(lambda data: b"\n" in data), cut=st.integers(0, 400), block=sizes)

@@ -121,7 +121,7 @@ def decoded(
     return found, written
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, suppress_health_check=list(HealthCheck))
 @given(
     data=st.data(),
     kind=st.sampled_from([ROUTER, ORDERS, VETOES]),
