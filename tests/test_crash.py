@@ -30,6 +30,7 @@ from tests.loads import (
     settings_over,
     tangled_lines,
 )
+from tests.waiting import wait_until
 
 AS_OF_MS = START_MS + 7 * DAY_MS
 PHASES = ("intake", "core", "build", "publish")
@@ -202,10 +203,7 @@ def test_killed_in_the_first_refresh_of_all_one_normal_run_makes_it_whole(
 def kill_after(children: Children, root: Path, delay_s: float, phase: str = "started") -> str:
     """Kill a refresh ``delay_s`` after it entered ``phase``; returns what it was at."""
     child = children.start(root)
-    deadline = time.monotonic() + 60
-    while not any(name.startswith(phase) for name in phases_of(root)):
-        assert time.monotonic() < deadline, f"no {phase} within 60 s"
-        time.sleep(0.001)
+    wait_until(phase, lambda: any(n.startswith(phase) for n in phases_of(root)), every_s=0.001)
     time.sleep(delay_s)
     with contextlib.suppress(ProcessLookupError):  # it had ended
         os.kill(child, signal.SIGKILL)

@@ -1,7 +1,6 @@
 """The loop: what a feed brings, how it ends, and that nobody beside it can stop trading."""
 
 import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from live.market import Bar, Quote, Signal
 from live.venues import RetryError, StopError
 from live.venues.paper import PaperConfig, PaperVenue
 from tests.live.trading import SYMBOLS, Desk, Script, bar, reading
+from tests.waiting import wait_until
 
 P = 100_000.0
 FLAT = [bar("BTCUSDT", n, P) for n in range(12)]
@@ -65,9 +65,7 @@ def test_stop_ends_the_loop_and_cancels_what_is_open(tmp_path: Path) -> None:
     desk.engine._feed = feed = Once(RealClock())
     thread = threading.Thread(target=desk.engine.run)
     thread.start()
-    until = time.monotonic() + 30
-    while feed.polls < 20 and time.monotonic() < until:
-        time.sleep(0.005)
+    wait_until("20 polls", lambda: feed.polls >= 20)
     assert len(desk.paper.open_orders()) == 1
     desk.engine.stop()
     thread.join(timeout=30)

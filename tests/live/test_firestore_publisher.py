@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from live.reader import SnapshotReader
 from tests.live.conftest import Clock
 from tests.live.files import T, line
 from tests.live.mirrors import assert_mirrors, generation, name, stored
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -197,10 +197,7 @@ def test_what_is_submitted_is_published_by_the_thread(
     publisher.submit(publish_symbol_toggle, "X", {"disabled": True, "reason": "spread"})
     publisher.submit(publish_router_metrics, "X", {"n": object()})  # refused -> does not come back
     publisher.submit(publish_router_metrics, "Y", {"n": 1})
-    until_s = time.monotonic() + 10
-    while sum((publisher.counts.published, publisher.counts.failed)) < 3:
-        assert time.monotonic() < until_s
-        time.sleep(0.02)
+    wait_until("three writes", lambda: publisher.counts.published + publisher.counts.failed >= 3)
     publisher.stop()
     assert (publisher.counts.published, publisher.counts.failed) == (2, 1)
     found = stored()
@@ -247,9 +244,6 @@ def test_a_fault_of_the_symbols_own_does_not_end_the_thread(
     reader = SnapshotReader(tmp_path, environment="paper", clock=clock)
     publisher = PeriodicPublisher(reader.read, symbols, interval_s=0.1)
     publisher.start()
-    until_s = time.monotonic() + 10
-    while calls < 3:
-        assert time.monotonic() < until_s
-        time.sleep(0.01)
+    wait_until("three readings", lambda: calls >= 3)
     publisher.stop()
     assert "the mirror's thread met a fault" in caplog.text

@@ -1,6 +1,5 @@
 """Reading the mirror: the same objects as from the snapshot, whole generations or none."""
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from tests.live.conftest import Clock
 from tests.live.files import line
 from tests.live.mirrors import generation, name
 from tests.live.test_mirror_documents import ALL_LINE
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -41,13 +41,6 @@ def open_source(firestore: str, clock: Clock) -> Iterator[Callable[..., Firestor
 
 
 Open = Callable[..., FirestoreSource]
-
-
-def eventually(holds: Callable[[], bool], within_s: float = 15.0) -> None:
-    until_s = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < until_s, "it did not come true in time"
-        time.sleep(0.02)
 
 
 def test_readings_are_those_of_the_snapshot_itself(
@@ -213,5 +206,5 @@ def test_a_poll_finds_what_changed(open_source: Open, tmp_path: Path) -> None:
     source = open_source(poll_s=0.2, on_event=lambda event: events.append(event.name))
     source.follow()
     publish_snapshot(generation(tmp_path, 2, [line("A", n=2)]))
-    eventually(lambda: source.health().snapshot_id == name(2))
+    wait_until("the second", lambda: source.health().snapshot_id == name(2))
     assert events == ["adopted", "adopted"]

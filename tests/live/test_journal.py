@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,7 @@ from live.journal import Journal, LineFile, Record
 from live.market import Direction
 from live.venues.paper import PaperConfig
 from tests.live.trading import Desk, Script, bar
+from tests.waiting import wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 P = 100_000.0
@@ -252,12 +254,8 @@ def child(root: Path, seed: int, bars: int, pause_s: float) -> subprocess.Popen[
     )  # fmt: skip
 
 
-def wait_for_lines(path: Path, lines_n: int) -> None:
-    """Wait until a log has so many lines: on a busy machine a moment may be too early for any."""
-    until_s = time.monotonic() + 120
-    while not path.exists() or path.read_bytes().count(b"\n") < lines_n:
-        assert time.monotonic() < until_s, f"fewer than {lines_n} lines in {path}"
-        time.sleep(0.01)
+def has_lines(path: Path, lines_n: int) -> bool:
+    return path.exists() and path.read_bytes().count(b"\n") >= lines_n
 
 
 def test_sigkill_at_random_moments_leaves_whole_lines_and_a_restart_goes_on(tmp_path: Path) -> None:
@@ -266,7 +264,8 @@ def test_sigkill_at_random_moments_leaves_whole_lines_and_a_restart_goes_on(tmp_
         process = child(tmp_path, round_n, 2_000, 0.0005)
         assert process.stdout is not None
         assert process.stdout.readline() == "trading\n"
-        wait_for_lines(tmp_path / "logs" / "order_metrics.jsonl", 6 * (round_n + 1))
+        log, lines_n = tmp_path / "logs" / "order_metrics.jsonl", 6 * (round_n + 1)
+        wait_until(f"{lines_n} lines", partial(has_lines, log, lines_n), within_s=120)
         time.sleep(rng.uniform(0.0, 0.4))
         process.kill()
         process.wait()

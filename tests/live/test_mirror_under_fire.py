@@ -22,6 +22,7 @@ from live.reader import SnapshotReader
 from tests.emulator import Emulator
 from tests.live import mirrors
 from tests.live.mirrors import assert_mirrors, generation, name
+from tests.waiting import wait_until
 
 GENERATIONS = 50
 KILLS = 2
@@ -178,13 +179,6 @@ def server(
     return own_server
 
 
-def eventually(holds: Callable[[], bool], within_s: float = 60.0) -> None:
-    until_s = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < until_s, "it did not come true in time"
-        time.sleep(0.05)
-
-
 def fails_until_open(again: Callable[[], object], watch: Stopwatch) -> None:
     """Call until the breaker opens; then a call returns at once, without having been tried."""
 
@@ -219,28 +213,31 @@ def test_a_server_that_hangs_dies_and_returns_empty_leaves_the_mirror_equal_to_t
         server.freeze()
         fails_until_open(lambda: publish(2), watch)
         assert publish(2) in ("waiting", "failed")
-        eventually(lambda: source.health().problem is not None)
+        wait_until("a problem is told", lambda: source.health().problem is not None)
         assert "DeadlineExceeded" in str(source.problem)
         assert source.read("S1/USDT").snapshot_id == name(1)  # the last whole generation stays
         server.thaw()
-        eventually(lambda: publish(3) in ("published", "unchanged"))
+        wait_until("it publishes", lambda: publish(3) in ("published", "unchanged"))
         assert not state()["is_open"]
         assert_mirrors(load(tmp_path, name(3), "paper"))
-        eventually(lambda: source.health().snapshot_id == name(3))
+        wait_until("the third", lambda: source.health().snapshot_id == name(3))
 
         server.kill()
         fails_until_open(lambda: publish_execution_intel("S1/USDT", {"executor": {}}), watch)
-        eventually(
+        wait_until(
+            "a server that does not answer is told",
             lambda: (
                 "ServiceUnavailable" in str(source.health().problem) or "503" in str(source.problem)
-            )
+            ),
         )
         server.start()  # all it knew is gone
-        eventually(lambda: "is not there" in str(source.health().problem))
+        wait_until(
+            "an empty server is told", lambda: "is not there" in str(source.health().problem)
+        )
         assert source.read("S1/USDT").snapshot_id == name(3)
-        eventually(lambda: publish(4) in ("published", "unchanged"))
+        wait_until("it publishes", lambda: publish(4) in ("published", "unchanged"))
         assert_mirrors(load(tmp_path, name(4), "paper"))
-        eventually(lambda: source.health().snapshot_id == name(4))
+        wait_until("the fourth", lambda: source.health().snapshot_id == name(4))
         assert source.health().problem is None
         assert source.read("S1/USDT").record == reader.read("S1/USDT").record
 
@@ -253,10 +250,10 @@ def test_the_executors_publisher_goes_on_by_itself_after_a_server_that_hung(
     publisher = PeriodicPublisher(reader.read, lambda: ("S0/USDT", "S1/USDT"), interval_s=0.4)
     assert publisher.start()
     try:
-        eventually(lambda: publisher.counts.published >= 4)
+        wait_until("four writes", lambda: publisher.counts.published >= 4)
         monkeypatch.setattr(firestore_link, "CALL_S", 1.0)
         server.freeze()
-        eventually(lambda: state()["is_open"])
+        wait_until("an open breaker", lambda: state()["is_open"])
         number = 0
 
         def slowest_s() -> float:
@@ -276,10 +273,11 @@ def test_the_executors_publisher_goes_on_by_itself_after_a_server_that_hung(
         assert number > 100
         assert publisher.counts.dropped == 0  # only the newest of a symbol waits
         server.thaw()
-        eventually(lambda: not state()["is_open"])
+        wait_until("a closed breaker", lambda: not state()["is_open"])
         before = publisher.counts.published
-        eventually(lambda: publisher.counts.published > before + 2)
-        eventually(lambda: mirrors.stored().get("symbol_toggles/S0%2FUSDT", {}).get("n") == number)
+        wait_until("three more writes", lambda: publisher.counts.published > before + 2)
+        toggle = "symbol_toggles/S0%2FUSDT"
+        wait_until("the newest", lambda: mirrors.stored().get(toggle, {}).get("n") == number)
     finally:
         publisher.stop()
     assert_mirrors_but_for_the_executors_own(tmp_path)

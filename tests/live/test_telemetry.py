@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from live.telemetry import (
 from live.trace_files import compress
 from pipelines.intake import intake
 from tests.live.trades import START_MS, trade
+from tests.waiting import wait_until
 
 THRESHOLDS = {"intraday": 0.003, "swing": 0.005}
 
@@ -175,15 +177,16 @@ def test_intake_takes_every_trace_once_across_rotation_and_compression(
     folder = tmp_path / "live"
     writer = TelemetryWriter(folder, format, True, 10, max_file_bytes=8_000, flush_interval_s=0.01)
     telemetry = TradeTelemetry(writer, THRESHOLDS)
+
+    def has_written(traces_n: int) -> bool:
+        return writer.stats.written >= traces_n
+
     done = 0
     for upto in (7, 40, 90):  # in between lies a file of which a part was read, then the rest
         for number in range(done, upto):
             telemetry.on_close(trade(number))
         done = upto
-        deadline = time.monotonic() + 60
-        while writer.stats.written < upto:
-            assert time.monotonic() < deadline, "it does not write by itself"
-            time.sleep(0.01)
+        wait_until("it writes by itself", partial(has_written, upto))
         rows, counts = read_in(tmp_path / "home", tmp_path)
         assert rows == expected(upto)
         assert counts["rejected"] == 0
@@ -358,10 +361,7 @@ def test_a_full_disk_leaves_whole_lines_and_no_trace_is_lost_once_it_has_room(
         with disk_full_at(5_000):
             for number in range(40):
                 telemetry.on_close(trade(number))
-            deadline = time.monotonic() + 60
-            while "cannot write" not in caplog.text:
-                assert time.monotonic() < deadline, "it never met the full disk"
-                time.sleep(0.01)
+            wait_until("it meets the full disk", lambda: "cannot write" in caplog.text)
             assert path.read_bytes().endswith(b"\n")
             assert path.stat().st_size <= 5_000
     assert f"telemetry: cannot write to {tmp_path}: File too large; trading goes on" in caplog.text

@@ -20,6 +20,7 @@ from pipelines.alerts import Alert, acknowledge, deliver, publication_alerts
 from pipelines.cli import app
 from pipelines.demo.example_traces import write_example_traces
 from pipelines.refresh import RefreshReport, refresh
+from tests.waiting import wait_until
 
 # Apprise imports a module that Python 3.13 drops; it does without it there.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
@@ -182,12 +183,11 @@ def test_a_service_that_answers_late_is_not_told_again(tmp_path: Path, service: 
     settings = settings_of(tmp_path, service, alert_timeout_s=0.3)
     service.hangs.set()
     assert len(deliver(settings, [BROKEN], now_ms=NOW_MS).problems) == 1
-    before = (tmp_path / "alerts" / "told.json").read_text()
+    told = tmp_path / "alerts" / "told.json"
+    before = told.read_text()
     service.hangs.clear()
     service.freed.set()  # now it takes the message
-    until = time.monotonic() + 10
-    while (tmp_path / "alerts" / "told.json").read_text() == before and time.monotonic() < until:
-        time.sleep(0.01)
+    wait_until("it is known to be told", lambda: told.read_text() != before)
     with FileLock(tmp_path / "alerts" / "told.lock", timeout=10):
         pass  # whoever wrote it has ended
     again = deliver(settings, [BROKEN], now_ms=NOW_MS + 300_000)

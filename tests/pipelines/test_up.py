@@ -9,8 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from urllib.request import urlopen
@@ -25,6 +24,7 @@ from features.snapshot import Store
 from pipelines import dagster_home, up
 from tests import loads
 from tests.ports import free_port
+from tests.waiting import wait_until
 
 PROGRAM = (
     "import sys; from pipelines.up import main;"
@@ -45,13 +45,6 @@ for _ in range(1000):
     print(began[-1], ended[-1], flush=True)
     time.sleep(0.5)
 """
-
-
-def wait_for(what: str, is_there: Callable[[], bool], limit_s: float, log: Path) -> None:
-    deadline = time.monotonic() + limit_s
-    while not is_there():
-        assert time.monotonic() < deadline, f"no {what} in {limit_s} s:\n{log.read_text()}"
-        time.sleep(0.2)
 
 
 def answers(url: str) -> bool:
@@ -127,10 +120,12 @@ def test_up_publishes_by_schedule_and_stops_without_a_trace(
             command, env=environment, cwd=tmp_path, stdout=output, stderr=subprocess.STDOUT
         )
     started.append(program)
-    wait_for("address", lambda: f"http://{up.HOST}:{port}" in log.read_text(), 90, log)
+    wait_until(
+        "an address", lambda: f"http://{up.HOST}:{port}" in log.read_text(), within_s=90, log=log
+    )
     with urlopen(f"http://{up.HOST}:{port}/server_info", timeout=5) as answer:
         assert json.load(answer)["dagster_webserver_version"]
-    wait_for("dashboard", lambda: answers(f"http://{up.HOST}:{pages}/_stcore/health"), 60, log)
+    wait_until("a dashboard", lambda: answers(f"http://{up.HOST}:{pages}/_stcore/health"), log=log)
     children = psutil.Process(program.pid).children(recursive=True)
     assert set().union(*map(listens_on, children)) == {up.HOST}
 
@@ -150,7 +145,7 @@ def test_up_publishes_by_schedule_and_stops_without_a_trace(
             records = instance.get_run_records(ended)
         return [record for record in records if (record.start_time or 0) >= began_s]
 
-    wait_for("scheduled run", lambda: bool(scheduled()), 180, log)
+    wait_until("a scheduled run", lambda: bool(scheduled()), within_s=180, every_s=0.2, log=log)
     beside.kill()
     beside.wait()
 
@@ -276,7 +271,7 @@ def test_a_group_that_ignores_term_is_killed(tmp_path: Path) -> None:
     )
     log = tmp_path / "stubborn.log"
     child = up._start([sys.executable, "-c", stubborn], os.environ, log)
-    wait_for("two processes", lambda: log.read_text().count("up") == 2, 30, log)
+    wait_until("two processes", lambda: log.read_text().count("up") == 2, log=log)
     family = [psutil.Process(child.pid), *psutil.Process(child.pid).children()]
     up._stop({"stubborn": child}, grace_s=0.5)
     assert len(family) == 2
@@ -306,7 +301,7 @@ def test_what_up_started_ends_though_up_itself_is_killed(
         child = psutil.Process(int(output.readline()))
     assert alive([child]) == [child]
     started[0].kill()
-    wait_for("end of its child", lambda: alive([child]) == [], 30, log)
+    wait_until("the end of its child", lambda: alive([child]) == [], log=log)
 
 
 def test_the_processes_get_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
