@@ -3,9 +3,6 @@
 Put here: the order of the steps and what a run reports. Keep out: the steps themselves.
 """
 
-import getpass
-import os
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +26,7 @@ from features.settings import Settings
 from pipelines.alerts import Delivery, after_refresh
 from pipelines.intake.intake import IntakeReport, ensure_tables, ingest
 from pipelines.intake.kinds import RAW_TABLES
+from pipelines.operator import operator
 
 
 @dataclass
@@ -291,11 +289,6 @@ class Refresh:
 
 def _wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def operator() -> str:
-    """Name who runs this: user, host and process."""
-    return f"{getpass.getuser()}@{socket.gethostname()} pid {os.getpid()}"
 
 
 def refresh(

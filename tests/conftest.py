@@ -7,6 +7,7 @@ import gc
 import itertools
 import os
 import shutil
+import sys
 from collections.abc import Callable, Generator, Iterator
 from functools import cache
 from pathlib import Path
@@ -24,12 +25,16 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 TEST_DATA_VARIABLE = "EXECINTEL_TEST_DATA"
 
 # Settings of the person who runs the tests must neither change a result nor be written to.
-_THEIRS = ("EXECINTEL_", "DAGSTER_", "EXEC_INTEL_", "HEDGE_", "FIRESTORE_EMULATOR_HOST")
+_THEIRS = (
+    "EXECINTEL_", "EXEC_INTEL_", "HEDGE_", "INTRADAY_TELEMETRY_", "SWING_TELEMETRY_",
+    "LIVE_TELEMETRY_", "DASHBOARD_", "DAGSTER_", "STREAMLIT_",
+    "FIRESTORE_EMULATOR_HOST", "GOOGLE_",  # a test must not reach a real Firestore
+)  # fmt: skip
 for _name in list(os.environ):
-    is_theirs = _name.startswith((*_THEIRS, "GOOGLE_"))  # a test must not reach a real Firestore
-    if is_theirs and _name != TEST_DATA_VARIABLE:
+    if _name.upper().startswith(_THEIRS) and _name != TEST_DATA_VARIABLE:  # read in any case
         del os.environ[_name]
 os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
+os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost,::1"  # servers of tests
 
 
 def _config_path(found: Callable[[], Path | None] = features.settings.config_path) -> Path | None:
@@ -49,6 +54,8 @@ settings.load_profile("execintel")
 
 _MEMORY = Path("/dev/shm")
 _MEMORY_BYTES = 4 << 30  # ten times what a run holds at once
+_WORKER_BYTES = 3 << 29  # a worker, its emulator and its share of dashboards
+_MOST_WORKERS = 12
 _OURS = "execintel-tests-"
 _OWN = _MEMORY / f"{_OURS}{os.getpid()}"
 
@@ -63,7 +70,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.markexpr != "not soak":
         return
     os.environ["EXECINTEL_THREADS"] = "1"
-    if hasattr(config, "workerinput") or config.option.basetemp or not _MEMORY.is_dir():
+    is_ours = hasattr(config, "workerinput") or config.option.basetemp
+    if is_ours or not os.access(_MEMORY, os.W_OK):
         return
     for left in _MEMORY.glob(f"{_OURS}*"):
         if not psutil.pid_exists(int(left.name.removeprefix(_OURS))):  # its run was killed
@@ -87,8 +95,13 @@ def every_processor(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Run three workers on two processors: they often wait, for pages and for schedules."""
-    return max(2, (os.cpu_count() or 2) * 3 // 2)
+    """Run three workers on two processors: they often wait, for pages and for schedules.
+
+    Not more than the memory holds, nor than the longest file leaves something to do.
+    """
+    processors = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 2
+    fit = psutil.virtual_memory().available // _WORKER_BYTES
+    return int(max(2, min(processors * 3 // 2, fit, _MOST_WORKERS)))
 
 
 # The files whose tests take longest, longest first. A file belongs to one worker (make test): one

@@ -256,7 +256,7 @@ def campaign(
             if hits[phase] >= LEAST_HITS:
                 break
             feed()
-            hits[kill_after(children, root, 0.01 * extra, phase)] += 1
+            hits[kill_after(children, root, 0.01 * (extra % LEAST_HITS), phase)] += 1
     settle()
     return hits
 

@@ -18,7 +18,7 @@ AS_OF_MS = START_MS + 7 * DAY_MS
 
 def read_without_pause(root: Path, stop: Event, begun: Event, findings: Path) -> None:
     """Query CURRENT until told to stop; write how many queries saw which snapshots, and faults."""
-    os.nice(19)  # on few cores eight of them would leave refresh hardly any
+    os.nice(15)  # on few cores eight of them would leave refresh hardly any
     store = Store(root)
     seen: dict[str, int] = {}
     faults: list[str] = []
@@ -79,7 +79,7 @@ def test_eight_readers_meet_no_error_no_lock_and_no_mixture(tmp_path: Path) -> N
         stop.set()
         for reader, _ in readers:
             reader.join(60)
-            assert reader.exitcode == 0
+    assert [reader.exitcode for reader, _ in readers] == [0] * READERS
     found = [json.loads((tmp_path / f"reader_{n}.json").read_text()) for n in range(READERS)]
     assert [fault for each in found for fault in each["faults"]] == []
     assert all(sum(each["seen"].values()) >= 2 for each in found)

@@ -358,6 +358,7 @@ def test_what_decides_equals_the_independent_one_from_snapshot_to_snapshot(
 def test_daily_volatility_of_minute_bars_equals_the_independent_one(
     minutes: dict[str, dict[int, intel.Bar]], as_of: str
 ) -> None:
+    assert len(minutes) == 6
     for mine in minutes.values():
         found = intel.daily_volatility(mine, at(as_of))
         assert found["daily_vol_n"] == 168

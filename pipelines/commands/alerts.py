@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pipelines.commands import common
+from pipelines.operator import operator
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -61,7 +62,6 @@ def ack(
     Example: execintel alerts ack source_stale raw_router__events --note "venue maintenance"
     """
     from pipelines import alerts
-    from pipelines.refresh import operator
 
     settings = common.load_settings()
     found = {alert.key: alert for alert in alerts.open_alerts(common.open_store(settings))}

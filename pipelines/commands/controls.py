@@ -4,13 +4,13 @@ Put here: setting them and saying what now stands. Keep out: what they stop (liv
 """
 
 import difflib
-import getpass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from live.controls import Controls, Mode, State, notices, word
 from pipelines.commands import common
+from pipelines.operator import user
 
 if TYPE_CHECKING:
     from features.settings import Settings
@@ -84,7 +84,7 @@ def _set(mode: Mode, reason: str) -> None:
     settings = common.load_settings()
     controls = Controls(settings.controls_root)
     before = controls.state()
-    after = controls.set(mode, reason, by=getpass.getuser(), now_ms=common.now_ms())
+    after = controls.set(mode, reason, by=user(), now_ms=common.now_ms())
     common.say(f"{word(before.mode)} → {word(after.mode)}")
     if mode == "run":
         common.say(f"trading goes on: {reason or 'no reason given'}")

@@ -10,6 +10,7 @@ import typer
 
 from features.words import counted
 from pipelines.commands import common
+from pipelines.operator import operator
 
 if TYPE_CHECKING:
     from features.snapshot import Store
@@ -199,7 +200,6 @@ def rollback(
     from features import history_store
     from features.lake import Lake
     from features.lock import writer_lock
-    from pipelines.refresh import operator
 
     if not reason.strip():
         raise common.CommandError(
@@ -256,7 +256,6 @@ def publish(
     from features import history_store
     from features.lake import Lake
     from features.lock import writer_lock
-    from pipelines.refresh import operator
 
     settings = common.load_settings()
     store = common.open_store(settings)

@@ -38,7 +38,7 @@ _FLAGS = (
     "--disable-sync",
     f"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE {HOST}",
 )
-_START_LIMIT_S = 60.0
+_START_LIMIT_S = 180.0
 WIDE, NARROW = 1280, 400
 expect.set_options(timeout=30_000)  # a busy machine is no fault of the page
 # All of it at once: before the first run the app is not running either, and has no title yet.
@@ -49,6 +49,8 @@ _SETTLED = """() => {
     && !all('[data-testid="stSkeleton"]')
     && all('[data-testid="stVegaLiteChart"]') === all('[data-testid="stVegaLiteChart"] .marks');
 }"""
+_CELLS = """(grid) => [...grid.querySelectorAll("table tr")].map(
+  (row) => [...row.querySelectorAll("th, td")].map((cell) => cell.textContent))"""
 _HERE = (HOST, "localhost", "::1", "0.0.0.0", "")
 
 
@@ -183,9 +185,9 @@ class Tab:
     def cells(self, table: int = 0) -> list[list[str]]:
         """Return the cells of a table as a screen reader gets them, header row first."""
         grid = self.page.locator('[data-testid="stDataFrame"]').nth(table)
-        rows = grid.locator("table tr")
-        rows.first.wait_for(state="attached")
-        return [row.locator("th, td").all_text_contents() for row in rows.all()]
+        grid.locator("table tr").first.wait_for(state="attached")
+        found: list[list[str]] = grid.evaluate(_CELLS)
+        return found
 
     def choose(self, label: str, option: str) -> None:
         """Choose an option of a box by its label."""
@@ -193,22 +195,27 @@ class Tab:
         self.page.get_by_role("option", name=option, exact=True).click()
 
     def download(self, button: str, *, telling: str = "") -> str:
-        """Press a button that saves a file; returns what the file holds.
+        """Press a button that saves a file; returns what the file holds."""
+        return self.saved(button, telling=telling)[0]
+
+    def saved(self, button: str, *, telling: str = "") -> tuple[str, str]:
+        """Press a button that saves a file; returns what the file holds, and its name.
 
         Right after a choice a button may still be that of the page before: it is pressed again, up
         to ten times, where the file does not hold ``telling`` or none comes, as of a button that is
         drawn anew while it is pressed.
         """
-        text = None
+        text, name = None, ""
         for _ in range(10):
             with suppress(TooLateError), self.page.expect_download(timeout=15_000) as saving:
-                self.page.get_by_role("button", name=button).click()
+                self.page.get_by_role("button", name=button).first.click()
                 text = Path(saving.value.path()).read_text("utf-8")
+                name = saving.value.suggested_filename
             if text is not None and telling in text:
                 break
             self.page.wait_for_timeout(300)
         assert text is not None, f"nothing came of pressing {button} ten times"
-        return text
+        return text, name
 
     def choose_row(self, row: int, table: int = 0) -> None:
         """Click the box in front of a row of a table, the first being 0."""

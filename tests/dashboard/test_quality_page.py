@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from datetime import UTC, datetime
 
 from playwright.sync_api import Browser, expect
 
@@ -116,7 +117,8 @@ def test_playback_shows_every_page_as_it_was_and_leads_back(
         assert current in tab.settle().text
         assert "at=" not in tab.page.url
 
-        moment = when(second.published_ms - 1).removesuffix(" UTC").replace(" ", "T")
+        just_before = datetime.fromtimestamp((second.published_ms - 1) / 1e3, UTC)
+        moment = just_before.isoformat(timespec="milliseconds")
         tab.open(server.address("quality", at=moment, part="Snapshots"))
         assert "Playback: everything below" in tab.text
         tab.open(server.address("quality", at="1999-01-01T00:00:00Z"))

@@ -51,8 +51,10 @@ def test_strategies_repeat_the_snapshot_by_window_and_symbol(
         n = rows.filter(strategy="swing", symbol="*", window="30d")["n"][0]
         assert f"n = {n} closed predictions" in tab.text
         assert tab.page.locator('[data-testid="stVegaLiteChart"]').count() == 4
+        chart = tab.page.locator('[data-testid="stVegaLiteChart"] svg').first
+        narrow = chart.get_attribute("width")
         tab.page.set_viewport_size({"width": 3000, "height": 900})  # room for ticks below a day
-        tab.page.wait_for_timeout(500)
+        expect(chart).not_to_have_attribute("width", narrow or "")
         days = tab.settle().page.locator('[data-testid="stVegaLiteChart"] .role-axis').first
         dates = days.locator(".role-axis-label text").all_text_contents()
         assert len(set(dates)) == len(dates) > 1

@@ -89,7 +89,8 @@ def refreshed(settings: Settings, as_of_ms: int) -> tuple[RefreshReport, bool]:
     with built(settings, as_of_ms) as (run, asked):
         run.check()
         run.publish()
-    return run.report, asked == [True]
+    (is_narrow,) = asked
+    return run.report, is_narrow
 
 
 @pytest.fixture(scope="module")

@@ -85,6 +85,9 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "EXECINTEL_LOG_DIR": str(tmp_path / "logs"),
         "EXECINTEL_REFRESH_CRON": "* * * * *",
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "http_proxy": "http://127.0.0.1:9",  # as in a company; none knows this machine's pages
+        "no_proxy": "",
+        "NO_PROXY": "",
     }
 
 

@@ -239,6 +239,9 @@ def test_pruning_removes_old_runs_and_their_files(dagster: Path) -> None:
         orphan = dagster / "history" / "runs" / "0a1b.db"
         orphan.touch()
         before = [record.dagster_run.run_id for record in instance.get_run_records()]
+        oldest = before[-1]
+        assert (dagster / "history" / "runs" / f"{oldest}.db").exists()
+        assert (dagster / "storage" / oldest).is_dir()
 
         assert dagster_home.prune(instance, keep=2) == 2
 
