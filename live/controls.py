@@ -9,6 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -103,6 +104,13 @@ class Controls:
         self._state = State()
         self._own: State | None = None  # the engine's halt, where it could not be written
 
+    def prepare(self) -> "Controls":
+        """Make the folder while there is room: on a full disk a kill needs it."""
+        if self._folder is not None:
+            with suppress(OSError):  # who kills is told
+                self._folder.mkdir(parents=True, exist_ok=True)
+        return self
+
     def state(self) -> State:
         """Return the switches as they stand now: one stat, and a read when the file changed."""
         state = self._read()
@@ -190,13 +198,41 @@ class Controls:
         self._folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self._folder / (FILE + ".lock"), timeout=10):
             state = change(self.state())
-            draft = self._path.with_suffix(".tmp")
+            text = json.dumps(msgspec.to_builtins(state), indent=1).encode() + b"\n"
+            try:
+                self._replace(text)
+            except OSError as error:
+                if state.mode != "kill":
+                    raise
+                _log.warning("%s is written without a copy: %s", self._path, error)
+                self._overwrite(text)
+        return self.state()
+
+    def _replace(self, text: bytes) -> None:
+        draft = self._path.with_suffix(".tmp")
+        try:
             with draft.open("wb") as file:
-                file.write(json.dumps(msgspec.to_builtins(state), indent=1).encode() + b"\n")
+                file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(self._path)
-        return self.state()
+        except OSError:
+            with suppress(OSError):
+                draft.unlink()
+            raise
+
+    def _overwrite(self, kill: bytes) -> None:
+        """Kill where a full disk holds no second file: in the room of this one.
+
+        Where that fails too, none of it is left: an empty file counts as kill.
+        """
+        with open(os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o644), "wb", 0) as file:
+            try:
+                file.write(kill)
+                file.truncate(len(kill))
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(0)
 
 
 def _now_ms() -> int:

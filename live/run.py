@@ -158,7 +158,7 @@ def at_an_exchange(
         clock=clock,
         log_dir=log_dir,
         state_dir=state_dir if venue else None,  # a paper account is new with every start
-        controls=Controls(settings.controls_root),
+        controls=Controls(settings.controls_root).prepare(),
         on_closed=telemetry.on_close if telemetry else None,
         feed=QuoteFeed(
             data.quote, symbols, clock, interval_ms=interval_ms,
@@ -216,7 +216,7 @@ def paper_over_bars(
         settings=settings,
         clock=clock,
         log_dir=log_dir,
-        controls=Controls(settings.controls_root),
+        controls=Controls(settings.controls_root).prepare(),
         on_closed=results.gathering([] if trades is None else trades, telemetry),
         feed=feed,
     )

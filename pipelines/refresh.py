@@ -3,6 +3,7 @@
 Put here: the order of the steps and what a run reports. Keep out: the steps themselves.
 """
 
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -211,10 +212,16 @@ class Refresh:
         return self.report.outcome
 
     def close(self) -> None:
-        """Release the connection; a build that was not finished is removed by the next run."""
+        """Release the connection, and what a build that was not finished takes of the disk."""
+        self._disconnect()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+    def _disconnect(self) -> None:
         if self._con is not None:
             self._con.close()
-            self._con = self._folder = None
+            self._con = None
 
     def _finish(self, plan: Plan, name: str) -> None:
         if not self.report.built.checks:
@@ -228,7 +235,7 @@ class Refresh:
             lines = build.live_jsonl(self._con, plan, name, self.settings.account)
             (folder / live_lines.FILE).write_bytes(lines)
             self._con.execute(f"DETACH {build.SNAPSHOT}")
-            self.close()
+            self._disconnect()
             manifest = snapshot.manifest_of(
                 plan,
                 self.report.built,
@@ -246,6 +253,7 @@ class Refresh:
             )
             self.listen(Event("publish.before_finish", table=name))
             self.store.finish(folder, manifest)
+            self._folder = None  # it has its own name now
             self.listen(Event("publish.finished", table=name))
 
     def _is_kept(self, plan: Plan, name: str) -> bool:

@@ -73,7 +73,7 @@ def pytest_configure(config: pytest.Config) -> None:
     is_ours = hasattr(config, "workerinput") or config.option.basetemp
     if is_ours or not os.access(_MEMORY, os.W_OK):
         return
-    for left in _MEMORY.glob(f"{_OURS}*"):
+    for left in _MEMORY.glob(f"{_OURS}[0-9]*"):
         if not psutil.pid_exists(int(left.name.removeprefix(_OURS))):  # its run was killed
             shutil.rmtree(left, ignore_errors=True)
     free = min(shutil.disk_usage(_MEMORY).free, psutil.virtual_memory().available)

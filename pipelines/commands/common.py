@@ -6,6 +6,7 @@ Put here: how the terminal speaks. Keep out: anything a single command does.
 import errno
 import itertools
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -87,7 +88,8 @@ class PlainGroup(typer.core.TyperGroup):
         try:
             return super().invoke(ctx)
         except Exception as error:
-            words = _home_trouble(error) or (str(error) if is_expected(error) else None)
+            told = str(error) if is_expected(error) else None
+            words = _home_trouble(error) or _full_disk(error) or told
             if words is None:
                 raise
             complain(f"error: {words}")
@@ -118,6 +120,22 @@ def is_disk_trouble(error: Exception) -> bool:
         return error.errno in (errno.ENOSPC, errno.EFBIG, errno.EROFS, errno.EDQUOT)
     words = str(error)
     return any(os.strerror(n) in words for n in (errno.ENOSPC, errno.EFBIG, errno.EROFS))
+
+
+def _full_disk(error: Exception) -> str | None:
+    """Say what to do where an error came from a disk without room, else None."""
+    is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if not is_full and os.strerror(errno.ENOSPC) not in str(error):
+        return None
+    try:
+        home = load_settings().home
+        free = size(shutil.disk_usage(home).free)
+    except (CommandError, OSError):
+        return None
+    return (
+        f"{error}\n{free} are free on the disk of {home}. What stood there before stays as it was: "
+        "make room and run the same again; execintel doctor says what takes it"
+    )
 
 
 def _home_trouble(error: Exception) -> str | None:

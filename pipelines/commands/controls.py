@@ -4,9 +4,12 @@ Put here: setting them and saying what now stands. Keep out: what they stop (liv
 """
 
 import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from filelock import Timeout
 
 from live.controls import Controls, Mode, State, notices, word
 from pipelines.commands import common
@@ -63,7 +66,9 @@ def disable(
     """
     until_ms = None if minutes is None else common.now_ms() + round(minutes * 60_000)
     settings, name = common.load_settings(), symbol.upper()
-    _say(Controls(settings.controls_root).disable(name, reason, until_ms), settings)
+    with _told(f"{name} is not switched off"):
+        after = Controls(settings.controls_root).disable(name, reason, until_ms)
+    _say(after, settings)
     _warn_of_unknown(settings, name)
 
 
@@ -77,14 +82,29 @@ def enable(symbol: Annotated[str, typer.Argument(help="The symbol, such as BTCUS
     if name not in controls.state().disabled:
         off = ", ".join(sorted(controls.state().disabled)) or "no symbol"
         raise common.CommandError(f"{name} is not switched off; off: {off}")
-    _say(controls.enable(name), settings)
+    with _told(f"{name} is still switched off"):
+        after = controls.enable(name)
+    _say(after, settings)
+
+
+@contextmanager
+def _told(what_stands: str) -> Iterator[None]:
+    """Say what stands where the control file cannot be written, and what stops an engine then."""
+    try:
+        yield
+    except (OSError, Timeout) as error:
+        raise common.CommandError(
+            f"{what_stands}: the control file cannot be written: {error}\nWhat ends an engine now "
+            "is Ctrl-C or SIGTERM: it cancels its open orders first"
+        ) from error
 
 
 def _set(mode: Mode, reason: str) -> None:
     settings = common.load_settings()
     controls = Controls(settings.controls_root)
     before = controls.state()
-    after = controls.set(mode, reason, by=user(), now_ms=common.now_ms())
+    with _told(f"{word(before.mode)} still stands"):
+        after = controls.set(mode, reason, by=user(), now_ms=common.now_ms())
     common.say(f"{word(before.mode)} → {word(after.mode)}")
     if mode == "run":
         common.say(f"trading goes on: {reason or 'no reason given'}")

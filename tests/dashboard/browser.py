@@ -21,6 +21,7 @@ from typing import Literal
 from urllib.parse import urlencode
 
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
+from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import TimeoutError as TooLateError
 
 from tests.ports import free_port
@@ -55,7 +56,7 @@ _HERE = (HOST, "localhost", "::1", "0.0.0.0", "")
 
 
 class NoChromiumError(Exception):
-    """There is no Chromium on this machine; the text says where it was looked for."""
+    """There is no Chromium on this machine that starts; the text says what was tried."""
 
 
 def chromium() -> str:
@@ -145,7 +146,11 @@ def browsing() -> Iterator[Browser]:
     """Run a headless Chromium with a fresh profile; raises NoChromiumError."""
     path = chromium()
     with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=path, args=list(_FLAGS))
+        try:
+            browser = play.chromium.launch(executable_path=path, args=list(_FLAGS))
+        except PlaywrightError as error:  # such as one that may not read its profile's folder
+            why = error.message.splitlines()[0]
+            raise NoChromiumError(f"no chromium: {path} does not start: {why}") from error
         try:
             yield browser
         finally:

@@ -1,5 +1,6 @@
 """One published root, one dashboard over it and one browser for all tests of the pages."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def home(
     root = (shared if worker_id == "master" else shared.parent) / "dashboard"
     with FileLock(f"{root}.lock"):  # the other worker of this run wants the same
         if not (root / "done").exists():
+            shutil.rmtree(root, ignore_errors=True)  # what a worker left that failed here
             root.mkdir()
             homes.real(router_logs, bars_1m, root)
             (root / "done").touch()

@@ -167,7 +167,8 @@ def test_columns_hold_their_longest_words(server: chrome.Server, chromium: Brows
 
 
 # How wide a cell of a table draws a text, with the room at both sides.
-_CELL_PX = """(text) => {
+_CELL_PX = """async (text) => {
+  await document.fonts.ready;
   const style = getComputedStyle(
     document.querySelector('[data-testid="stDataFrame"] [style*="--gdg"]'));
   const of = (name) => style.getPropertyValue(`--gdg-${name}`);

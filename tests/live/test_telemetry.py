@@ -4,14 +4,12 @@ import csv
 import gzip
 import json
 import logging
-import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +34,7 @@ from live.telemetry import (
 )
 from live.trace_files import compress
 from pipelines.intake import intake
+from tests.disks import disk_full_at
 from tests.live.trades import START_MS, trade
 from tests.waiting import wait_until
 
@@ -340,17 +339,6 @@ def test_the_summary_counts_what_became_of_every_trade(
 # -------------------------------------------------------------------------------- when things break
 
 
-@contextmanager
-def disk_full_at(size: int) -> Iterator[None]:
-    """Let no file of this process grow beyond ``size``: a write is cut short, the next fails."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_a_full_disk_leaves_whole_lines_and_no_trace_is_lost_once_it_has_room(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -432,6 +420,7 @@ CHILD = """
 import signal, sys, time
 from pathlib import Path
 from live.telemetry import TelemetryWriter, TradeTelemetry
+from tests.disks import disk_full_at
 from tests.live.trades import trade
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 writer = TelemetryWriter(Path(sys.argv[1]), flush_interval_s=60)

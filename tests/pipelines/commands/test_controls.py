@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from live.controls import Controls, notices
 from pipelines.cli import app
+from tests.disks import disk_full_at
 from tests.pipelines.commands.desk import Desk
 
 Say = Callable[..., Any]
@@ -127,3 +128,47 @@ def test_a_symbol_that_the_newest_snapshot_lacks_is_switched_off_with_a_warning(
     database.chmod(0o644)
     database.write_bytes(b"no database")
     assert "SUIUSDT is switched off" in say("disable", "SUIUSDT")  # damage never hinders a switch
+
+
+# -- a full disk --------------------------------------------------------------------------------
+
+
+def test_kill_stands_where_the_disk_holds_not_a_byte_more(home: Path) -> None:
+    Controls(home / "control").prepare()  # as an engine does
+    with disk_full_at(0):
+        assert "KILL, by nobody named" in say("kill", "--reason", "venue halts")
+    assert Controls(home / "control").state().mode == "kill"
+    assert [path.name for path in (home / "control").iterdir() if path.suffix == ".tmp"] == []
+    say("resume")
+    assert Controls(home / "control").state().mode == "run"
+
+
+def test_kill_of_a_full_disk_forgets_nothing_that_is_switched_off(home: Path) -> None:
+    say("disable", "SUIUSDT", "--reason", "a long story about a listing")
+    say("reduce-only", "--reason", "a longer story than that of the kill which comes after it")
+    (home / "control" / "controls.tmp").mkdir()  # no second file can be made
+    said = say("kill", "--reason", "short")
+    assert "reduce-only → kill" in said
+    state = Controls(home / "control").state()
+    assert (state.mode, state.reason) == ("kill", "short")
+    assert state.disabled["SUIUSDT"].reason == "a long story about a listing"
+
+
+@pytest.mark.parametrize(
+    ("words", "stands"),
+    [
+        (["reduce-only"], "error: run still stands: the control file cannot be written"),
+        (["disable", "BTCUSDT"], "error: BTCUSDT is not switched off: the control file cannot"),
+        (["enable", "SUIUSDT"], "error: SUIUSDT is still switched off: the control file cannot"),
+    ],
+)
+def test_a_switch_that_cannot_be_written_says_what_stands(
+    home: Path, words: list[str], stands: str
+) -> None:
+    say("disable", "SUIUSDT")
+    before = Controls(home / "control").state()
+    with disk_full_at(0):
+        said = say(*words, code=1)
+    assert stands in said
+    assert "SIGTERM: it cancels its open orders first" in said
+    assert Controls(home / "control").state() == before

@@ -127,6 +127,7 @@ def test_a_log_that_cannot_be_opened_needs_a_person_and_is_named_once(repository
 
         with tempfile.TemporaryDirectory() as root, pytest.MonkeyPatch.context() as patch:
             os.chmod(root, 0o755)
+            os.umask(0o022)
             patch.setenv("EXECINTEL_LOG_DIR", root + "/logs")
             desk = enter(Path(root), patch)
             ago_s = time.time() - 600

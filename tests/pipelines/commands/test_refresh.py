@@ -9,6 +9,7 @@ from typer.testing import Result
 
 from features import catalog
 from features.catalog import Check
+from tests.disks import disk_full_at
 from tests.loads import keep_aside, put_back
 from tests.pipelines.commands.desk import AS_OF, START_S, Desk, enter
 from tests.pipelines.commands.desk import attempt as line_of
@@ -314,3 +315,31 @@ def test_another_environments_build_is_kept_and_published_only_when_asked(
     doctor = five.run("doctor")
     assert doctor.exit_code == 1
     assert "CURRENT is of environment backtest, configured is paper" in doctor.stdout
+
+
+# -- a full disk --------------------------------------------------------------------------------
+
+
+def test_a_full_disk_is_told_with_what_to_do(five: Desk) -> None:
+    note = five.home / "writer.json"
+    note.unlink()
+    note.symlink_to("/dev/full")
+    result = five.refresh()
+    assert result.exit_code == 1
+    assert "No space left on device" in result.stderr
+    assert f"are free on the disk of {five.home}. What stood there before stays" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_a_build_that_finds_no_room_gives_back_what_it_took(five: Desk, attempt: Line) -> None:
+    before = five.current
+    five.write(attempt(5))
+    with disk_full_at(300_000):  # what is read has room, the database of the build has not
+        result = five.refresh()
+    assert result.exit_code == 1
+    assert "features.duckdb" in result.stderr
+    assert list((five.home / "snapshots").glob(".building-*")) == []
+    assert five.current == before
+    again = five.refresh()
+    assert again.exit_code == 0, again.output
+    assert five.current != before

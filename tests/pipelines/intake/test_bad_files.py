@@ -167,6 +167,7 @@ def test_files_and_folders_without_permission_are_named(repository: Path) -> Non
 
         with tempfile.TemporaryDirectory() as root:
             os.chmod(root, 0o755)
+            os.umask(0o022)
             warm = Desk(Path(root, "warm"))
             warm.write("order_metrics.jsonl", line("x"))
             warm.run()
