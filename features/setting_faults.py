@@ -6,6 +6,7 @@ Put here: the one way to construct Settings for a person. Keep out: the settings
 import re
 import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -72,7 +73,7 @@ def _unread(error: SettingsError) -> str:
 
 
 def _shown(name: str, value: object) -> str:
-    return "(hidden)" if name in _HIDDEN else repr(value)
+    return "(hidden)" if name in _HIDDEN else repr(str(value) if isinstance(value, Path) else value)
 
 
 def _faults(error: ValidationError) -> Iterator[str]:

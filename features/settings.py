@@ -64,10 +64,10 @@ def _absolute(path: Path) -> Path:
 
 def _storable(path: Path) -> Path:
     path = _absolute(path)
-    odd = sorted({character for character in "%[]" if character in str(path)})
+    odd = [character for character in "%*?[]" if character in str(path)]
     if odd:
         raise ValueError(
-            f"{path} holds {' '.join(odd)}, which the lake's tables cannot be named with"
+            f"{path} holds {' '.join(odd)}, which Delta or DuckDB would not take for a letter"
         )
     return path
 

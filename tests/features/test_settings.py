@@ -191,6 +191,8 @@ def test_log_dir_joins_the_named_folders(tmp_path: Path, monkeypatch: pytest.Mon
         ("naive_zone", "Mars/Olympus", r"no time zone; write it as Europe/Berlin or UTC"),
         ("naive_zone", "Europe", r"no time zone"),  # a folder of zones
         ("refresh_cron", "every hour", r"no cron expression of five numeric fields"),
+        ("home", "/data/week?", r"holds \?, which Delta or DuckDB would not take for a letter"),
+        ("home", "/data/a*[b]", r"holds \* \[ \], which"),
         ("apply", "sizes", r"allowed are all, none, or some of size,offset,policy"),
         ("apply", "size,size", r"allowed are all, none, or some of size,offset,policy"),
     ],

@@ -291,7 +291,7 @@ def test_commands_list_acknowledge_and_try(
     words = ["alerts", "ack", "precision_below_threshold", "intraday LONG", "--note", "known"]
     assert "acknowledged precision_below_threshold intraday LONG" in run(app, words).output
     (seen,) = re.findall(r"^  seen by (.*)$", run(app, ["alerts", "list"]).output, re.MULTILINE)
-    assert re.fullmatch(r"\S+@\S+, \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC: known", seen)
+    assert re.fullmatch(r"\S.*@\S+, \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC: known", seen)
     monkeypatch.setenv("EXECINTEL_ALERT_URLS", json.dumps([service.url, "nonsense://x"]))
     tried = run(app, ["alerts", "test"])
     assert tried.exit_code == 1

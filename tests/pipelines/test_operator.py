@@ -26,7 +26,9 @@ def test_an_account_without_a_name_is_told_by_its_number() -> None:
     )
     assert done.returncode == 0, done.stderr
     user, operator = done.stdout.splitlines()
-    own = f"uid {UNNAMED}" if os.geteuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
+    uid = UNNAMED if os.geteuid() == 0 else os.getuid()
+    names = [entry.pw_name for entry in pwd.getpwall() if entry.pw_uid == uid]
+    own = names[0] if names else f"uid {uid}"
     assert user == own
     assert operator.startswith(f"{own}@")
     assert " pid " in operator
