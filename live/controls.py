@@ -228,6 +228,8 @@ class Controls:
         """
         with open(os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o644), "wb", 0) as file:
             try:
+                if os.fstat(file.fileno()).st_size == len(kill):
+                    kill += b"\n"  # what _read looks at is never the same after a change
                 file.write(kill)
                 file.truncate(len(kill))
                 os.fsync(file.fileno())

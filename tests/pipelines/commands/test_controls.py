@@ -1,5 +1,6 @@
 """A person's switches: what the commands set, say and refuse."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -172,3 +173,16 @@ def test_a_switch_that_cannot_be_written_says_what_stands(
     assert stands in said
     assert "SIGTERM: it cancels its open orders first" in said
     assert Controls(home / "control").state() == before
+
+
+def test_a_kill_of_the_same_length_within_a_tick_of_the_clock_is_seen(home: Path) -> None:
+    path = home / "control" / "controls.json"
+    say("kill", "--reason", "a")
+    engine, desk = Controls(path.parent), Controls(path.parent)
+    assert engine.state().reason == "a"
+    before = path.stat()
+    (path.parent / "controls.tmp").mkdir()  # no second file can be made
+    desk.set("kill", "b", by=engine.state().by, now_ms=engine.state().at_ms)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_ino == before.st_ino
+    assert engine.state().reason == "b"
