@@ -70,7 +70,13 @@ def snapshot(settings: "Settings", store: "Store", found: Findings) -> None:
     )
     if is_next and is_emptied(newest, manifest):
         found.broken.append(on_emptied(newest["snapshot_id"]))
-    found.broken += _missing_files(manifest["inputs"].values())
+    missing = _missing_files(manifest["inputs"].values())
+    found.broken += missing
+    if not missing and Path(manifest["lake_root"]).resolve() != settings.lake_root.resolve():
+        found.notes.append(
+            f"raw and core tables of CURRENT are read from {manifest['lake_root']}, for this data "
+            f"root was copied: execintel snapshots relocate {settings.lake_root} reads its own"
+        )
     for check in manifest["checks"]:
         if check["rows"] and check["name"] != "feat_account__coverage_low":  # _coverage tells of it
             found.notes.append(

@@ -413,3 +413,14 @@ def test_trading_stands_one_changed_value_a_row(
     assert row.split() == ["trading.max_leverage", "3.0", "EXECINTEL_TRADING"]
     table = lines[lines.index("") : lines.index("", 1)]
     assert max(map(len, table)) < 120 + len(str(published.logs))
+
+
+def test_a_copied_root_that_reads_the_lake_of_its_original_is_noted(
+    published: Desk, healthy: Desk
+) -> None:
+    words = f"read from {healthy.home / 'lake'}, for this data root was copied"
+    said = published.run("doctor")
+    assert said.exit_code == 0
+    assert words in said.stdout
+    assert published.run("snapshots", "relocate", str(published.home / "lake")).exit_code == 0
+    assert words not in published.run("doctor").stdout
