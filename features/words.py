@@ -65,7 +65,10 @@ _GUARDS = {
 def when(epoch_ms: int | None) -> str:
     if epoch_ms is None:
         return UNKNOWN
-    moment = dt.datetime.fromtimestamp(epoch_ms / 1000, tz=dt.UTC)
+    try:
+        moment = dt.datetime.fromtimestamp(epoch_ms / 1000, tz=dt.UTC)
+    except (ValueError, OverflowError, OSError):  # beyond the year 9999
+        return f"epoch ms {epoch_ms}"
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 

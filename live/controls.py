@@ -1,15 +1,16 @@
 """The switches a person holds over the engine: one small file, checked before every order.
 
 Put here: reading and setting them, and their words for people. Keep out: the gates that obey them
-(gates.py). A file that is there and cannot be read counts as kill: somebody meant something by it.
+(gates.py). A file that cannot be read, or is gone, counts as kill: somebody meant something by it.
 """
 
 import json
 import logging
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +21,9 @@ from features.words import when
 
 Mode = Literal["run", "reduce_only", "halt", "kill"]
 FILE = "controls.json"
+_MOST_BYTES = 1 << 20
+_LOCK_S = 10.0
+_URGENT_S = 1.0  # a kill, and the engine's halt, do not wait for somebody who hangs
 _log = logging.getLogger(__name__)
 
 
@@ -33,7 +37,11 @@ class Disabled(msgspec.Struct, frozen=True):
         return self.until_ms is None or self.until_ms > now_ms
 
 
-class State(msgspec.Struct, frozen=True):
+class ChangedError(RuntimeError):
+    """The switches are others than the person looked at who wants to change them."""
+
+
+class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the file says. ``resumed_ms`` is when a person last took responsibility."""
 
     mode: Mode = "run"
@@ -42,6 +50,14 @@ class State(msgspec.Struct, frozen=True):
     at_ms: int = 0
     resumed_ms: int = 0
     disabled: dict[str, Disabled] = {}
+
+    def off(self, symbol: str, now_ms: int) -> Disabled | None:
+        """Return why a symbol is switched off, if it is; a person writes it in capitals."""
+        for name in (symbol, symbol.upper()):
+            entry = self.disabled.get(name)
+            if entry is not None and entry.is_off(now_ms):
+                return entry
+        return None
 
 
 _DOES = {
@@ -83,8 +99,7 @@ def overruling(state: State, symbol: str, now_ms: int) -> str | None:
     """Say what engines do of a symbol instead of acting on a snapshot; None: nothing is off."""
     if state.mode != "run":
         return f"but {word(state.mode)} stands: engines {_DOES[state.mode]}"
-    off = state.disabled.get(symbol)
-    if off is not None and off.is_off(now_ms):
+    if state.off(symbol, now_ms) is not None:
         return f"but {symbol} is switched off: engines only close what they hold of it"
     return None
 
@@ -92,11 +107,22 @@ def overruling(state: State, symbol: str, now_ms: int) -> str | None:
 _decode = msgspec.json.Decoder(State).decode
 
 
+def _decoded(text: bytes) -> State:
+    if b'"mode"' not in text:
+        raise ValueError("it names no mode")
+    return _decode(text)
+
+
 class Controls:
     """The control file of one data root."""
 
-    def __init__(self, folder: Path | None) -> None:
-        """Hold the switches below ``folder``, made when one is first set; None: in memory only."""
+    def __init__(self, folder: Path | None, *, keeps_halts: bool = False) -> None:
+        """Hold the switches below ``folder``, made when one is first set; None: in memory only.
+
+        With ``keeps_halts`` the engine's own halt stays in this process, as where past bars are
+        replayed: it would halt every engine of the folder, at a time long ago.
+        """
+        self._keeps_halts = keeps_halts
         self._folder = folder
         self._path = folder / FILE if folder else Path(FILE)
         self._name = os.fspath(self._path)
@@ -117,7 +143,7 @@ class Controls:
         own = self._own
         if own is None or state.mode == "kill":
             return state
-        if state.resumed_ms > own.at_ms:
+        if state.resumed_ms != own.resumed_ms:
             self._own = None
             return state
         return own
@@ -128,31 +154,53 @@ class Controls:
         try:
             found = os.stat(self._name)
             mark: tuple[int, ...] | None = (found.st_mtime_ns, found.st_ino, found.st_size)
+            if not stat.S_ISREG(found.st_mode) or found.st_size > _MOST_BYTES:
+                return State("kill", f"{self._path} cannot be read: it is no control file")
         except FileNotFoundError:
+            if self._state.mode != "run" or self._state.disabled or self._path.is_symlink():
+                return State("kill", f"{self._path} is gone; execintel resume writes it anew")
             mark = None
         except OSError as error:
             return State("kill", f"{self._path} cannot be looked at: {error}")
         if mark == self._seen and mark != ():
             return self._state
         try:
-            self._state = State() if mark is None else _decode(self._path.read_bytes())
+            self._state = State() if mark is None else _decoded(self._path.read_bytes())
             self._seen = mark
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, msgspec.MsgspecError, ValueError, RecursionError) as error:
             self._seen = ()
             self._state = State("kill", f"{self._path} cannot be read: {error}")
         return self._state
 
-    def set(self, mode: Mode, reason: str, *, by: str, now_ms: int | None = None) -> State:
-        """Set the mode and return what now stands; ``run`` is what a person's resume sets."""
+    def set(
+        self,
+        mode: Mode,
+        reason: str,
+        *,
+        by: str,
+        now_ms: int | None = None,
+        looked_at: State | None = None,
+    ) -> State:
+        """Set the mode and return what now stands; ``run`` is what a person's resume sets.
+
+        Only that ends a kill or a halt: reduce-only, which is less, leaves them. Raises
+        ChangedError where a resume would end another than the one ``looked_at``.
+        """
         at_ms = _now_ms() if now_ms is None else now_ms
 
         def change(state: State) -> State:
-            resumed_ms = at_ms if mode == "run" else state.resumed_ms
+            if mode == "reduce_only" and state.mode in ("kill", "halt"):
+                return state
+            resumed_ms = state.resumed_ms
+            if mode == "run":
+                if looked_at is not None and _stands(state) != _stands(looked_at):
+                    raise ChangedError(f"{word(state.mode)} by {state.by} was set meanwhile")
+                resumed_ms = max(at_ms, resumed_ms + 1)  # also where a clock went back
             return msgspec.structs.replace(
-                state, mode=mode, reason=reason, by=by, at_ms=at_ms, resumed_ms=resumed_ms
+                state, mode=mode, reason=_clean(reason), by=by, at_ms=at_ms, resumed_ms=resumed_ms
             )
 
-        return self._change(change)
+        return self._change(change, is_kill=mode == "kill")
 
     def halt(self, reason: str, *, now_ms: int) -> State:
         """Halt for the engine; a kill that stands stays.
@@ -167,8 +215,11 @@ class Controls:
                 state, mode="halt", reason=reason, by="engine", at_ms=now_ms
             )
 
+        if self._keeps_halts:
+            self._own = change(self.state())
+            return self.state()
         try:
-            return self._change(change)
+            return self._change(change, wait_s=_URGENT_S)
         except (OSError, Timeout) as error:
             _log.error(
                 "%s cannot be written, the halt ends with this process: %s", self._path, error
@@ -178,7 +229,7 @@ class Controls:
 
     def disable(self, symbol: str, reason: str, until_ms: int | None) -> State:
         """Switch a symbol off."""
-        entry = Disabled(reason, until_ms)
+        entry = Disabled(_clean(reason), until_ms)
         return self._change(
             lambda state: msgspec.structs.replace(state, disabled={**state.disabled, symbol: entry})
         )
@@ -191,22 +242,38 @@ class Controls:
             )
         )
 
-    def _change(self, change: Callable[[State], State]) -> State:
+    def _change(
+        self, change: Callable[[State], State], *, is_kill: bool = False, wait_s: float = _LOCK_S
+    ) -> State:
         if self._folder is None:
             self._state = change(self._state)
             return self._state
         self._folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(self._folder / (FILE + ".lock"), timeout=10):
+        with self._alone(is_kill=is_kill, wait_s=wait_s):
             state = change(self.state())
-            text = json.dumps(msgspec.to_builtins(state), indent=1).encode() + b"\n"
             try:
-                self._replace(text)
+                self._replace(_encoded(state))
             except OSError as error:
-                if state.mode != "kill":
+                if not is_kill:
                     raise
                 _log.warning("%s is written without a copy: %s", self._path, error)
-                self._overwrite(text)
+                self._overwrite(state)
         return self.state()
+
+    @contextmanager
+    def _alone(self, *, is_kill: bool, wait_s: float) -> Iterator[None]:
+        """Hold the lock of the file; a kill is written also where another does not give it."""
+        lock = FileLock(f"{self._name}.lock")
+        try:
+            lock.acquire(timeout=_URGENT_S if is_kill else wait_s)
+        except (OSError, Timeout) as error:
+            if not is_kill:
+                raise
+            _log.warning("%s is written without its lock: %s", self._path, error)
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _replace(self, text: bytes) -> None:
         draft = self._path.with_suffix(".tmp")
@@ -221,20 +288,39 @@ class Controls:
                 draft.unlink()
             raise
 
-    def _overwrite(self, kill: bytes) -> None:
+    def _overwrite(self, state: State) -> None:
         """Kill where a full disk holds no second file: in the room of this one.
 
-        Where that fails too, none of it is left: an empty file counts as kill.
+        If need be without its reason, for what is switched off by symbol must stay. Where that
+        fails too, nothing is left of the file: empty it counts as kill.
         """
+        short = msgspec.structs.replace(state, reason="", by="")
         with open(os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o644), "wb", 0) as file:
-            try:
-                if os.fstat(file.fileno()).st_size == len(kill):
-                    kill += b"\n"  # what _read looks at is never the same after a change
-                file.write(kill)
-                file.truncate(len(kill))
-                os.fsync(file.fileno())
-            except OSError:
-                file.truncate(0)
+            for text in (_encoded(state), _encoded(short)):
+                if os.fstat(file.fileno()).st_size == len(text):
+                    text += b"\n"  # or a reader might take it for the file before
+                try:
+                    file.seek(0)
+                    if file.write(text) == len(text):
+                        file.truncate()
+                        os.fsync(file.fileno())
+                        return
+                except OSError:
+                    continue
+            file.truncate(0)
+
+
+def _stands(state: State) -> tuple[Mode, int]:
+    return state.mode, state.at_ms
+
+
+def _clean(text: str) -> str:
+    """Return a text that JSON holds: shells give bytes that are no UTF-8 as half characters."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _encoded(state: State) -> bytes:
+    return json.dumps(msgspec.to_builtins(state), indent=1).encode() + b"\n"
 
 
 def _now_ms() -> int:

@@ -152,7 +152,7 @@ class Engine:
         A venue's error never ends the loop. However it ends, open orders are cancelled, for at most
         ``shutdown_s``.
 
-        Raises RuntimeError where another process runs on the same state.
+        Raises EngineBusyError where another process runs on the same state.
         """
         with self.executor.journal.alone():
             try:

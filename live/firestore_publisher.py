@@ -234,9 +234,7 @@ def executor_field(reading: Reading, now_s: float) -> dict[str, Any]:
 
 def toggle_fields(state: State, symbol: str, now_ms: int) -> dict[str, Any]:
     """Return whether a symbol is switched off now, and what the engine as a whole may do."""
-    entry = state.disabled.get(symbol)
-    if entry is not None and entry.until_ms is not None and entry.until_ms <= now_ms:
-        entry = None
+    entry = state.off(symbol, now_ms)
     return {
         "disabled": entry is not None,
         "reason": entry.reason if entry else None,

@@ -140,8 +140,8 @@ def _snapshot(ask: Ask, world: World) -> str | None:
 
 
 def _disabled(ask: Ask, world: World) -> str | None:
-    entry = world.controls.disabled.get(ask.symbol)
-    if entry is None or (entry.until_ms is not None and entry.until_ms <= world.now_ms):
+    entry = world.controls.off(ask.symbol, world.now_ms)
+    if entry is None:
         return None
     until = "" if entry.until_ms is None else f" until epoch ms {entry.until_ms}"
     return f"{ask.symbol} is switched off{until}: {entry.reason}"

@@ -68,7 +68,7 @@ class Generation:
     def _record(self, symbol: str, line: bytes) -> Record:
         try:
             record = _decode_record(line)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise DamagedError(f"the line of {symbol} is no record: {error}") from error
         if record.symbol != symbol or record.snapshot_id != self.snapshot_id:
             raise DamagedError(

@@ -101,6 +101,10 @@ class LineFile:
         self._is_cut = bool(found.st_size) and os.pread(self._fd, 1, found.st_size - 1) != b"\n"
 
 
+class EngineBusyError(RuntimeError):
+    """Another engine holds the state."""
+
+
 class Journal:
     """Logs and journal of one engine.
 
@@ -201,24 +205,39 @@ class Journal:
             state = (
                 msgspec.json.decode(path.read_bytes(), type=state_type) if path.exists() else None
             )
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise ValueError(
                 f"{path} is no state of an engine: {error}. Move it away and start again: positions"
                 " are then adopted from the venue with execintel resume"
             ) from error
         records: list[_Record] = []
         decode = msgspec.json.Decoder(record_type).decode
-        for data in self._journal.read().splitlines():
+        kept = self._journal.read().splitlines()
+        damaged = []
+        for number, data in enumerate(kept, 1):
             try:
                 records.append(decode(data))
-            except msgspec.MsgspecError:
-                continue  # the half line of a kill: its lines and its order were never sent
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                damaged.append(number)
+        # The half line of a kill is no loss: its lines and its order were never sent.
+        damaged = [number for number in damaged if number < len(kept)]
+        if damaged:
+            _log.warning(
+                "%s: lines %s cannot be read: halves that a kill left, or damage, which shows in "
+                "reconciliation", self._journal.path, ", ".join(map(str, damaged)),
+            )  # fmt: skip
         self._record_n = len(records)
         for name, line in records[-1].lines if records else ():
             self._repeat(name, bytes(line) + b"\n")
         return state, records
 
     def close(self) -> None:
+        """Try once more to write what waits, say what is lost with it, and close the files."""
+        if self._waiting and not self.flush():
+            _log.error(
+                "%d lines could not be written and are lost with this process: %s",
+                len(self._waiting), self.problem,
+            )  # fmt: skip
         for file in [*self._logs.values(), *([self._journal] if self._journal else [])]:
             file.close()
 
@@ -226,7 +245,7 @@ class Journal:
     def alone(self) -> Iterator[None]:
         """Hold the state for this process while the block runs; the kernel frees it at a kill.
 
-        Raises RuntimeError where another process holds it.
+        Raises EngineBusyError where another process holds it.
         """
         if self._state_dir is None:
             yield
@@ -236,8 +255,9 @@ class Journal:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise RuntimeError(
-                f"another engine runs on {self._state_dir}: stop it, or give this one an account"
+            raise EngineBusyError(
+                f"another engine runs on {self._state_dir}: stop it, or give this one an "
+                "EXECINTEL_HOME of its own"
             ) from None
         try:
             yield

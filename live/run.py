@@ -22,6 +22,7 @@ from live.controls import Controls
 from live.engine import Engine
 from live.feeds import BarRecorder, QuoteFeed, ReplayClock, ReplayFeed
 from live.firestore_publisher import PeriodicPublisher
+from live.journal import EngineBusyError
 from live.market import Bar
 from live.past import PastSnapshots
 from live.reader import SnapshotReader
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m live.engine")
         args = _parse(argv, prog, settings)
         arguments.log_to_stderr(args)
         run(args, settings)
-    except (ValueError, OSError, VenueError) as error:
+    except (ValueError, OSError, EngineBusyError, VenueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -216,7 +217,7 @@ def paper_over_bars(
         settings=settings,
         clock=clock,
         log_dir=log_dir,
-        controls=Controls(settings.controls_root).prepare(),
+        controls=Controls(settings.controls_root, keeps_halts=True),
         on_closed=results.gathering([] if trades is None else trades, telemetry),
         feed=feed,
     )

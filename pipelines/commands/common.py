@@ -51,6 +51,7 @@ __all__ = [
     "counting",
     "each",
     "interval",
+    "home_trouble",
     "is_disk_trouble",
     "is_expected",
     "load_settings",
@@ -89,7 +90,7 @@ class PlainGroup(typer.core.TyperGroup):
             return super().invoke(ctx)
         except Exception as error:
             told = str(error) if is_expected(error) else None
-            words = _home_trouble(error) or _full_disk(error) or told
+            words = home_trouble(error) or _full_disk(error) or told
             if words is None:
                 raise
             complain(f"error: {words}")
@@ -138,7 +139,7 @@ def _full_disk(error: Exception) -> str | None:
     )
 
 
-def _home_trouble(error: Exception) -> str | None:
+def home_trouble(error: Exception) -> str | None:
     """Say that the data root cannot be used where an error came from that, else None."""
     if not isinstance(error, OSError) or not isinstance(error.filename, str):
         return None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from filelock import Timeout
 
-from live.controls import Controls, Mode, State, notices, word
+from live.controls import ChangedError, Controls, Mode, State, notices, word
 from pipelines.commands import common
 from pipelines.operator import user
 
@@ -35,7 +35,7 @@ def kill(reason: Reason = "") -> None:
 
 
 def reduce_only(reason: Reason = "") -> None:
-    """Let engines only close or shrink positions until resume.
+    """Let engines only close or shrink positions until resume; a kill or a halt stays.
 
     Example: execintel reduce-only --reason "before the upgrade"
     """
@@ -57,7 +57,8 @@ def disable(
     symbol: Annotated[str, typer.Argument(help="The symbol, such as BTCUSDT.")],
     reason: Reason = "",
     minutes: Annotated[
-        float | None, typer.Option(help="For how long; without it until enable.", min=0.1)
+        float | None,
+        typer.Option(help="For how long; without it until enable.", min=0.1, max=5_256_000),
     ] = None,
 ) -> None:
     """Switch a symbol off: engines only close what they hold of it.
@@ -92,7 +93,13 @@ def _told(what_stands: str) -> Iterator[None]:
     """Say what stands where the control file cannot be written, and what stops an engine then."""
     try:
         yield
+    except ChangedError as error:
+        raise common.CommandError(
+            f"{error}: look, and if it shall end all the same, execintel resume again"
+        ) from error
     except (OSError, Timeout) as error:
+        if common.home_trouble(error):
+            raise  # told as of every command
         raise common.CommandError(
             f"{what_stands}: the control file cannot be written: {error}\nWhat ends an engine now "
             "is Ctrl-C or SIGTERM: it cancels its open orders first"
@@ -104,9 +111,19 @@ def _set(mode: Mode, reason: str) -> None:
     controls = Controls(settings.controls_root)
     before = controls.state()
     with _told(f"{word(before.mode)} still stands"):
-        after = controls.set(mode, reason, by=user(), now_ms=common.now_ms())
+        after = controls.set(mode, reason, by=user(), now_ms=common.now_ms(), looked_at=before)
+    if mode == "reduce_only" and after.mode != mode:
+        raise common.CommandError(
+            f"{word(after.mode)} still stands, and reduce-only would loosen it: engines would send "
+            "orders that close. execintel resume ends it first"
+        )
     common.say(f"{word(before.mode)} → {word(after.mode)}")
     if mode == "run":
+        if before.mode == "kill" and not before.at_ms:  # not a person's: what _read makes of it
+            common.say(
+                "warning: which symbols were switched off is not known any more: execintel disable "
+                "them again"
+            )
         common.say(f"trading goes on: {reason or 'no reason given'}")
     _say(after, settings)
 

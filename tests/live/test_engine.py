@@ -10,6 +10,7 @@ from live.book import ClosedTrade
 from live.clock import RealClock
 from live.controls import Controls
 from live.engine import Engine
+from live.journal import EngineBusyError
 from live.market import Bar, Quote, Signal
 from live.venues import RetryError, StopError
 from live.venues.paper import PaperConfig, PaperVenue
@@ -98,12 +99,12 @@ def test_second_engine_on_one_state_is_refused(tmp_path: Path) -> None:
     journal = tmp_path / "state" / "journal.jsonl"
     with desk.engine.executor.journal.alone():
         before = journal.read_bytes()
-        with pytest.raises(RuntimeError, match="another engine runs on"):
+        with pytest.raises(EngineBusyError, match="another engine runs on"):
             desk.start()
     assert journal.read_bytes() == before  # a record of ours would hide one of its own
     with (
         desk.engine.executor.journal.alone(),
-        pytest.raises(RuntimeError, match="another engine runs on"),
+        pytest.raises(EngineBusyError, match="another engine runs on"),
     ):
         desk.engine.run()
 

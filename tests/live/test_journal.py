@@ -19,6 +19,7 @@ from live import journal
 from live.journal import Journal, LineFile, Record
 from live.market import Direction
 from live.venues.paper import PaperConfig
+from tests.disks import disk_full_at
 from tests.live.trading import Desk, Script, bar
 from tests.waiting import wait_until
 
@@ -103,6 +104,35 @@ def test_half_journal_record_was_never_acted_on(tmp_path: Path) -> None:
     second.write(Change(seq=2, word="c"))
     _, records = Journal(tmp_path / "logs", tmp_path / "state").restore(State, Change)
     assert [record.word for record in records] == ["a", "c"]
+
+
+def test_a_damaged_line_in_the_middle_is_told_and_the_others_count(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = Journal(tmp_path / "logs", tmp_path / "state")
+    for seq, word in enumerate("abc", 1):
+        first.write(Change(seq=seq, word=word))
+    path = tmp_path / "state" / "journal.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"b"', b'"\xe9"'))
+    _, records = Journal(tmp_path / "logs", tmp_path / "state").restore(State, Change)
+    assert [record.word for record in records] == ["a", "c"]
+    assert f"{path}: lines 2 cannot be read" in caplog.text
+
+
+def test_a_state_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_bytes(b'{"word":"\xe9"}')
+    with pytest.raises(ValueError, match=r"state\.json is no state of an engine"):
+        Journal(tmp_path / "logs", tmp_path).restore(State, Change)
+
+
+def test_lines_that_are_lost_with_the_process_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = Journal(tmp_path, None)
+    with disk_full_at(0):
+        assert file.write(Change(seq=1), [("log", {"n": 1}), ("log", {"n": 2})]) is False
+        file.close()
+    assert "2 lines could not be written and are lost with this process" in caplog.text
 
 
 def test_checkpoint_replaces_the_journal(tmp_path: Path) -> None:

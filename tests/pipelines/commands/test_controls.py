@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from typer.testing import CliRunner
 
-from live.controls import Controls, notices
+from live.controls import ChangedError, Controls, notices, overruling
 from pipelines.cli import app
 from tests.disks import disk_full_at
 from tests.pipelines.commands.desk import Desk
@@ -186,3 +187,116 @@ def test_a_kill_of_the_same_length_within_a_tick_of_the_clock_is_seen(home: Path
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert path.stat().st_ino == before.st_ino
     assert engine.state().reason == "b"
+
+
+# -- what a kill outlasts -----------------------------------------------------------------------
+
+
+def test_reduce_only_does_not_loosen_a_kill(home: Path) -> None:
+    say("kill", "--reason", "mine")
+    assert "kill still stands, and reduce-only would loosen it" in say("reduce-only", code=1)
+    assert Controls(home / "control").state().reason == "mine"
+    say("resume")
+    say("reduce-only")
+    assert Controls(home / "control").state().mode == "reduce_only"
+
+
+def test_a_resume_ends_only_the_switch_that_was_looked_at(home: Path) -> None:
+    desk, other = Controls(home / "control"), Controls(home / "control")
+    desk.set("reduce_only", "a loss", by="ann", now_ms=1_000)
+    seen = desk.state()
+    other.set("kill", "the venue", by="bob", now_ms=2_000)
+    with pytest.raises(ChangedError, match="kill by bob was set meanwhile"):
+        desk.set("run", "", by="ann", now_ms=3_000, looked_at=seen)
+    assert desk.state().mode == "kill"
+    assert desk.set("run", "", by="ann", now_ms=3_000, looked_at=desk.state()).mode == "run"
+
+
+def test_a_resume_counts_where_the_clock_went_back(home: Path) -> None:
+    engine, desk = Controls(home / "control", keeps_halts=True), Controls(home / "control")
+    assert desk.set("run", "", by="ann", now_ms=9_000).resumed_ms == 9_000
+    assert engine.halt("a loss", now_ms=5_000).mode == "halt"  # though a resume is of later
+    assert engine.state().mode == "halt"
+    assert desk.set("run", "", by="ann", now_ms=4_000).resumed_ms == 9_001
+    assert engine.state().mode == "run"
+
+
+def test_a_halt_over_past_bars_stays_in_its_process(home: Path) -> None:
+    replay = Controls(home / "control", keeps_halts=True)
+    assert replay.halt("a loss of January", now_ms=1_000).mode == "halt"
+    assert Controls(home / "control").state().mode == "run"
+
+
+def test_a_kill_outlasts_its_file_and_its_folder(home: Path) -> None:
+    engine = Controls(home / "control")
+    say("kill")
+    assert engine.state().mode == "kill"
+    (home / "control").rename(home / "unmounted")
+    state = engine.state()
+    assert state.mode == "kill"
+    assert state.reason.endswith("controls.json is gone; execintel resume writes it anew")
+    say("resume")
+    assert engine.state().mode == "run"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"mode":"run","reason":"caf\xe9"}',
+        b"[" * 100_000,
+        b'{"mode":"run"}' + b" " * (1 << 20),
+        b"{}",
+        b'{"mod":"kill"}',
+        b'{"mode":"run","modus":"kill"}',
+    ],
+    ids=["no UTF-8", "deep", "long", "empty", "misspelt", "one field more"],
+)
+def test_what_is_no_control_file_counts_as_kill_and_can_be_killed_and_resumed(
+    home: Path, data: bytes
+) -> None:
+    path = home / "control" / "controls.json"
+    path.parent.mkdir()
+    path.write_bytes(data)
+    assert Controls(path.parent).state().mode == "kill"
+    kept = path.read_bytes()
+    assert "which symbols were switched off is not known any more" in say("resume")
+    path.write_bytes(kept)
+    assert ": sure. Engines cancel every order" in say("kill", "--reason", "sure")
+    say("resume")
+    assert Controls(path.parent).state().mode == "run"
+
+
+def test_a_pipe_or_a_link_to_nowhere_is_no_control_file(home: Path) -> None:
+    path = home / "control" / "controls.json"
+    path.parent.mkdir()
+    os.mkfifo(path)
+    assert Controls(path.parent).state().mode == "kill"  # and does not wait for a writer
+    path.unlink()
+    path.symlink_to("nowhere")
+    assert Controls(path.parent).state().mode == "kill"
+
+
+def test_a_kill_does_not_wait_for_one_who_holds_the_lock(home: Path) -> None:
+    (home / "control").mkdir()
+    with FileLock(home / "control" / "controls.json.lock"):
+        assert "run → kill" in say("kill")
+    assert Controls(home / "control").state().mode == "kill"
+
+
+def test_a_reason_that_is_no_utf_8_is_kept_as_far_as_it_is(home: Path) -> None:
+    say("disable", "BTCUSDT", "--reason", os.fsdecode(b"caf\xe9"))
+    assert Controls(home / "control").state().disabled["BTCUSDT"].reason == "caf?"
+
+
+def test_a_symbol_of_lower_case_is_switched_off_too(home: Path) -> None:
+    say("disable", "kPEPE")
+    state = Controls(home / "control").state()
+    assert state.off("kPEPE", now_ms=1) is not None
+    assert "kPEPE is switched off" in str(overruling(state, "kPEPE", now_ms=1))
+    assert state.off("PEPE", now_ms=1) is None
+
+
+def test_a_time_beyond_all_calendars_is_still_told(home: Path) -> None:
+    assert "--minutes" in say("disable", "BTCUSDT", "--minutes", "1e12", code=2)
+    Controls(home / "control").disable("BTCUSDT", "typo", until_ms=10**17)
+    assert f"until epoch ms {10**17}" in say("kill")
