@@ -244,10 +244,11 @@ def run_tables(
 ) -> Built:
     """Compute the feature tables, or those in ``names`` and what they read, and their digests."""
     built = Built()
-    functions.import_early()
+    importing = functions.import_early()
     set_up(con, lake, plan, facts)
     _keep_before(con, plan)
     built.left_out = _left_out(con, plan)
+    importing.join()
     values = bound_values(plan)
     chosen = None if names is None else catalog.with_inputs(names)
     wanted = [t for t in catalog.computed() if chosen is None or t.name in chosen]

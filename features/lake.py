@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
+from uuid import UUID
 
 import pyarrow as pa
 from deltalake import (
@@ -229,6 +230,26 @@ def _add_action(file: DataFile, root: Path) -> AddAction:
         data_change=True,
         stats=json.dumps(stats),
     )
+
+
+def consumed_seq(target: DeltaTable, name: str, source: DeltaTable, newest: int) -> int:
+    """Return the ingest_seq up to which ``target`` has the rows of the raw table ``name``.
+
+    0 where that table was made anew since, as by a person who lost a file of it and had the logs
+    read again: what was made of the old one is to be made again.
+    """
+    seq = target.transaction_version(name) or 0
+    known = target.transaction_version(f"{name}:table")
+    return seq if known in (None, _identity(source)) and seq <= newest else 0
+
+
+def marks_of(name: str, source: DeltaTable, newest: int) -> dict[str, int]:
+    """Return what a commit remembers of the raw table that it was made of, for ``consumed_seq``."""
+    return {name: newest, f"{name}:table": _identity(source)}
+
+
+def _identity(table: DeltaTable) -> int:
+    return positive_63(UUID(str(table.metadata().id)).int)
 
 
 def positive_63(value: int) -> int:

@@ -16,7 +16,16 @@ from features import catalog, traces
 from features.engines import duckdb as engine
 from features.events import Event, Listener
 from features.file_facts import Fact, FileFacts, union
-from features.lake import DataFile, Lake, LakeTable, data_files, overlapping, utc_day
+from features.lake import (
+    DataFile,
+    Lake,
+    LakeTable,
+    consumed_seq,
+    data_files,
+    marks_of,
+    overlapping,
+    utc_day,
+)
 from features.params import Value
 
 HOUR_MS = 3_600_000
@@ -59,6 +68,14 @@ class _Raw:
     viewed: frozenset[int] = frozenset()  # the hours that views stand for
     spans: list[tuple[int, int]] = field(default_factory=list)  # first and last hour of ids
     spanned: frozenset[int] = frozenset()  # the hours that spans are known for
+
+    @property
+    def marks(self) -> dict[str, int]:
+        """Return what a table remembers of them that was made of all their rows."""
+        found: dict[str, int] = {}
+        for name, table in self.tables.items():
+            found |= marks_of(name, table, self.newest[name])
+        return found
 
 
 def definition_of(table: catalog.Table, params: Mapping[str, Value]) -> str:
@@ -152,14 +169,18 @@ def _rebuild_table(
     target = lake.open(table.name) if lake.exists(table.name) else None
     consumed = dict.fromkeys(INPUTS, 0)
     files: list[DataFile] = []
+    is_anew = False
     if target is not None:
-        consumed = {name: target.transaction_version(name) or 0 for name in INPUTS}
+        consumed = {
+            name: consumed_seq(target, name, raw.tables[name], raw.newest[name]) for name in INPUTS
+        }
+        is_anew = any(not consumed[n] and target.transaction_version(n) for n in INPUTS)
         files = data_files(target)
     definition = definition_of(table, params)
     hours = _touched_hours(con, raw, consumed) if consumed != raw.newest else set()
     parts = {(f.partition["part"] or "", f.partition["definition"]) for f in files}
     for part, built_by in parts:
-        if built_by != definition and _part_range(part, window_ms):
+        if is_anew or (built_by != definition and _part_range(part, window_ms)):
             hours |= set(_part_hours(part))
     if window_only:
         hours = {hour for hour in hours if window_ms[0] <= hour < window_ms[1]}
@@ -174,7 +195,7 @@ def _rebuild_table(
         _find_spans(con, raw, frozenset(hour for batch in batches for hour in batch.hours))
     for number, batch in enumerate(batches, start=1):
         is_last = number == len(batches)
-        marks = dict(raw.newest) if is_last else {}
+        marks = raw.marks if is_last else {}
         _views(lake, con, table, raw, batch.hours)
         bound = _bound(table, params)
         rows = engine.to_arrow(con, _with_part(table), bound, about_n=batch.rows)

@@ -63,7 +63,7 @@ def _absolute(path: Path) -> Path:
 
 
 def _storable(path: Path) -> Path:
-    path = _absolute(path)
+    path = _absolute(path).resolve()  # Delta follows links: paths must be one and the same
     odd = [character for character in "%*?[]" if character in str(path)]
     if odd:
         raise ValueError(
@@ -382,7 +382,7 @@ class Settings(BaseSettings):
 
     @property
     def lake_root(self) -> Path:
-        return self.home / "lake"
+        return (self.home / "lake").resolve()  # people link it to a larger disk
 
     @property
     def snapshots_root(self) -> Path:

@@ -115,6 +115,11 @@ class Store:
         if name is None:
             current = self.current()
             if current is None:
+                if last := self._logged():
+                    raise SnapshotError(
+                        f"{self.root / 'CURRENT'} is missing or empty, though published.jsonl ends "
+                        f"with {last[-1]['snapshot_id']}: `execintel refresh` writes it anew"
+                    )
                 raise SnapshotError(
                     f"nothing is published under {self.root}: run `execintel refresh` first"
                 )
@@ -471,6 +476,10 @@ def _rewrite_views(con: duckdb.DuckDBPyConnection, old_root: str, new_root: str)
 
 def damaged(database: Path, error: duckdb.Error) -> SnapshotError:
     """Say of a database that cannot be read what to do about it."""
+    if "Permission denied" in str(error):
+        return SnapshotError(
+            f"snapshot {database.parent.name} may not be read by this user: {error}"
+        )
     return SnapshotError(
         f"snapshot {database.parent.name} cannot be read ({str(error).splitlines()[0]}): "
         "`execintel snapshots verify` says what is damaged, `execintel snapshots rollback "

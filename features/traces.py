@@ -17,7 +17,15 @@ from deltalake import DeltaTable
 from features import catalog
 from features.engines import duckdb as engine
 from features.events import Event, Listener
-from features.lake import DataFile, Lake, LakeTable, data_files, utc_day
+from features.lake import (
+    DataFile,
+    Lake,
+    LakeTable,
+    consumed_seq,
+    data_files,
+    marks_of,
+    utc_day,
+)
 from features.params import Value
 
 RAW, VIEW = "raw_telemetry__traces", "core_window__traces"
@@ -142,12 +150,13 @@ def rebuild(
     known: dict[tuple[int, frozenset[str]], dict[str, int]] = {}
     for name in STORED:
         target = lake.open(name) if lake.exists(name) else None
-        consumed = 0 if target is None else target.transaction_version(RAW) or 0
+        consumed = 0 if target is None else consumed_seq(target, RAW, raw, newest)
+        is_anew = target is not None and not consumed and target.transaction_version(RAW)
         files = [] if target is None else data_files(target)
         stale = {
             file.partition["part"] or ""
             for file in files
-            if file.partition["definition"] != definitions[name]
+            if is_anew or file.partition["definition"] != definitions[name]
         }
         if consumed == newest and not stale:
             if target is None:
@@ -169,7 +178,7 @@ def rebuild(
             named = ", ".join(engine.literal(month) for month in batch) or "''"
             listen(Event("core.before_commit", table=name))
             schema = pa.schema(target.schema().to_arrow())
-            marks = {RAW: newest} if number == len(batches) else {}
+            marks = marks_of(RAW, raw, newest) if number == len(batches) else {}
             lake.replace(target, rows.cast(schema).to_reader(), f"part IN ({named})", marks)
             listen(Event("core.committed", table=name, done=1))
             rows_n += rows.num_rows

@@ -3,6 +3,9 @@
 Put here: names of commands. Keep out: anything they do.
 """
 
+import io
+import sys
+
 import typer
 
 from pipelines.commands import alerts, common, controls, params, snapshots
@@ -60,6 +63,9 @@ app.command()(up)
 
 def main() -> None:
     """Run the command of this process."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal of other letters gets ? for an arrow
     app()
 
 

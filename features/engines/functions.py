@@ -64,13 +64,17 @@ def register(con: duckdb.DuckDBPyConnection) -> None:
         con.execute(macro)
 
 
-def import_early() -> None:
+def import_early() -> Thread:
     """Let a thread import what the functions compute with, a fifth of a second of Python's.
 
-    A build sets up what it reads meanwhile, which is the engine's work. A process forked within
-    that time would wait for ever when it imports SciPy itself: fork before or later.
+    A build sets up what it reads meanwhile, which is the engine's work, and joins the thread before
+    a statement calls them: Ctrl-C while the engine imports leaves a lock that nobody gives back. A
+    process forked within that time would wait for ever when it imports SciPy itself: fork before or
+    later.
     """
-    Thread(target=import_module, args=("scipy.special",), name="import-scipy").start()
+    thread = Thread(target=import_module, args=("scipy.special",), name="import-scipy", daemon=True)
+    thread.start()
+    return thread
 
 
 def _sql_struct(fields: pa.StructType) -> str:

@@ -6,9 +6,11 @@ Put here: how the terminal speaks. Keep out: anything a single command does.
 import errno
 import itertools
 import os
+import re
 import shutil
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,20 +91,69 @@ class PlainGroup(typer.core.TyperGroup):
         try:
             return super().invoke(ctx)
         except Exception as error:
+            if _is_interruption(error):
+                raise KeyboardInterrupt from error  # as between two statements
             told = str(error) if is_expected(error) else None
-            words = home_trouble(error) or _full_disk(error) or told
+            words = (
+                _unwritten(error)
+                or _lake_damage(error)
+                or home_trouble(error)
+                or _full_disk(error)
+                or told
+            )
             if words is None:
                 raise
             complain(f"error: {words}")
             raise typer.Exit(1) from error
 
 
+def _is_interruption(error: Exception) -> bool:
+    """Tell Ctrl-C that came while the engine worked, which has a way of its own to say so."""
+    return isinstance(error, RuntimeError) and str(error).startswith("Query interrupted")
+
+
+def _unwritten(error: Exception) -> str | None:
+    """Say that what a command prints has no room, if that is so: its work may be done."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    is_of_printing = str(frame.f_globals.get("__name__")).startswith(("rich.", "click.", "typer."))
+    if not isinstance(error, OSError) or not is_of_printing:
+        return None
+    return (
+        f"what this says cannot be written: {error}. It may have done its work all the same: look "
+        "before you run it again"
+    )
+
+
+def _lake_damage(error: Exception) -> str | None:
+    """Say how a lake is mended where an error names a file of it, else None."""
+    words = str(error)
+    found = re.search(r"""[^'"]*/lake/(\w+)/[^'":]*\.(parquet|json)\b""", words)
+    if found is None or isinstance(error, (PermissionError, *_mendable())):
+        return None
+    if "Permission denied" in words or is_disk_trouble(error):
+        return None
+    path, table = found[0], found[1]
+    if table.startswith("raw_"):
+        mend = (
+            f"Restore it, or move the folder of {table} away and refresh: it is read anew from the "
+            "logs that are still there, and all that is made of it follows"
+        )
+    elif table == "hist_features":
+        mend = "Restore it, or move the folder of hist_features away: asof then begins anew"
+    else:
+        mend = f"Restore it, or move the folder of {table} away and refresh: it is made anew"
+    return f"{path} is gone or damaged: {words.splitlines()[0]}\n{mend}"
+
+
 def is_expected(error: Exception) -> bool:
     """Tell an error that a person can mend from a fault of the program."""
-    # What raised it is imported by now: asking for the others' modules would take a second.
-    mendable = [getattr(sys.modules[m], name) for m, name in _MENDABLE if m in sys.modules]
     mine = (CommandError, PermissionError)
-    return isinstance(error, (*mine, *mendable)) or is_disk_trouble(error)
+    return isinstance(error, (*mine, *_mendable())) or is_disk_trouble(error)
+
+
+def _mendable() -> list[type[Exception]]:
+    # What raised it is imported by now: asking for the others' modules would take a second.
+    return [getattr(sys.modules[m], name) for m, name in _MENDABLE if m in sys.modules]
 
 
 _MENDABLE = (
@@ -151,6 +202,11 @@ def home_trouble(error: Exception) -> str | None:
         return None
     if home.is_dir() and os.access(home, os.R_OK | os.W_OK | os.X_OK):
         return None
+    if home.is_dir():
+        return (
+            f"{error.filename}: {error.strerror}. This user needs permission to read below {home}, "
+            "and to write there for what changes anything"
+        )
     return (
         f"the data root {home} cannot be used ({error.strerror}): set EXECINTEL_HOME to a folder "
         "that exists or can be created, and may be written"

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from features.words import counted
 from pipelines.commands import common
 from pipelines.commands.findings import Findings, some
 
@@ -138,7 +139,7 @@ def _unreadable(paths: Iterable[Path]) -> list[str]:
 def lake(settings: "Settings", found: Findings) -> None:
     from deltalake.exceptions import DeltaError
 
-    from features.lake import FORMAT_VERSION, Lake
+    from features.lake import FORMAT_VERSION, Lake, data_files
 
     marker = settings.lake_root / "FORMAT"
     if not marker.exists():
@@ -156,12 +157,27 @@ def lake(settings: "Settings", found: Findings) -> None:
         if not path.is_dir():
             continue
         try:
-            lake.open(path.name)
-        except DeltaError as error:
+            files = data_files(lake.open(path.name))
+        except (DeltaError, OSError) as error:
             found.broken.append(
                 f"{path} is no whole Delta table ({str(error).splitlines()[0]}): restore it, or "
-                "point EXECINTEL_HOME at a new folder and read the logs again"
+                "move it away and refresh, which reads anew what the logs still hold"
             )
+            continue
+        harmed = [file.path for file in files if _bytes_of(file.path) != file.bytes]
+        if harmed:
+            found.broken.append(
+                f"{counted(len(harmed), 'file')} of {path} gone or cut short, such as {harmed[0]}: "
+                "restore it, or move the folder away and refresh, which reads anew what the logs "
+                "still hold"
+            )
+
+
+def _bytes_of(path: str) -> int | None:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return None
 
 
 def history(settings: "Settings", found: Findings) -> None:

@@ -312,3 +312,33 @@ def test_nothing_new_writes_nothing(at_once: tuple[Path, list[Line], dict[str, s
 )
 def test_ranges_are_joined(ranges: list[tuple[int, int]], joined: list[tuple[int, int]]) -> None:
     assert rebuild.merged(ranges) == joined
+
+
+@pytest.mark.parametrize("table", ["raw_router__events", "raw_orders__events"])
+def test_a_raw_table_that_was_made_anew_is_consumed_from_its_beginning(
+    tmp_path: Path, table: str
+) -> None:
+    """A person who lost a file of it moves it away, and has the logs read again."""
+    pieces = cut(tangled_lines(11, attempts=30, days=2), 3)
+    for piece in pieces[:2]:
+        append(tmp_path / "logs", piece)
+        run(tmp_path / "logs", tmp_path / "home")
+    (tmp_path / "home" / "lake" / table).rename(tmp_path / "damaged")
+    append(tmp_path / "logs", pieces[2])
+    run(tmp_path / "logs", tmp_path / "home")
+    assert all_digests(tmp_path / "home") == fed_at_once(tmp_path)
+
+
+def test_lines_that_no_log_holds_any_more_are_gone_with_their_table(tmp_path: Path) -> None:
+    first, second = cut(tangled_lines(11, attempts=30, days=2), 2)
+    append(tmp_path / "logs", first)
+    run(tmp_path / "logs", tmp_path / "home")
+    for name in ("lake/raw_router__events", "lake/raw_orders__events"):
+        (tmp_path / "home" / name).rename(tmp_path / name.rpartition("/")[2])
+    for name in ("lake/raw_orders__attempts", "lake/raw_risk__vetoes"):
+        if (tmp_path / "home" / name).exists():
+            (tmp_path / "home" / name).rename(tmp_path / name.rpartition("/")[2])
+    (tmp_path / "logs").rename(tmp_path / "rotated_away")
+    append(tmp_path / "logs", second)
+    run(tmp_path / "logs", tmp_path / "home")
+    assert all_digests(tmp_path / "home") == fed_at_once(tmp_path)

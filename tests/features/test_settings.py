@@ -99,7 +99,7 @@ def test_home_is_absolute(monkeypatch: pytest.MonkeyPatch, home: str) -> None:
     monkeypatch.setenv("EXECINTEL_HOME", home)
     settings = Settings()
     assert settings.home.is_absolute()
-    assert settings.home == Path(home).absolute()
+    assert settings.home == Path(home).resolve()
     assert settings.lake_root == settings.home / "lake"
     assert settings.snapshots_root == settings.home / "snapshots"
 

@@ -1,15 +1,22 @@
 """The command as a whole: settings, errors, start-up, and the numbers of the recorded run."""
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
+from live.controls import Controls
 from pipelines.cli import app
+from pipelines.commands import common
 
 Run = Callable[..., Result]
 
@@ -182,3 +189,55 @@ def test_a_data_root_that_cannot_be_created_is_one_clear_line(
     result = run("refresh")
     assert result.exit_code == 1
     assert result.stderr.startswith("error: the data root /proc/execintel cannot be used")
+
+
+# -- where its words go -------------------------------------------------------------------------
+
+
+def in_a_process(root: Path, *words: str, **more: Any) -> subprocess.CompletedProcess[bytes]:
+    environment = os.environ | {"EXECINTEL_HOME": str(root / "home")} | more.pop("variables", {})
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    command = [sys.executable, "-m", "pipelines.cli", *words]
+    return subprocess.run(
+        command, env=environment, cwd=root, stderr=subprocess.PIPE, timeout=120, **more
+    )
+
+
+def test_letters_that_a_terminal_lacks_stop_no_command(tmp_path: Path) -> None:
+    done = in_a_process(
+        tmp_path, "kill", stdout=subprocess.PIPE, variables={"PYTHONIOENCODING": "ascii"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"run ? kill" in done.stdout
+
+
+def test_words_that_find_no_room_are_no_fault_of_the_data_root(tmp_path: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        done = in_a_process(tmp_path, "kill", stdout=full)
+    assert done.returncode == 1
+    assert b"error: what this says cannot be written: " in done.stderr
+    assert b"It may have done its work all the same" in done.stderr
+    assert Controls(tmp_path / "home" / "control").state().mode == "kill"
+
+
+def test_ctrl_c_while_the_engine_works_ends_as_anywhere() -> None:
+    app = typer.Typer(cls=common.PlainGroup)
+
+    @app.command()
+    def work() -> None:
+        with duckdb.connect() as con:
+            con.execute("SELECT SUM(range * 3.1) FROM range(100000000)")  # a second or two
+
+    @app.command()
+    def rest() -> None: ...
+
+    main = threading.main_thread().ident
+    assert main is not None
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    interruption = threading.Timer(0.1, lambda: signal.pthread_kill(main, signal.SIGINT))
+    interruption.start()
+    try:
+        result = CliRunner().invoke(app, ["work"])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (result.exit_code, "Traceback" in result.output) == (130, False)

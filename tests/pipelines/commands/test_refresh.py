@@ -1,6 +1,7 @@
 """`execintel refresh`: what it reads, publishes, keeps and refuses, and what it says about it."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -343,3 +344,57 @@ def test_a_build_that_finds_no_room_gives_back_what_it_took(five: Desk, attempt:
     again = five.refresh()
     assert again.exit_code == 0, again.output
     assert five.current != before
+
+
+# -- a lake that is linked or damaged -----------------------------------------------------------
+
+
+def test_a_data_root_and_a_lake_behind_links_are_refreshed(
+    desk: Desk, attempt: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (desk.home.parent / "disk" / "home").mkdir(parents=True)
+    (desk.home.parent / "larger").mkdir()
+    (desk.home.parent / "disk" / "home" / "lake").symlink_to(desk.home.parent / "larger")
+    (desk.home.parent / "link").symlink_to("disk")
+    monkeypatch.setenv("EXECINTEL_HOME", str(desk.home.parent / "link" / "home"))
+    for n in range(2):
+        desk.write(attempt(n))
+        result = desk.refresh()
+        assert result.exit_code == 0, result.output
+    assert (desk.home.parent / "larger" / "raw_router__events").is_dir()
+    assert "2" in desk.run("sql", "SELECT COUNT(*) FROM raw_router__events").stdout
+    assert desk.run("snapshots", "verify").exit_code == 0
+
+
+@pytest.mark.parametrize("harm", ["gone", "cut short"])
+def test_a_damaged_file_of_the_lake_is_named_and_what_is_said_to_mend_it_does(
+    five: Desk, attempt: Line, harm: str
+) -> None:
+    folder = five.home / "lake" / "raw_router__events"
+    (damaged,) = folder.rglob("*.parquet")
+    damaged.unlink() if harm == "gone" else os.truncate(damaged, 100)
+    five.write(attempt(5))
+    assert f"gone or cut short, such as {damaged}: restore it, or" in five.run("doctor").stdout
+    result = five.refresh()
+    assert result.exit_code == 1
+    assert f"error: {damaged} is gone or damaged: " in result.stderr
+    assert "move the folder of raw_router__events away and refresh: it is read anew" in (
+        result.stderr
+    )
+    folder.rename(five.home.parent / "aside")
+    assert five.refresh().exit_code == 0
+    counts = "SELECT (SELECT COUNT(*) FROM core_execution__outcomes) AS n, n AS attempts"
+    table = five.run(
+        "sql", f"{counts} FROM feat_router__effectiveness WHERE symbol = '*'", "--format", "csv"
+    )
+    assert table.stdout.splitlines() == ["n,attempts", "6,6"]
+
+
+def test_a_lost_current_is_told_and_made_anew(five: Desk) -> None:
+    current = five.current
+    (five.home / "snapshots" / "CURRENT").unlink()
+    result = five.run("show")
+    assert result.exit_code == 1
+    assert f"is missing or empty, though published.jsonl ends with {current}" in result.stderr
+    assert five.refresh().exit_code == 0
+    assert five.current == current
