@@ -406,6 +406,12 @@ class Store:
                     f"such as {missing[0]}; moved the data? "
                     "`execintel snapshots relocate LAKE_ROOT`"
                 )
+            cut = [f for f in source["files"] if f not in missing and not _is_whole(Path(f))]
+            if cut:
+                faults.append(
+                    f"{name}: {len(cut)} of {len(source['files'])} files are cut short, such as "
+                    f"{cut[0]}"
+                )
         if not any(DATABASE in fault for fault in faults):
             before = manifest.get(PREVIOUS, {"state": "none"})
             kept = {PREVIOUS: {**before, "grain": GRAIN}} if before["state"] == "read" else {}
@@ -472,6 +478,13 @@ def _rewrite_views(con: duckdb.DuckDBPyConnection, old_root: str, new_root: str)
         for column, words in columns:
             con.execute(f"COMMENT ON COLUMN {name}.{identifier(column)} IS {literal(words)}")
     return len(views)
+
+
+def _is_whole(parquet: Path) -> bool:
+    """Tell whether a Parquet file has its end, where all that its reader needs stands."""
+    with parquet.open("rb") as file:
+        file.seek(-min(4, parquet.stat().st_size), os.SEEK_END)
+        return file.read() == b"PAR1"
 
 
 def damaged(database: Path, error: duckdb.Error) -> SnapshotError:

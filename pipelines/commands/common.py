@@ -114,9 +114,10 @@ def _is_interruption(error: Exception) -> bool:
 
 def _unwritten(error: Exception) -> str | None:
     """Say that what a command prints has no room, if that is so: its work may be done."""
+    if not isinstance(error, OSError) or isinstance(error, BrokenPipeError):
+        return None  # who reads no further, as head, knows it
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    is_of_printing = str(frame.f_globals.get("__name__")).startswith(("rich.", "click.", "typer."))
-    if not isinstance(error, OSError) or not is_of_printing:
+    if not str(frame.f_globals.get("__name__")).startswith(("rich.", "click.", "typer.")):
         return None
     return (
         f"what this says cannot be written: {error}. It may have done its work all the same: look "
@@ -126,11 +127,12 @@ def _unwritten(error: Exception) -> str | None:
 
 def _lake_damage(error: Exception) -> str | None:
     """Say how a lake is mended where an error names a file of it, else None."""
+    is_of_reading = type(error).__name__ in ("IOException", "InvalidInputException", "DeltaError")
+    if not is_of_reading and not isinstance(error, OSError):
+        return None  # a fault of the program may name a file too
     words = str(error)
     found = re.search(r"""[^'"]*/lake/(\w+)/[^'":]*\.(parquet|json)\b""", words)
-    if found is None or isinstance(error, (PermissionError, *_mendable())):
-        return None
-    if "Permission denied" in words or is_disk_trouble(error):
+    if found is None or "Permission denied" in words or is_disk_trouble(error):
         return None
     path, table = found[0], found[1]
     if table.startswith("raw_"):

@@ -374,6 +374,9 @@ def test_a_damaged_file_of_the_lake_is_named_and_what_is_said_to_mend_it_does(
     (damaged,) = folder.rglob("*.parquet")
     damaged.unlink() if harm == "gone" else os.truncate(damaged, 100)
     five.write(attempt(5))
+    verified = five.run("snapshots", "verify")
+    assert verified.exit_code == 1
+    assert f"raw_router__events: 1 of 1 files are {harm}, such as {damaged}" in verified.stderr
     assert f"gone or cut short, such as {damaged}: restore it, or" in five.run("doctor").stdout
     result = five.refresh()
     assert result.exit_code == 1
