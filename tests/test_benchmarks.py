@@ -157,6 +157,7 @@ def test_telemetry_benchmark_runs_and_says_what_was_dropped(
     assert "write_trace at 2,000/s: p50 " in printed
     assert "(n = 100); 0 dropped" in printed
     assert "flat out, waiting for room: " in printed
+    assert printed.rstrip().endswith(" dropped")
 
 
 def test_replay_benchmark_runs_and_judges_telemetrys_share(

@@ -72,7 +72,7 @@ def snapshot(settings: "Settings", store: "Store", found: Findings) -> None:
         found.broken.append(on_emptied(newest["snapshot_id"]))
     missing = _missing_files(manifest["inputs"].values())
     found.broken += missing
-    if not missing and Path(manifest["lake_root"]).resolve() != settings.lake_root.resolve():
+    if not missing and Path(manifest["lake_root"]).resolve() != settings.lake_root:
         found.notes.append(
             f"raw and core tables of CURRENT are read from {manifest['lake_root']}, for this data "
             f"root was copied: execintel snapshots relocate {settings.lake_root} reads its own"

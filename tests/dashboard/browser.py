@@ -213,7 +213,7 @@ class Tab:
         text, name = None, ""
         for _ in range(10):
             with suppress(TooLateError), self.page.expect_download(timeout=15_000) as saving:
-                self.page.get_by_role("button", name=button).first.click()
+                self.page.get_by_role("button", name=button).click()
                 text = Path(saving.value.path()).read_text("utf-8")
                 name = saving.value.suggested_filename
             if text is not None and telling in text:

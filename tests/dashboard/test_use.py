@@ -53,6 +53,7 @@ def test_a_telephone_shows_a_card_a_symbol_that_leads_to_it(
             tab.page.wait_for_url(f"**/{leads_to}?symbol=LINKUSDT&at={first}")
             chosen = tab.page.get_by_role("combobox", name="Symbol")
             expect(chosen).to_have_value("LINKUSDT")
+            assert tab.settle().page.get_by_role("heading", name="LINKUSDT").count() >= (path != "")
         tab.page.set_viewport_size({"width": chrome.WIDE, "height": 900})
         expect(tab.page.locator("a.card").first).to_be_hidden()
         assert (tab.errors, tab.outside) == ([], [])
