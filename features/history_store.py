@@ -24,6 +24,7 @@ TABLE = "hist_features"
 # symbol must hide what an older one said of it.
 PUBLICATIONS = "publications"
 RECORDED, SIMULATED = "recorded", "simulated"
+_APP = f"history:{RECORDED}"
 PUBLISH_DELAY_MS = 60_000  # what a publication is taken to need where none was made
 _BATCH = 32  # publications a commit, when many are to be caught up
 _PARTITIONS = ["feature_table", "part"]
@@ -84,21 +85,27 @@ def catch_up(lake: Lake, store: Store, listen: Listener = lambda event: None) ->
     Raises:
         HistoryError: a column changed its type, or published.jsonl lost lines.
     """
-    log = store.root / "published.jsonl"
-    if not log.exists():
-        return 0
-    app = f"history:{RECORDED}"
-    done = (lake.open(TABLE).transaction_version(app) or 0) if lake.exists(TABLE) else 0
-    if not publications.is_line_end(store.root, done):
-        raise HistoryError(
-            f"{log} is not the log whose first {done} bytes the history has read: restore it, or "
-            f"move {lake.path(TABLE)} away to begin the history anew from the snapshots kept"
-        )
+    done = read_to(lake, store)
     entries = publications.in_force(store.root, after=done)
     for first in range(0, len(entries), _BATCH):
         batch = [_recorded(store, entry) for entry in entries[first : first + _BATCH]]
-        commit(lake, batch, app, listen)
+        commit(lake, batch, _APP, listen)
     return len(entries)
+
+
+def read_to(lake: Lake, store: Store) -> int:
+    """Return the byte of published.jsonl behind the last publication that the history has read.
+
+    Raises HistoryError when that log is another than the one it read.
+    """
+    done = (lake.open(TABLE).transaction_version(_APP) or 0) if lake.exists(TABLE) else 0
+    if not publications.is_line_end(store.root, done):
+        raise HistoryError(
+            f"{store.root / 'published.jsonl'} is not the log whose first {done} bytes the history"
+            f" has read: restore it, or move {lake.path(TABLE)} away to begin the history anew from"
+            " the snapshots that are published from now on; what older ones said is lost with it"
+        )
+    return done
 
 
 def append(

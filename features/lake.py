@@ -232,20 +232,33 @@ def _add_action(file: DataFile, root: Path) -> AddAction:
     )
 
 
-def consumed_seq(target: DeltaTable, name: str, source: DeltaTable, newest: int) -> int:
-    """Return the ingest_seq up to which ``target`` has the rows of the raw table ``name``.
+def consumed_seqs(
+    target: DeltaTable | None, sources: Mapping[str, DeltaTable], newest: Mapping[str, int]
+) -> tuple[dict[str, int], bool]:
+    """Return by raw table the ingest_seq up to which ``target`` has its rows, and if one is anew.
 
-    0 where that table was made anew since, as by a person who lost a file of it and had the logs
-    read again: what was made of the old one is to be made again.
+    0, and anew, where a raw table was made again since, as by a person who lost a file of it and
+    had the logs read again: what was made of the old one is to be made again.
     """
-    seq = target.transaction_version(name) or 0
-    known = target.transaction_version(f"{name}:table")
-    return seq if known in (None, _identity(source)) and seq <= newest else 0
+    consumed = dict.fromkeys(sources, 0)
+    is_anew = False
+    if target is not None:
+        for name, source in sources.items():
+            seq = target.transaction_version(name) or 0
+            known = target.transaction_version(f"{name}:table")
+            if known in (None, _identity(source)) and seq <= newest[name]:
+                consumed[name] = seq
+            elif seq:
+                is_anew = True
+    return consumed, is_anew
 
 
-def marks_of(name: str, source: DeltaTable, newest: int) -> dict[str, int]:
-    """Return what a commit remembers of the raw table that it was made of, for ``consumed_seq``."""
-    return {name: newest, f"{name}:table": _identity(source)}
+def marks_of(sources: Mapping[str, DeltaTable], newest: Mapping[str, int]) -> dict[str, int]:
+    """Return what a commit remembers of raw tables all whose rows it has, for consumed_seqs."""
+    marks: dict[str, int] = {}
+    for name, source in sources.items():
+        marks |= {name: newest[name], f"{name}:table": _identity(source)}
+    return marks
 
 
 def _identity(table: DeltaTable) -> int:

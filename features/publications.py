@@ -56,9 +56,14 @@ def in_force(root: Path, *, after: int = 0) -> list[Publication]:
 
 def is_line_end(root: Path, n: int) -> bool:
     """Tell whether a line of published.jsonl ends at byte ``n``: else it is not the log it was."""
-    with (root / "published.jsonl").open("rb") as file:
-        file.seek(max(n - 1, 0))
-        return n == 0 or file.read(1) == b"\n"
+    if n == 0:
+        return True
+    try:
+        with (root / "published.jsonl").open("rb") as file:
+            file.seek(n - 1)
+            return file.read(1) == b"\n"
+    except FileNotFoundError:
+        return False
 
 
 def at(root: Path, moment_ms: int) -> Publication | None:

@@ -20,7 +20,7 @@ from features.lake import (
     DataFile,
     Lake,
     LakeTable,
-    consumed_seq,
+    consumed_seqs,
     data_files,
     marks_of,
     overlapping,
@@ -68,14 +68,6 @@ class _Raw:
     viewed: frozenset[int] = frozenset()  # the hours that views stand for
     spans: list[tuple[int, int]] = field(default_factory=list)  # first and last hour of ids
     spanned: frozenset[int] = frozenset()  # the hours that spans are known for
-
-    @property
-    def marks(self) -> dict[str, int]:
-        """Return what a table remembers of them that was made of all their rows."""
-        found: dict[str, int] = {}
-        for name, table in self.tables.items():
-            found |= marks_of(name, table, self.newest[name])
-        return found
 
 
 def definition_of(table: catalog.Table, params: Mapping[str, Value]) -> str:
@@ -167,15 +159,8 @@ def _rebuild_table(
     listen: Listener,
 ) -> None:
     target = lake.open(table.name) if lake.exists(table.name) else None
-    consumed = dict.fromkeys(INPUTS, 0)
-    files: list[DataFile] = []
-    is_anew = False
-    if target is not None:
-        consumed = {
-            name: consumed_seq(target, name, raw.tables[name], raw.newest[name]) for name in INPUTS
-        }
-        is_anew = any(not consumed[n] and target.transaction_version(n) for n in INPUTS)
-        files = data_files(target)
+    consumed, is_anew = consumed_seqs(target, raw.tables, raw.newest)
+    files = [] if target is None else data_files(target)
     definition = definition_of(table, params)
     hours = _touched_hours(con, raw, consumed) if consumed != raw.newest else set()
     parts = {(f.partition["part"] or "", f.partition["definition"]) for f in files}
@@ -195,7 +180,7 @@ def _rebuild_table(
         _find_spans(con, raw, frozenset(hour for batch in batches for hour in batch.hours))
     for number, batch in enumerate(batches, start=1):
         is_last = number == len(batches)
-        marks = raw.marks if is_last else {}
+        marks = marks_of(raw.tables, raw.newest) if is_last else {}
         _views(lake, con, table, raw, batch.hours)
         bound = _bound(table, params)
         rows = engine.to_arrow(con, _with_part(table), bound, about_n=batch.rows)

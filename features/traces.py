@@ -21,7 +21,7 @@ from features.lake import (
     DataFile,
     Lake,
     LakeTable,
-    consumed_seq,
+    consumed_seqs,
     data_files,
     marks_of,
     utc_day,
@@ -150,8 +150,8 @@ def rebuild(
     known: dict[tuple[int, frozenset[str]], dict[str, int]] = {}
     for name in STORED:
         target = lake.open(name) if lake.exists(name) else None
-        consumed = 0 if target is None else consumed_seq(target, RAW, raw, newest)
-        is_anew = target is not None and not consumed and target.transaction_version(RAW)
+        seqs, is_anew = consumed_seqs(target, {RAW: raw}, {RAW: newest})
+        consumed = seqs[RAW]
         files = [] if target is None else data_files(target)
         stale = {
             file.partition["part"] or ""
@@ -178,7 +178,7 @@ def rebuild(
             named = ", ".join(engine.literal(month) for month in batch) or "''"
             listen(Event("core.before_commit", table=name))
             schema = pa.schema(target.schema().to_arrow())
-            marks = marks_of(RAW, raw, newest) if number == len(batches) else {}
+            marks = marks_of({RAW: raw}, {RAW: newest}) if number == len(batches) else {}
             lake.replace(target, rows.cast(schema).to_reader(), f"part IN ({named})", marks)
             listen(Event("core.committed", table=name, done=1))
             rows_n += rows.num_rows

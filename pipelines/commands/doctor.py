@@ -28,7 +28,7 @@ def doctor() -> None:
     doctor_current.alerts(settings, store, found)
     doctor_current.switches(settings, found)
     doctor_current.last_failed(store, found)
-    doctor_machine.history(settings, found)
+    doctor_machine.history(settings, store, found)
     doctor_machine.mirror()
     doctor_machine.disk(settings, found)
     _verdict(found)

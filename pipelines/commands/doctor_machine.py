@@ -17,6 +17,7 @@ from pipelines.commands.findings import Findings, some
 
 if TYPE_CHECKING:
     from features.settings import Settings
+    from features.snapshot import Store
 
 _FREE_SHARE = 0.05
 _FOLDERS = (
@@ -180,12 +181,16 @@ def _bytes_of(path: str) -> int | None:
         return None
 
 
-def history(settings: "Settings", found: Findings) -> None:
+def history(settings: "Settings", store: "Store", found: Findings) -> None:
     from features import history_store
     from features.lake import Lake
 
+    lake = Lake(settings.lake_root)
     try:
-        kept = history_store.summary(Lake(settings.lake_root))
+        kept = history_store.summary(lake)
+        history_store.read_to(lake, store)
+    except history_store.HistoryError as error:
+        found.broken.append(str(error))
     except OSError as error:
         found.broken.append(
             f"the history cannot be read ({error}): restore {history_store.TABLE} below "

@@ -430,6 +430,14 @@ def test_another_log_of_publications_is_named(desk: Desk, cut: slice) -> None:
         desk.keep()
 
 
+def test_a_log_of_publications_that_is_gone_is_named(desk: Desk) -> None:
+    desk.publish({"BTCUSDT": 1.0}, T0, T0)
+    desk.keep()
+    (desk.store.root / "published.jsonl").unlink()
+    with pytest.raises(HistoryError, match="is not the log whose first"):
+        desk.keep()
+
+
 def test_a_summary_counts_publications_and_those_without_rows(desk: Desk) -> None:
     assert history_store.summary(desk.lake) == history_store.Summary(0, None, 0)
     desk.publish({"BTCUSDT": 1.0}, T0, T0)

@@ -399,6 +399,18 @@ def test_critical_alerts_need_a_person_until_they_are_acknowledged(published: De
     assert published.run("doctor").exit_code == 0
 
 
+def test_a_lost_log_of_publications_needs_a_person_until_it_is_restored(published: Desk) -> None:
+    log = published.home / "snapshots" / "published.jsonl"
+    kept = log.read_bytes()
+    log.unlink()
+    result = published.run("doctor")
+    assert result.exit_code == 1
+    assert "published.jsonl is not the log whose first" in result.stdout
+    assert "history: 1 publications since" in result.stdout
+    log.write_bytes(kept)
+    assert published.run("doctor").exit_code == 0
+
+
 def test_a_warning_alone_needs_nobody(published: Desk) -> None:
     _plant_alert(published, "warning")
     assert published.run("doctor").exit_code == 0
