@@ -3,6 +3,7 @@
 import csv
 import gzip
 import math
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,6 +166,19 @@ def test_partials_fed_in_pieces_are_those_from_scratch(desk: Desk) -> None:
     mine = [name for name in whole if "telemetry" in name]
     assert len(mine) >= 7
     assert {name: pieces[name] for name in mine} == {name: whole[name] for name in mine}
+
+
+def test_traces_read_anew_take_the_place_of_those_there_were(desk: Desk, tmp_path: Path) -> None:
+    """A person who lost a file of the raw table moves it away; its logs hold only May."""
+    shutil.copytree(desk.home, tmp_path / "home")
+    (tmp_path / "home/lake/raw_telemetry__traces").rename(tmp_path / "damaged")
+    write(tmp_path / "logs", desk.trades[: len(desk.trades) // 2])  # none of the last month
+    for home in ("home", "whole"):
+        settings = settings_over(tmp_path / "logs", tmp_path / home)
+        refresh(settings, as_of_ms=desk.as_of_ms + 1, now_ms=desk.as_of_ms + 40 * DAY_MS)
+    anew, whole = all_digests(tmp_path / "home"), all_digests(tmp_path / "whole")
+    mine = [name for name in whole if "telemetry" in name]
+    assert {name: anew[name] for name in mine} == {name: whole[name] for name in mine}
 
 
 def test_files_answer_as_the_snapshot_does(desk: Desk) -> None:
