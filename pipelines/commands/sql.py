@@ -4,9 +4,9 @@ Put here: formats of the answer. Keep out: the confinement itself (features/conf
 """
 
 import csv
+import io
 import json
 import math
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from pathlib import Path
@@ -99,13 +99,14 @@ def _rows(con: "DuckDBPyConnection", relation: "DuckDBPyRelation") -> list[tuple
 def write_rows(output: Format, columns: list[str], rows: list[tuple[Any, ...]]) -> None:
     """Print rows in the format asked for."""
     if output is Format.CSV:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows([finite(value) for value in row] for row in rows)
+        typer.echo(text.getvalue(), nl=False)
     elif output is Format.JSON:
         objects = [dict(zip(columns, map(finite, row), strict=True)) for row in rows]
-        text = json.dumps(objects, default=str, ensure_ascii=False, indent=1, allow_nan=False)
-        typer.echo(text)
+        typer.echo(json.dumps(objects, default=str, ensure_ascii=False, indent=1, allow_nan=False))
     else:
         shown = [[_short(value) for value in row] for row in rows]
         common.show_table("", columns, shown, left=len(columns), is_wide=True)
