@@ -27,6 +27,7 @@ from features import publications
 from features.acknowledgements import Acknowledged, acknowledged
 from features.explain import Part, explain
 from features.publications import Publication
+from features.settings import DECISIONS
 from features.snapshot import SnapshotError, Store, open_snapshot
 from features.words import parse_time
 from live import controls
@@ -147,6 +148,13 @@ class View:
     def manifest(self) -> Mapping[str, Any]:
         """Return the snapshot's manifest, empty where there is none."""
         return {} if self.held is None else self.held.manifest
+
+    @property
+    def applied(self) -> frozenset[str]:
+        """Return which decisions engines act on; for the mirror's nobody here knows: every one."""
+        if self.held is None:
+            return frozenset(DECISIONS)
+        return self.settings.base.applied(self.held.manifest["environment"])
 
     @property
     def params(self) -> Mapping[str, Any]:

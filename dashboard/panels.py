@@ -77,7 +77,9 @@ def reading(found: Reading, view: View) -> None:
     Where a switch stands they do what that says.
     """
     when_new = "when this snapshot was new: " if view.status == "demo" else ""
-    does = when_new + on_status(found.status, reduces_only=found.reduce_only)
+    does = when_new + on_status(
+        found.status, reduces_only=found.reduce_only, acts=bool(view.applied)
+    )
     with st.container(horizontal=True, vertical_alignment="center"):
         badge(found.status)
         st.caption(view.overruled(found.symbol) or does)

@@ -57,7 +57,7 @@ def components(score: Score) -> None:
 
 
 def chain(view: View, reading: Reading, size: Size, part: Part | None) -> None:
-    """Show the size as a chain: four factors, their product, each guard, what engines apply."""
+    """Show the size as a chain: four factors, their product, each guard, engines."""
     factors = (
         ("inverse vol", size.inverse_vol), ("regime", size.regime_scale),
         ("Sharpe", size.sharpe_mult), ("score", size.intel_size_factor),
@@ -76,6 +76,8 @@ def chain(view: View, reading: Reading, size: Size, part: Part | None) -> None:
     links.append(f"= :blue-badge[snapshot {number(size.final_size_factor)}]")
     acts = reading.acting.size_factor
     applied = "applied when it was new" if view.status == "demo" else "apply"
+    if "size" not in view.applied:
+        applied = "only note"
     why = "" if acts == size.final_size_factor else f", {md(reading.status)}"
     links.append(f"→ :green-badge[engines {applied} {number(acts)}{why}]")
     st.markdown(" ".join(links))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dashboard.settings import DashboardSettings
 from features.snapshot import Store
-from features.words import Level, counted, on_stale, on_status, span, when
+from features.words import Level, counted, on_stale, on_status, only_noted, span, when
 from live import controls
 from live.reader import is_reduce_only
 
@@ -68,6 +68,8 @@ def notices_of(
             found.append(_empty(reduces_only=is_reduce_only(age_s, limit_s)))
     if held is not None:
         found += _environment(settings, held)
+        if past_ms is None:
+            found += _only_noted(settings, held)
         found += _sources(held)
     return tuple(found)
 
@@ -121,6 +123,12 @@ def _environment(settings: DashboardSettings, held: "Held") -> Iterator[Notice]:
             f"This snapshot is of environment {there}, configured is {asked}: engines of {asked}"
             " refuse it, open nothing and only reduce. Set EXECINTEL_ENVIRONMENT, or refresh.",
         )
+
+
+def _only_noted(settings: DashboardSettings, held: "Held") -> Iterator[Notice]:
+    environment = held.manifest["environment"]
+    if words := only_noted(settings.base.applied(environment), environment):
+        yield Notice("warn", words)
 
 
 def _nothing(settings: DashboardSettings) -> Notice:

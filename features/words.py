@@ -4,7 +4,7 @@ Put here: pure functions from a value to a short text. Keep out: where it is sho
 """
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from math import floor
 from typing import Literal
 
@@ -161,14 +161,43 @@ def source_state(status: str, *, required: bool) -> tuple[Level, str]:
     return "bad" if required else "warn", words
 
 
-def on_status(status: str, *, reduces_only: bool = False) -> str:
-    """Say what engines do by a symbol's reading of this status; raises KeyError of another."""
+# What engines do instead of acting on a decision of the snapshot (live/sizing.py).
+_INSTEAD = {
+    "size": "trade each target as it is",
+    "offset": "quote 2.00 bps from mid",
+    "policy": "route as the strategy asks",
+}
+
+
+def only_noted(applied: Collection[str], environment: str) -> str | None:
+    """Say which decisions engines of an environment do not act on; None: on all they do."""
+    noted = [name for name in _INSTEAD if name not in applied]
+    if not noted:
+        return None
+    instead = _listed([_INSTEAD[name] for name in noted])
+    return (
+        f"Engines of {environment} only note {_listed(noted)}: they {instead}. EXECINTEL_APPLY "
+        "decides that, and is none by default where orders go to a venue."
+    )
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def on_status(status: str, *, reduces_only: bool = False, acts: bool = True) -> str:
+    """Say what engines do by a symbol's reading of this status; raises KeyError of another.
+
+    With ``acts`` False they act on nothing of a snapshot, see only_noted; old ones hold back still.
+    """
     if status == "ok":
-        return "engines act on these values"
+        return "engines act on these values" if acts else "engines only note these values"
     why = {"stale": "too old", "insufficient": "few samples", "unknown": "not there"}[status]
     if reduces_only:
         by_far = " by far" if status == "stale" else ""
         return f"{why}{by_far}: engines {on_stale(reduces_only=True)}"
+    if not acts:
+        return f"{why}: engines trade without it"
     if status == "unknown":
         return f"{why}: engines size at most 0.50 and quote at least 2.00 bps"
     return f"{why}: engines {on_stale(reduces_only=False)}"

@@ -8,11 +8,12 @@ import logging
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from features.settings import DECISIONS
 from live import firestore_link, firestore_mirror
 from live.answers import Read
 from live.controls import State
@@ -51,6 +52,7 @@ class PeriodicPublisher:
         *,
         interval_s: float = 300.0,
         switches: Callable[[], State] | None = None,
+        applied: Collection[str] = DECISIONS,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Prepare; nothing runs before ``start``.
@@ -60,6 +62,7 @@ class PeriodicPublisher:
             symbols: gives the active symbols, from another thread: hand out a finished tuple.
             interval_s: EXEC_INTEL_PUBLISH_INTERVAL_S, 30 to 3600.
             switches: a Controls' ``state``, not one that another thread asks; None has none.
+            applied: which of size, offset and policy orders are made with; the others are noted.
             clock: seconds since 1970.
 
         Raises ValueError for an interval that is not above 0.
@@ -70,6 +73,7 @@ class PeriodicPublisher:
         self._symbols = symbols
         self._interval_s = interval_s
         self._switches = switches
+        self._applied = [name for name in DECISIONS if name in applied]
         self._clock = clock
         self._told_toggles: dict[str, Mapping[str, Any]] = {}
         self._told_metrics: dict[str, Mapping[str, Any]] = {}
@@ -158,7 +162,9 @@ class PeriodicPublisher:
 
     def _publish(self, symbol: str) -> bool:
         reading = self._read(symbol)
-        payload: dict[str, Any] = {"executor": executor_field(reading, self._clock())}
+        payload: dict[str, Any] = {
+            "executor": executor_field(reading, self._applied, self._clock())
+        }
         if reading.record is not None and not self._mirrored():
             stamps = {"snapshot_id": reading.snapshot_id, "as_of": reading.record.as_of_ms / 1000}
             payload |= intel_document(reading.record) | stamps
@@ -212,12 +218,16 @@ class PeriodicPublisher:
             self._failed += 1
 
 
-def executor_field(reading: Reading, now_s: float) -> dict[str, Any]:
-    """Return what orders of a symbol are made with now; the offset is that of this UTC hour."""
+def executor_field(reading: Reading, applied: Sequence[str], now_s: float) -> dict[str, Any]:
+    """Return what a snapshot has orders of a symbol be made with now, and which of it they are.
+
+    The offset is that of this UTC hour.
+    """
     acting = reading.acting
     return {
         "status": reading.status,
         "reduce_only": reading.reduce_only,
+        "applied": list(applied),
         "snapshot_id": reading.snapshot_id,
         "as_of": None if reading.as_of_ms is None else reading.as_of_ms / 1000,
         "size_factor": acting.size_factor,

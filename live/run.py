@@ -148,6 +148,7 @@ def at_an_exchange(
             lambda: tuple(symbols),
             interval_s=settings.exec_intel_publish_interval_s,
             switches=Controls(settings.controls_root).state,
+            applied=settings.applied(orders.environment),
         )
         publisher.start()
         stack.callback(publisher.stop)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from features.words import counted, on_stale, when
+from features.words import counted, on_stale, only_noted, when
 from pipelines.commands import common
 
 if TYPE_CHECKING:
@@ -56,6 +56,9 @@ def head(settings: "Settings", store: "Store", snapshot_id: str) -> None:
         f"environment  {manifest['environment']}, window of {manifest['window_days']} days"
         + (", generated demo data" if is_demo else "")
     )
+    environment = manifest["environment"]
+    if is_current and (noted := only_noted(settings.applied(environment), environment)):
+        common.say(noted, style="yellow")
     if is_current and not is_demo and age_s > settings.snapshot_max_age_s:
         does = on_stale(reduces_only=is_reduce_only(age_s, settings.snapshot_max_age_s))
         common.say(

@@ -72,12 +72,14 @@ def print_health(
     *,
     is_past: bool = False,
     overruled: str | None = None,
+    acts: bool = True,
 ) -> None:
     """Print a symbol's document as a few lines, warnings in yellow.
 
-    ``overruled`` is what engines do instead of acting on it, because of a switch.
+    ``overruled`` is what engines do instead of acting on it, because of a switch. ``acts`` is False
+    where they act on nothing of a snapshot.
     """
-    words = overruled or on_status(found["status"], reduces_only=only_reduces)
+    words = overruled or on_status(found["status"], reduces_only=only_reduces, acts=acts)
     style = "yellow" if overruled else style_of(found["status"])
     then = "when this snapshot was new: " if is_past else ""
     common.say()

@@ -195,7 +195,12 @@ def _health(settings: "Settings", store: "Store", snapshot_id: str, symbol: str)
     if snapshot_id == store.current():
         state = Controls(settings.controls_root).state()
         overruled = overruling(state, symbol, common.now_ms())
-    health.print_health(*health.documents(read, symbol), is_past=is_past, overruled=overruled)
+    health.print_health(
+        *health.documents(read, symbol),
+        is_past=is_past,
+        overruled=overruled,
+        acts=bool(settings.applied(store.manifest(snapshot_id)["environment"])),
+    )
 
 
 def _rows(con: "duckdb.DuckDBPyConnection", sql: str, symbol: str | None) -> list[tuple[Any, ...]]:

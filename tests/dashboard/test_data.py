@@ -161,6 +161,34 @@ def test_age_of_a_demonstration_is_told_and_a_snapshot_without_symbols_is_bad(
     ]
 
 
+@pytest.mark.parametrize(
+    ("environment", "apply", "applied"),
+    [
+        ("paper", None, {"size", "offset", "policy"}),  # nothing is at stake
+        ("testnet", None, set()),  # orders go to a venue: somebody must say so
+        ("testnet", "size", {"size"}),
+    ],
+)
+def test_what_engines_only_note_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    environment: str, apply: str | None, applied: set[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("EXECINTEL_HOME", str(tmp_path))
+    monkeypatch.setenv("EXECINTEL_ENVIRONMENT", environment)
+    if apply is not None:
+        monkeypatch.setenv("EXECINTEL_APPLY", apply)
+    path = files.publish(
+        tmp_path / "snapshots", "20251105T000000Z-abc", [files.line()], environment=environment
+    )
+    manifest = {"environment": environment, "origin": "logs", "tables": {}, "sequence": 1}
+    path.with_name("manifest.json").write_text(json.dumps(manifest))
+    view = LocalSource(load([])).view()
+    assert view.applied == applied
+    said = [each.text for each in view.notices if "only note" in each.text]
+    assert len(said) == (len(applied) < 3)
+    assert all(word not in text.partition(":")[0] for text in said for word in applied)
+
+
 def test_new_demonstration_is_not_called_stale(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,6 +69,7 @@ def test_beside_a_mirrored_generation_only_the_executors_own_field_is_written(
     assert publisher._publish("BTCUSDT")
     assert stored()["execution_intel/BTCUSDT"]["executor"] == {
         "status": "stale", "reduce_only": True, "snapshot_id": name(1), "as_of": T + 1,
+        "applied": ["size", "offset", "policy"],
         "size_factor": 1.0, "maker_offset_bps": 3.0, "lost": [], "updated_at": int(clock.now_s),
         "policy": {"quality": "good", "maker_first": True, "taker_bias": "prefer_maker"},
     }  # fmt: skip

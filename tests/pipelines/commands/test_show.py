@@ -116,6 +116,24 @@ def test_a_symbols_line_says_what_engines_do_under_a_switch(
     assert ", but" not in published.run("show", "BTCUSDT").stdout
 
 
+def test_values_that_engines_only_note_are_not_said_to_act(
+    published: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXECINTEL_SNAPSHOT_MAX_AGE_S", str(100 * 366 * 86_400))  # else stale
+    monkeypatch.setenv("EXECINTEL_APPLY", "none")
+    output = published.run("show", "BTCUSDT").stdout
+    assert "Engines of paper only note size, offset and policy: they trade each target" in output
+    (line,) = [line for line in output.splitlines() if line.startswith("BTCUSDT: ")]
+    assert line.endswith("insufficient, few samples: engines trade without it")
+    assert "only note" in published.run("explain", "BTCUSDT").stdout
+    monkeypatch.setenv("EXECINTEL_APPLY", "size,policy")
+    output = published.run("show", "BTCUSDT").stdout
+    assert "Engines of paper only note offset: they quote 2.00 bps from mid." in output
+    assert "few samples: engines size at most 1.00" in output
+    monkeypatch.setenv("EXECINTEL_APPLY", "all")
+    assert "only note" not in published.run("show").stdout
+
+
 def test_estimates_stand_with_their_n(published: Desk) -> None:
     cells = row(published.run("show").stdout, "BTCUSDT")
     assert cells[1:10] == ["3", "3", "0", "0", "1.00 (3)", "1.50", "2.00", "2.50", "3"]
