@@ -28,7 +28,7 @@ help: ## this list
 	@echo "  make bench ARGS=…      more for the benchmarks; ARGS=--help lists it"
 	@echo "  PYTHON=python3.12      another Python for .venv (3.11 or later)"
 	@echo
-	@echo "The first command makes .venv (about a minute). After that the program itself is $(BIN)/execintel --help"
+	@echo "The first command makes .venv (one to four minutes). After that the program itself is $(BIN)/execintel --help"
 
 demo: $(READY) ## trade a simulated week on paper, compute every table of it, publish a snapshot, show it
 	@$(BIN)/execintel demo $(if $(LOGS),--logs "$(LOGS)")

@@ -64,6 +64,7 @@ _STORED_AS = {
     "core_window__trace_paths": "core_telemetry__paths",
     "core_window__last_traces": "core_window__traces",
 }
+_LABELS = ("Grain", "Units", "Source", "Params", "Rebuild", "Adds up")
 _PARAM = re.compile(r"\$([a-z_0-9]+)")
 # Parsing every file takes longer than a refresh with nothing to do; a test holds the two together.
 _READ = re.compile(r"(?<!DISTINCT )\b(?:FROM|JOIN)\s+([a-z_]\w*)\b(?!\s*\()")
@@ -78,7 +79,8 @@ class Table:
     name: str
     sql: str
     what: str
-    header: dict[str, str]
+    header: dict[str, str]  # label → text
+    notes: tuple[str, ...]  # sentences behind the labels
     inputs: tuple[str, ...]
     params: tuple[str, ...]
     grain: tuple[str, ...]
@@ -106,7 +108,7 @@ class Table:
     @property
     def comment(self) -> str:
         rest = "; ".join(f"{label}: {text}" for label, text in self.header.items())
-        return f"{self.what} {rest}"
+        return " ".join(filter(None, [self.what, f"{rest}.", *self.notes]))
 
 
 @dataclass(frozen=True)
@@ -295,10 +297,15 @@ def _origins(
 def _table(path: Path) -> Table:
     text = path.read_text("utf-8")
     header = _leading_comment(text)
-    labels = {}
+    what = header[:1]
+    labels: dict[str, str] = {}
+    notes: list[str] = []
     for line in header[1:]:
         label, _, rest = line.partition(":")
-        labels[label.strip()] = rest.strip()
+        if label in _LABELS:
+            labels[label] = rest.strip()
+        else:
+            (notes if labels else what).append(line)
     columns = {}
     tail = text[text.rindex("\nSELECT") :] if "\nSELECT" in text else text
     # A comment may stand behind the alias of an expression over several lines.
@@ -309,8 +316,9 @@ def _table(path: Path) -> Table:
     return Table(
         name=path.stem,
         sql=text,
-        what=header[0],
+        what=" ".join(what),
         header=labels,
+        notes=tuple(notes),
         inputs=_inputs(text),
         params=tuple(sorted(set(_PARAM.findall(_bare(text))))),
         grain=tuple(part.strip() for part in labels.get("Grain", "").split(",")),

@@ -1,4 +1,4 @@
-"""One writer at a time: refresh, upkeep and rebuild hold this file lock.
+"""One writer at a time: whatever changes lake or snapshots holds this file lock.
 
 Put here: taking the lock and naming who holds it. The kernel frees it when its process dies.
 """

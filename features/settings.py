@@ -394,7 +394,12 @@ class Settings(BaseSettings):
 
 
 # Variables of ours that are no settings: where these stand, and what must stand nowhere else.
-OTHER_VARIABLES = ("EXECINTEL_CONFIG", "EXECINTEL_VENUE_KEY", "EXECINTEL_VENUE_SECRET")
+OTHER_VARIABLES = (
+    "EXECINTEL_CONFIG",
+    "EXECINTEL_VENUE_KEY",
+    "EXECINTEL_VENUE_SECRET",
+    "EXECINTEL_TRACES",  # of the notebook
+)
 
 
 def variable(name: str) -> str:

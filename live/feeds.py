@@ -1,6 +1,6 @@
 """Where an engine's market comes from, beside the venue itself.
 
-Put here: sources of bars. Keep out: reading files (bars.py), trading (engine.py).
+Put here: sources of bars and quotes. Keep out: reading files (bars.py), trading (engine.py).
 """
 
 import logging

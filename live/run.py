@@ -59,7 +59,9 @@ def run(args: argparse.Namespace, settings: Settings) -> None:
         )
     with ExitStack() as stack:
         trades: list[ClosedTrade] = []
-        telemetry = arguments.telemetry(args, chosen, settings.home / TRACES, buffer_size=50)
+        # What past bars make of it is no trade of now: where the logs go, the traces go.
+        traces = args.log_dir if args.bars and args.log_dir else settings.home / TRACES
+        telemetry = arguments.telemetry(args, chosen, traces, buffer_size=50)
         if telemetry is not None:
             stack.callback(telemetry.close)
         if args.bars:
@@ -255,7 +257,10 @@ def _parse(argv: Sequence[str] | None, prog: str, settings: Settings) -> argpars
         help="folder of the logs (default: EXECINTEL_LOG_DIR, else $EXECINTEL_HOME/logs)",
     )
     arguments.add_telemetry(
-        parser, settings, directory="default: $EXECINTEL_HOME/analytics/live", is_live=True
+        parser,
+        settings,
+        directory="default: $EXECINTEL_HOME/analytics/live; with --bars the --log-dir",
+        is_live=True,
     )
     args = parser.parse_args(argv)
     if args.bars and args.orders != "paper":

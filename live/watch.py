@@ -1,6 +1,6 @@
-"""What the gates judge by and nobody else measures: drawdown, the market's last minute, the clock.
+"""What the gates judge by and nobody else measures: drawdown and the market's last minute.
 
-Put here: measuring from values passed in. Keep out: asking the venue (executor.py), refusing.
+Put here: measuring from values passed in. Keep out: asking the venue (guard.py), refusing.
 """
 
 from collections import deque

@@ -81,7 +81,7 @@ SELECT
     CAST(n AS BIGINT) AS n, -- attempts
     CAST(fill_n AS BIGINT) AS fill_n, -- attempts that filled, whole or in part
     earned_usd AS pnl_usd, -- realised PnL of the closes counted in close_n, USD; NULL = none known
-    COALESCE(notional_usd, 0e0) AS notional_usd, -- filled notional, USD
+    COALESCE(notional_usd, 0e0) AS notional_usd, -- filled notional, and what closes without an attempt closed, USD
     CAST(close_n AS BIGINT) AS close_n, -- closes
     exp_per_notional AS exp_per_notional, -- PnL before fees per dollar of notional; NULL without notional
     CASE

@@ -108,7 +108,7 @@ SELECT
     c.symbol AS symbol, -- instrument, * for all
     CAST(c.n AS BIGINT) AS n, -- attempts
     CAST(c.fill_n AS BIGINT) AS fill_n, -- attempts that filled, whole or in part
-    CAST(c.fill_known_n AS BIGINT) AS fill_known_n, -- attempts whose end is known
+    CAST(c.fill_known_n AS BIGINT) AS fill_known_n, -- attempts known to have filled, whole or in part, not filled or been rejected; not those that ended in an error
     CAST(COALESCE(i.inferred_fill_n, 0) AS BIGINT) AS inferred_fill_n, -- of the unknown, those that filled as position or exposure shows; in no ratio, no price, no slippage
     c.fill_n / NULLIF(CAST(c.fill_known_n AS DOUBLE), 0e0) AS fill_ratio, -- fill_n / fill_known_n
     CAST(c.unknown_n AS BIGINT) AS unknown_n, -- attempts whose end nobody logged; in no ratio

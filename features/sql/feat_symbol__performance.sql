@@ -275,7 +275,7 @@ SELECT
     ) AS sharpe_lo90, -- one-sided 90 % lower bound of it (Lo 2002)
     r.win_n / NULLIF(CAST(r.round_trip_n AS DOUBLE), 0e0) AS win_rate, -- share of round trips with a gain before fees
     r.gain_usd / NULLIF(r.loss_usd, 0e0) AS profit_factor, -- gains / losses, both before fees; NULL without a loss
-    COALESCE(e.equity_usd, $equity_usd) AS equity_usd, -- account equity, USD: 24 h median of logged NAV
+    COALESCE(e.equity_usd, $equity_usd) AS equity_usd, -- account equity, USD: 24 h median of logged NAV; without any the setting equity_usd
     COALESCE(e.nav_n, 0) AS nav_n, -- NAV values of the 24 h that equity is the median of
     COALESCE(f.nav_rejected_n, 0) AS nav_rejected_n, -- NAV values up to as-of rejected: 0 or too far from that median
     CASE WHEN u.symbol IS NULL OR d.last_fall_usd < 0 THEN

@@ -55,7 +55,7 @@ def table_spec(table: Table) -> dg.AssetSpec:
     return dg.AssetSpec(
         table.name,
         deps=catalog.stored_inputs(table.name, RAW_TABLES),
-        description=f"{table.what}\n\n{labels}",
+        description="\n\n".join(filter(None, [table.what, labels, " ".join(table.notes)])),
         group_name=table.layer,
         kinds={"deltalake" if table.is_stored else "duckdb"},
         metadata={"dagster/column_lineage": _lineage(table.name)},

@@ -87,7 +87,7 @@ def test() -> None:
     if not settings.alert_urls:
         raise common.CommandError(
             'no address is configured: set alert_urls = ["mailto://…", "json://host/path"] in '
-            "execintel.toml, or EXECINTEL_ALERT_URLS; docs/accuracy.md names services"
+            "execintel.toml, or EXECINTEL_ALERT_URLS; any service of Apprise will do"
         )
     is_failed = False
     for number, secret in enumerate(settings.alert_urls, start=1):

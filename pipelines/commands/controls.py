@@ -28,8 +28,9 @@ def kill(reason: Reason = "") -> None:
 
     Example: execintel kill --reason "venue halts withdrawals"
 
-    Engines look before every order and in every turn, a running one cancels within a second. Open
-    positions stay as they are. The switch survives restarts.
+    Engines of execintel live on this data root look before every order and in every turn, a running
+    one cancels within a second, also orders placed by hand. Open positions stay as they are. The
+    switch survives restarts. An executor of your own has to ask: docs/trading.md says how.
     """
     _set("kill", reason)
 

@@ -17,7 +17,9 @@ def upkeep() -> None:
 
     The schedule of execintel up does this every three hours. A schedule of your
     own should too: a day of refreshes left unmerged doubles the time of the next.
-    No number changes, every kept snapshot stays whole.
+    No number changes, every kept snapshot stays whole: CURRENT, the newest 288,
+    and the newest of each UTC day for 30 days. Of older ones that were published
+    manifest and lines for engines stay for a year.
     """
     from pipelines.upkeep import upkeep as run
 

@@ -74,7 +74,7 @@ def reconcile(
 
     Without files: NAV, PnL and positions by day, why an account is unknowable and which log would
     tell, and the position changes that no fill explains. With files: each line of the export that
-    the logs lack or tell otherwise, and what only the logs tell in that time. Exit code 1 where
+    the logs lack or tell otherwise, and what only the logs tell in that time, and exit code 1 where
     anything is missing or differs.
     """
     from features.snapshot import open_snapshot

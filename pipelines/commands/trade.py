@@ -1,4 +1,4 @@
-"""`execintel live` and `execintel backtest`: the programs of live/, under one command.
+"""`execintel live`, `backtest` and `audit`: the programs of live/, under one command.
 
 Put here: handing words through. Keep out: their flags, which live/ owns and explains.
 """

@@ -58,6 +58,16 @@ def test_every_final_column_has_a_comment(name: str, columns: dict[str, list[str
     assert all(len(words) > 2 for words in commented.values())
 
 
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_is_described_in_whole_sentences(name: str) -> None:
+    table = catalog.tables()[name]
+    for words in filter(None, (table.what, " ".join(table.notes))):
+        assert words[0].isupper()
+        assert words.endswith(".")
+    assert {"Grain", "Units", "Source"} <= set(table.header)
+    assert not re.search(r"[.;,:]{2}|: (;|$)", table.comment)
+
+
 @pytest.mark.parametrize("name", STORED)
 def test_grain_is_of_columns(name: str, columns: dict[str, list[str]]) -> None:
     assert set(catalog.tables()[name].grain) <= set(columns[name])

@@ -505,14 +505,18 @@ def test_a_paper_run_over_bars_ends_with_what_its_backtest_says(
 ) -> None:  # fmt: skip
     monkeypatch.setenv("EXECINTEL_HOME", str(tmp_path))
     words = ["--symbols", "BTCUSDT", "--bars", str(bars_1m), "--end", "2025-05-05T12:00:00Z"]
+    traced = ["--enable-telemetry", "--telemetry-sample-rate", "1", "--telemetry-throttle", "0"]
+    apart = ["--log-dir", str(tmp_path / "paper"), *traced]
     said = []
-    for main in (backtest.main, live_main):
-        assert main([*words, "--seed", "3", "--log-level", "ERROR"]) == 0
+    for main, more in ((backtest.main, []), (live_main, apart)):
+        assert main([*words, *more, "--seed", "3", "--log-level", "ERROR"]) == 0
         lines = capsys.readouterr().out.splitlines()
         starts = ("intraday", "*", "equity change", "orders ")
         said.append([line for line in lines if line.startswith(starts)])
     assert len(said[0]) == 4
     assert said[0] == said[1]
+    assert traces_of(tmp_path / "paper", "intraday")  # none among those of now
+    assert not (tmp_path / "analytics" / "live").exists()
 
 
 def test_open_trades_are_worth_their_cash_and_their_mark_less_fees() -> None:
