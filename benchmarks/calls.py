@@ -40,7 +40,7 @@ def show(times_us: Times) -> str:
     """Return the percentiles in one line."""
     p50, p99, p999 = np.percentile(times_us, (50, 99, 99.9))
     return (
-        f"p50 {p50:.2f} µs, p99 {p99:.2f} µs, p99.9 {p999:.1f} µs, most {times_us.max():.0f} µs "
+        f"p50 {p50:.2f} µs, p99 {p99:.2f} µs, p99.9 {p999:.1f} µs, most {np.max(times_us):.0f} µs "
         f"(n = {len(times_us):,})"
     )
 

@@ -90,7 +90,7 @@ def accuracy(trades: Sequence[Trade]) -> dict[str, Any]:
         "return_std_pct": std,
         "sharpe": float(np.mean(returns)) / std * math.sqrt(len(positions) / years),
         "max_drawdown_pct": _drawdown(positions),
-        "profit_factor": float(returns[returns > 0].sum() / -returns[returns < 0].sum()),
+        "profit_factor": float(returns[returns > 0].sum()) / -float(returns[returns < 0].sum()),
         "holding_min_avg": float(np.mean([t.minutes for t in positions])),
         "brier": metrics.brier_score_loss(right, confidence),
         "ece": _ece(confidence, np.array(right)),
