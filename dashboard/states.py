@@ -133,6 +133,8 @@ def _only_noted(settings: DashboardSettings, held: "Held") -> Iterator[Notice]:
 
 def _nothing(settings: DashboardSettings) -> Notice:
     root = settings.base.snapshots_root
+    if lost := Store(root).lost_current():
+        return Notice("bad", lost)
     return Notice(
         "unknown",
         f"No snapshot yet under {root}. Run execintel refresh, or execintel demo for a generated"

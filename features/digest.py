@@ -5,13 +5,14 @@ Put here: hashing. Keep out: what is hashed and why.
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
 from features.engines.text import identifier
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa  # who opens a snapshot and digests none of its tables need not wait for it
 
 _BATCH_ROWS = 65_536
@@ -40,20 +41,33 @@ def table_digest(con: duckdb.DuckDBPyConnection, relation: str, grain: tuple[str
 
 def _bytes(column: "pa.Array") -> tuple[bytes, bytes, bytes]:
     """Write validity, lengths and values, so that joined batches give the bytes of one batch."""
+    import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    present = pc.is_valid(column).cast(pa.uint8()).to_numpy(zero_copy_only=False).tobytes()
+    present = _values(pc.is_valid(column).cast(pa.uint8()))
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        filled = pc.fill_null(column, "")
-        lengths = pc.binary_length(filled).cast(pa.int64()).to_numpy(zero_copy_only=False)
-        return present, lengths.tobytes(), "".join(filled.to_pylist()).encode()
+        lengths = _values(pc.binary_length(column).cast(pa.int64())) * present
+        text = "".join(filter(None, column.to_pylist())).encode()
+        return present.tobytes(), lengths.tobytes(), text
     if pa.types.is_boolean(column.type):
         column = column.cast(pa.uint8())
     elif not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         column = column.cast(pa.int64() if pa.types.is_timestamp(column.type) else pa.int32())
-    values = pc.fill_null(column, 0).to_numpy(zero_copy_only=False)
-    return present, b"", (values + 0).tobytes()  # -0.0 + 0 is 0.0: the two compare equal
+    numbers = _values(column)
+    values = np.where(present, numbers, numbers.dtype.type(0))
+    return present.tobytes(), b"", (values + 0).tobytes()  # -0.0 + 0 is 0.0: the two compare equal
+
+
+def _values(column: "pa.Array") -> "np.ndarray[Any, Any]":
+    """Return numbers as numpy has them, of a NULL anything.
+
+    pyarrow's own ways import pandas, and a Ctrl-C in the midst of that is lost or hangs.
+    """
+    import numpy as np
+
+    kind = np.dtype(column.type.to_pandas_dtype())
+    return np.frombuffer(column.buffers()[1], kind, len(column), column.offset * kind.itemsize)
 
 
 def file_digest(path: Path) -> str:

@@ -141,9 +141,7 @@ def forget(lake: Lake, before_ms: int) -> int:
     doomed = sorted(part for part in old if part is not None and part < _part(before_ms))
     if not doomed:
         return 0
-    listed = ", ".join(f"'{part}'" for part in doomed)
-    count = table.delete(f"part IN ({listed})")["num_removed_files"]
-    return int(count)
+    return lake.remove(table, doomed)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ Callers hold the writer lock (features/lock.py) for every call that commits.
 
 import datetime as dt
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,16 +22,36 @@ from deltalake import (
     Transaction,
     write_deltalake,
 )
+from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction
+
+from features.engines.text import literal
 
 FORMAT_VERSION = 1
 # Opening a table reads its last checkpoint and every commit since: of a hundred, 35 ms; of ten, 6.
 _PROPERTIES = {"delta.checkpointInterval": "10"}
+_ROWS = "lake:rows"  # application id: how many rows a table has once the commit stands
 _MASK_63 = (1 << 63) - 1  # Delta transaction versions are signed 64-bit
 
 
 class LakeFormatError(RuntimeError):
     """The lake on disk was written by another format version."""
+
+
+class LakeDamageError(RuntimeError):
+    """A table is not what its commits made of it; the text says what mends it."""
+
+
+def mending(table: str) -> str:
+    """Say what a person does about a damaged table."""
+    if table.startswith("raw_"):
+        return (
+            f"Restore it, or move the folder of {table} away and refresh: it is read anew from the "
+            "logs that are still there, and all that is made of it follows"
+        )
+    if table == "hist_features":
+        return "Restore it, or move the folder of hist_features away: asof then begins anew"
+    return f"Restore it, or move the folder of {table} away and refresh: it is made anew"
 
 
 @dataclass(frozen=True)
@@ -52,9 +73,22 @@ class LakeTable(DeltaTable):
     _transactions: tuple[int, dict[str, int | None]] = (-1, {})
 
     def data_files(self) -> list[DataFile]:
+        """List the live files, largest first.
+
+        Raises LakeDamageError where they hold other rows than the commits brought: Delta takes an
+        entry of its log without content for a commit of nothing.
+        """
         version = self.version()
         if self._listed is None or self._listed[0] != version:
-            self._listed = (version, _list_files(self))
+            files = _list_files(self)
+            told, held = self.transaction_version(_ROWS), sum(file.rows for file in files)
+            if told is not None and told != held:
+                root = _root(self)
+                raise LakeDamageError(
+                    f"{root} holds {held} rows, and its commits brought {told}: entries of its "
+                    f"_delta_log are lost or empty. {mending(root.name)}"
+                )
+            self._listed = (version, files)
         return self._listed[1]
 
     def transaction_version(self, app_id: str) -> int | None:
@@ -116,13 +150,28 @@ class Lake:
         if version is not None and (table, version) in self._named:
             return self._named[table, version]
         if newest is None:
-            newest = self._newest[table] = LakeTable(str(self.path(table)))
+            newest = self._newest[table] = self._opened(table)
         elif not self._is_only_writer:
-            newest.update_incremental()
+            with self._damage_told(table):
+                newest.update_incremental()
         if version is None or version == newest.version():
             return newest
-        named = self._named[table, version] = LakeTable(str(self.path(table)), version=version)
+        named = self._named[table, version] = self._opened(table, version)
         return named
+
+    def _opened(self, table: str, version: int | None = None) -> LakeTable:
+        with self._damage_told(table):
+            return LakeTable(str(self.path(table)), version=version)
+
+    @contextmanager
+    def _damage_told(self, table: str) -> Iterator[None]:
+        try:
+            yield
+        except DeltaError as error:
+            raise LakeDamageError(
+                f"{self.path(table)} is no whole Delta table ({str(error).splitlines()[0]}). "
+                f"{mending(table)}"
+            ) from error
 
     def ensure(self, table: str, schema: pa.Schema, partition_by: list[str], comment: str) -> None:
         """Create ``table`` when absent, else add the columns and properties that it lacks."""
@@ -160,21 +209,22 @@ class Lake:
             data,
             mode="append",
             partition_by=table.metadata().partition_columns,
-            commit_properties=_commit(transactions),
+            commit_properties=_commit(transactions, _rows(table) + data.num_rows),
             post_commithook_properties=_QUIET,
         )
 
     def add(
-        self, table: DeltaTable, files: Iterable[DataFile], transactions: Mapping[str, int]
+        self, table: DeltaTable, files: Collection[DataFile], transactions: Mapping[str, int]
     ) -> None:
         """Append Parquet files that stand in the table's folder already, in one commit."""
         root = _root(table)
+        rows_n = _rows(table) + sum(file.rows for file in files)
         table.create_write_transaction(
             [_add_action(file, root) for file in files],
             "append",
             table.schema(),
             partition_by=table.metadata().partition_columns,
-            commit_properties=_commit(transactions),
+            commit_properties=_commit(transactions, rows_n),
             post_commithook_properties=_QUIET,
         )
         table.update_incremental()  # a bare transaction leaves the handle where it was
@@ -182,20 +232,31 @@ class Lake:
     def replace(
         self,
         table: DeltaTable,
-        data: pa.RecordBatchReader,
-        predicate: str,
+        data: pa.Table,
+        parts: Collection[str],
         transactions: Mapping[str, int],
     ) -> None:
-        """Replace the partitions that ``predicate`` names, in one commit."""
+        """Replace the partitions ``parts`` (of the column part), in one commit."""
+        stay_n = sum(f.rows for f in data_files(table) if f.partition["part"] not in parts)
         write_deltalake(
             table,
-            data,
+            data.to_reader(),
             mode="overwrite",
-            predicate=predicate,
+            predicate=_of_parts(parts),
             partition_by=table.metadata().partition_columns,
-            commit_properties=_commit(transactions),
+            commit_properties=_commit(transactions, stay_n + data.num_rows),
             post_commithook_properties=_QUIET,
         )
+
+    def remove(self, table: DeltaTable, parts: Collection[str]) -> int:
+        """Remove the partitions ``parts`` in one commit; returns the number of their files."""
+        stay_n = sum(f.rows for f in data_files(table) if f.partition["part"] not in parts)
+        removed = table.delete(
+            _of_parts(parts),
+            commit_properties=_commit({}, stay_n),
+            post_commithook_properties=_QUIET,
+        )
+        return int(removed["num_removed_files"])
 
 
 # Checkpoints stay on (they keep opening fast); expired logs are the upkeep job's business, because
@@ -203,10 +264,20 @@ class Lake:
 _QUIET = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
 
 
-def _commit(transactions: Mapping[str, int]) -> CommitProperties:
-    return CommitProperties(
-        app_transactions=[Transaction(app, value) for app, value in sorted(transactions.items())]
-    )
+def _commit(transactions: Mapping[str, int], rows_n: int) -> CommitProperties:
+    said = sorted({**transactions, _ROWS: rows_n}.items())
+    return CommitProperties(app_transactions=[Transaction(app, value) for app, value in said])
+
+
+def _rows(table: DeltaTable) -> int:
+    """Return how many rows a table has, without listing its files where a commit says it."""
+    told = table.transaction_version(_ROWS)
+    return sum(file.rows for file in data_files(table)) if told is None else told
+
+
+def _of_parts(parts: Collection[str]) -> str:
+    named = ", ".join(literal(part) for part in sorted(parts)) or "''"
+    return f"part IN ({named})"
 
 
 def _root(table: DeltaTable) -> Path:
@@ -237,8 +308,8 @@ def consumed_seqs(
 ) -> tuple[dict[str, int], bool]:
     """Return by raw table the ingest_seq up to which ``target`` has its rows, and if one is anew.
 
-    0, and anew, where a raw table was made again since, as by a person who lost a file of it and
-    had the logs read again: what was made of the old one is to be made again.
+    0, and anew, where a raw table lost rows that ``target`` was made of, or was made again since,
+    as by a person who moved it away: what was made of the old one is to be made again.
     """
     consumed = dict.fromkeys(sources, 0)
     is_anew = False
@@ -246,19 +317,46 @@ def consumed_seqs(
         for name, source in sources.items():
             seq = target.transaction_version(name) or 0
             known = target.transaction_version(f"{name}:table")
-            if known in (None, _identity(source)) and seq <= newest[name]:
+            is_same = known in (None, _identity(source)) and seq <= newest[name]
+            if is_same and _holds(source, seq, target.transaction_version(f"{name}:rows")):
                 consumed[name] = seq
             elif seq:
                 is_anew = True
     return consumed, is_anew
 
 
+def _holds(source: DeltaTable, seq: int, rows_n: int | None) -> bool:
+    """Tell whether a raw table still has the ``rows_n`` rows of the commits up to ``seq``."""
+    whole_n = 0
+    for file in data_files(source):
+        if (file.maximum.get("ingest_seq") or 0) <= seq:
+            whole_n += file.rows
+        elif (file.minimum.get("ingest_seq") or 0) <= seq:
+            return True  # merged with later ones: nobody counted them apart
+    return rows_n in (None, whole_n)
+
+
 def marks_of(sources: Mapping[str, DeltaTable], newest: Mapping[str, int]) -> dict[str, int]:
     """Return what a commit remembers of raw tables all whose rows it has, for consumed_seqs."""
     marks: dict[str, int] = {}
     for name, source in sources.items():
-        marks |= {name: newest[name], f"{name}:table": _identity(source)}
+        rows_n = sum(file.rows for file in data_files(source))
+        marks |= {name: newest[name], f"{name}:table": _identity(source), f"{name}:rows": rows_n}
     return marks
+
+
+def next_seq(source: DeltaTable, name: str, targets: Iterable[DeltaTable]) -> int:
+    """Return an ingest_seq for the raw table ``name`` that none of its commits ever had.
+
+    Also none of those that are lost: what was made of them, the ``targets``, remembers theirs.
+    """
+    known = [target.transaction_version(name) or 0 for target in targets]
+    return 1 + max([source.version(), newest_seq(data_files(source)), *known])
+
+
+def newest_seq(files: Iterable[DataFile]) -> int:
+    """Return the highest ingest_seq of a raw table's rows, 0 without any."""
+    return max((file.maximum.get("ingest_seq") or 0 for file in files), default=0)
 
 
 def _identity(table: DeltaTable) -> int:
@@ -274,7 +372,7 @@ def data_files(table: DeltaTable) -> list[DataFile]:
     """List the live files of an opened table version with their statistics, largest first.
 
     DuckDB takes its first file for every file of a scan: after one of a single line it builds its
-    hash tables on the wrong side.
+    hash tables on the wrong side. Raises LakeDamageError where rows are missing.
     """
     return table.data_files() if isinstance(table, LakeTable) else _list_files(table)
 

@@ -23,6 +23,7 @@ from features.lake import (
     consumed_seqs,
     data_files,
     marks_of,
+    newest_seq,
     overlapping,
     utc_day,
 )
@@ -100,7 +101,7 @@ def rebuild(
     """
     report = CoreReport()
     tables = {name: lake.open(name) for name in INPUTS}
-    newest = {name: _newest_seq(data_files(table)) for name, table in tables.items()}
+    newest = {name: newest_seq(data_files(table)) for name, table in tables.items()}
     raw = _Raw(tables, newest, facts)
     for table in catalog.stored():
         if table.name in traces.STORED:
@@ -184,21 +185,16 @@ def _rebuild_table(
         _views(lake, con, table, raw, batch.hours)
         bound = _bound(table, params)
         rows = engine.to_arrow(con, _with_part(table), bound, about_n=batch.rows)
-        named = ", ".join(engine.literal(part) for part in sorted(batch.replaced)) or "''"
         if target is None or (is_new and number == 1):
             target = _ensure(lake, table, rows.schema)
         listen(Event("core.before_commit", table=table.name))
         schema = pa.schema(target.schema().to_arrow())
         rows = rows.select(schema.names).cast(schema)  # newer columns stand last in the table
-        lake.replace(target, rows.to_reader(), f"part IN ({named})", marks)
+        lake.replace(target, rows, batch.replaced, marks)
         listen(Event("core.committed", table=table.name, done=1))
         written = len(set(batch.hours.values()))
         report.partitions[table.name] = report.partitions.get(table.name, 0) + written
         report.rows[table.name] = report.rows.get(table.name, 0) + rows.num_rows
-
-
-def _newest_seq(files: Iterable[DataFile]) -> int:
-    return max((file.maximum.get("ingest_seq") or 0 for file in files), default=0)
 
 
 def _touched_hours(

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from deltalake.exceptions import DeltaError
 
 from features import build, live_lines, params
 from features.before import kept
 from features.engines import duckdb as engine
 from features.events import Listener
-from features.lake import Lake, LakeTable
+from features.lake import Lake, LakeDamageError, LakeTable
 from features.memory import Before
 from features.rebuild import DAY_MS, rebuild
 from features.settings import Freshness, Settings
@@ -125,11 +124,11 @@ def _require_inputs(lake: Lake, manifest: Mapping[str, Any], versions: Mapping[s
     for name, version in versions.items():
         try:
             found = build.read_input(name, lake.open(name))
-        except DeltaError as error:
+        except LakeDamageError as error:
             raise SnapshotError(
                 f"{name} cannot be opened at version {version} any more: upkeep removed it, or the "
                 f"lake {manifest['lake_root']} was moved (`execintel snapshots relocate`). "
-                f"Delta says: {str(error).splitlines()[0]}"
+                f"What was found: {error}"
             ) from error
         expected = manifest["inputs"][name]
         if (found.rows, found.digest) != (expected["rows"], expected["digest"]):

@@ -56,6 +56,18 @@ def is_emptied(manifest: Mapping[str, Any], current: Mapping[str, Any]) -> bool:
     return symbol_count(manifest) == 0 < symbol_count(current)
 
 
+def lost_lines(
+    manifest: Mapping[str, Any], current: Mapping[str, Any]
+) -> dict[str, tuple[int, int]]:
+    """Return the raw tables that had more rows under CURRENT than now: rows before, rows now."""
+    now = {name: source["rows"] for name, source in manifest["inputs"].items()}
+    return {
+        name: (source["rows"], now.get(name, 0))
+        for name, source in current["inputs"].items()
+        if name.startswith("raw_") and source["rows"] > now.get(name, 0)
+    }
+
+
 class Store:
     """The snapshots below one root: one folder each, CURRENT naming the one that readers use."""
 
@@ -115,13 +127,9 @@ class Store:
         if name is None:
             current = self.current()
             if current is None:
-                if last := self._logged():
-                    raise SnapshotError(
-                        f"{self.root / 'CURRENT'} is missing or empty, though published.jsonl ends "
-                        f"with {last[-1]['snapshot_id']}: `execintel refresh` writes it anew"
-                    )
                 raise SnapshotError(
-                    f"nothing is published under {self.root}: run `execintel refresh` first"
+                    self.lost_current()
+                    or f"nothing is published under {self.root}: run `execintel refresh` first"
                 )
             return current
         matches = [i for i in self.ids() if i.startswith(name)]
@@ -137,6 +145,16 @@ class Store:
                 f"one you mean: {', '.join(matches[:5])}{more}"
             )
         return matches[0]
+
+    def lost_current(self) -> str | None:
+        """Say that CURRENT is gone, where its log tells of publications; else None."""
+        last = self._logged()
+        if not last or self.current() is not None:
+            return None
+        return (
+            f"{self.root / 'CURRENT'} is missing or empty, though published.jsonl ends with "
+            f"{last[-1]['snapshot_id']}: `execintel refresh` writes it anew"
+        )
 
     def publications(self) -> list[dict[str, Any]]:
         """Return what was made CURRENT and when, in order; the last line counts on a repeat.

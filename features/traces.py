@@ -24,6 +24,7 @@ from features.lake import (
     consumed_seqs,
     data_files,
     marks_of,
+    newest_seq,
     utc_day,
 )
 from features.params import Value
@@ -145,7 +146,7 @@ def rebuild(
     Returns by table the months and rows written.
     """
     raw = lake.open(RAW)
-    newest = max((file.maximum.get("ingest_seq") or 0 for file in data_files(raw)), default=0)
+    newest = newest_seq(data_files(raw))
     written = {}
     known: dict[tuple[int, frozenset[str]], dict[str, int]] = {}
     for name in STORED:
@@ -175,11 +176,10 @@ def rebuild(
             rows = _month_rows(con, name, batch, definitions[name])
             if target is None:
                 target = _create_stored(lake, name, rows.schema)
-            named = ", ".join(engine.literal(month) for month in batch) or "''"
             listen(Event("core.before_commit", table=name))
             schema = pa.schema(target.schema().to_arrow())
             marks = marks_of({RAW: raw}, {RAW: newest}) if number == len(batches) else {}
-            lake.replace(target, rows.cast(schema).to_reader(), f"part IN ({named})", marks)
+            lake.replace(target, rows.cast(schema), batch, marks)
             listen(Event("core.committed", table=name, done=1))
             rows_n += rows.num_rows
         written[name] = (len(months), rows_n)

@@ -4,7 +4,7 @@ Put here: pure functions from a value to a short text. Keep out: where it is sho
 """
 
 import datetime as dt
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from math import floor
 from typing import Literal
 
@@ -127,6 +127,16 @@ def on_emptied(snapshot_id: str | None) -> str:
         "CURRENT ages. Is the executor alive, and is the log folder (--logs, EXECINTEL_LOG_DIR, "
         "[[logs]]) the one that it writes to? Mend that and refresh again; if nothing was traded, "
         "execintel refresh --publish publishes it"
+    )
+
+
+def on_lost(snapshot_id: str | None, lost: Mapping[str, tuple[int, int]]) -> str:
+    """Say why a build of fewer lines than CURRENT waits, and both ways on."""
+    counts = ", ".join(f"{name} {now:,} of {before:,}" for name, (before, now) in lost.items())
+    return (
+        f"{snapshot_id} is made of fewer lines than CURRENT ({counts}), so it is kept, not "
+        "published, and CURRENT ages. Is the lake whole, and its disk mounted? Restore it and "
+        "refresh again; if the lines are lost for good, execintel refresh --publish publishes it"
     )
 
 

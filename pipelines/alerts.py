@@ -24,7 +24,6 @@ from features.acknowledgements import SEVERITY_RANK as _RANK
 from features.acknowledgements import Acknowledged, acknowledged, key_of
 from features.settings import Settings
 from features.snapshot import SnapshotError, Store, open_snapshot
-from features.words import on_emptied
 
 if TYPE_CHECKING:
     from pipelines.refresh import RefreshReport
@@ -98,9 +97,8 @@ def publication_alerts(report: "RefreshReport", as_of_ms: int) -> list[Alert]:
         why = causes or "HOLD is set"
         text = f"A snapshot waits for a person: {why}. execintel snapshots list, then publish."
         return [Alert("publication_held", "snapshot", "warning", text, as_of_ms)]
-    if report.is_emptied:
-        text = on_emptied(report.snapshot_id)
-        return [Alert("publication_held", "snapshot", "warning", text, as_of_ms)]
+    if report.doubt is not None:
+        return [Alert("publication_held", "snapshot", "warning", report.doubt, as_of_ms)]
     return []
 
 
@@ -144,7 +142,7 @@ def after_refresh(
     try:
         # Kept back by another environment's CURRENT, a build says nothing of readers: no sign.
         if report.other_environment is None:
-            is_alive = report.outcome in _ALIVE and not report.is_emptied
+            is_alive = report.outcome in _ALIVE and report.doubt is None
             found.problems += heartbeat(settings, report.outcome, is_alive=is_alive, now_ms=now_ms)
     except OSError as error:
         found.problems.append(f"the heartbeat cannot be written: {error}")

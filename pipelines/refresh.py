@@ -24,6 +24,7 @@ from features.memory import Before
 from features.proofs import Proofs
 from features.rebuild import CoreReport, rebuild
 from features.settings import Settings
+from features.words import on_emptied, on_lost
 from pipelines.alerts import Delivery, after_refresh
 from pipelines.intake.intake import IntakeReport, ensure_tables, ingest
 from pipelines.intake.kinds import RAW_TABLES
@@ -36,18 +37,27 @@ class RefreshReport:
 
     ``outcome`` is published, kept (older than CURRENT; of another environment, which
     ``other_environment`` then names; or, then ``is_emptied``, without any symbol where CURRENT has
-    some), held (by a person, or by a check for one), rejected (a check failed), unchanged (this
-    very snapshot stands already) or empty (no line was ever read).
+    some; or of fewer lines than CURRENT, which ``lost`` then counts by raw table), held (by a
+    person, or by a check for one), rejected (a check failed), unchanged (this very snapshot stands
+    already) or empty (no line was ever read).
     """
 
     outcome: str = "empty"
     other_environment: str | None = None
     is_emptied: bool = False
+    lost: dict[str, tuple[int, int]] = field(default_factory=dict)  # rows before, rows now
     snapshot_id: str | None = None
     intake: IntakeReport = field(default_factory=IntakeReport)
     core: CoreReport = field(default_factory=CoreReport)
     built: Built = field(default_factory=Built)
     seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def doubt(self) -> str | None:
+        """Say why a person must look at a build that was kept; None: nobody must."""
+        if self.is_emptied:
+            return on_emptied(self.snapshot_id)
+        return on_lost(self.snapshot_id, self.lost) if self.lost else None
 
 
 class Refresh:
@@ -259,7 +269,8 @@ class Refresh:
     def _is_kept(self, plan: Plan, name: str) -> bool:
         """Tell whether a person must ask for publication.
 
-        That is so where CURRENT is later, of another environment, or the only one with symbols.
+        That is so where CURRENT is later, of another environment, the only one with symbols, or
+        made of more lines.
         """
         current = self.store.current()
         if current is None or self.publish_older:
@@ -274,8 +285,10 @@ class Refresh:
         published_as_of_ms: int = manifest["as_of_ms"]
         if plan.as_of_ms < published_as_of_ms:
             return True
-        self.report.is_emptied = snapshot.is_emptied(self.store.manifest(name), manifest)
-        return self.report.is_emptied
+        mine = self.store.manifest(name)
+        self.report.is_emptied = snapshot.is_emptied(mine, manifest)
+        self.report.lost = snapshot.lost_lines(mine, manifest)
+        return self.report.doubt is not None
 
     def _engine(self) -> duckdb.DuckDBPyConnection:
         """Open the run's connection, or return it."""

@@ -112,7 +112,8 @@ def _news(store: Store) -> Iterator[list[str]]:
         moment = f"{dt.datetime.now(dt.UTC):%H:%M:%S} UTC"
         if store.current() != current:
             current = store.current()
-            lines.append(f"{moment}  published {current}")
+            told = f"published {current}" if current else "CURRENT is gone: execintel doctor"
+            lines.append(f"{moment}  {told}")
         for build in store.rejected():
             if build["sequence"] > seen:
                 seen = build["sequence"]

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from features.words import on_emptied
 from pipelines.assets import describe
 from pipelines.refresh import Refresh, tell
 
@@ -19,7 +18,8 @@ from pipelines.refresh import Refresh, tell
 def snapshot(refresh: dg.ResourceParam[Refresh]) -> Iterator[dg.MaterializeResult[None]]:
     """Finish the build and publish it; a failed check keeps it aside and fails the run.
 
-    So does a build without any symbol where CURRENT has some: a person must look.
+    So does a build that a person must look at: without any symbol where CURRENT has some, or of
+    fewer lines.
     """
     if not refresh.has_lines:
         return
@@ -28,8 +28,8 @@ def snapshot(refresh: dg.ResourceParam[Refresh]) -> Iterator[dg.MaterializeResul
     tell(refresh.settings, refresh.report)
     if outcome == "rejected":
         raise describe.rejection(refresh.store, refresh.report)
-    if refresh.report.is_emptied:
-        raise dg.Failure(on_emptied(refresh.report.snapshot_id), allow_retries=False)
+    if refresh.report.doubt is not None:
+        raise dg.Failure(refresh.report.doubt, allow_retries=False)
     yield dg.MaterializeResult(
         metadata=describe.published(refresh.store, refresh.report),
         data_version=dg.DataVersion(str(refresh.report.snapshot_id)),

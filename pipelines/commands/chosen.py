@@ -83,14 +83,13 @@ def of_old_logs(settings: "Settings", store: "Store") -> str | None:
     That is so where the newest line that was read is older than the window, and no log was written
     since the last build.
     """
-    from deltalake.exceptions import DeltaError
-
+    from features.lake import LakeDamageError
     from features.snapshot import SnapshotError
 
     try:
         newest_ms = common.newest_line_ms(settings)
         built_ms = max((int(store.manifest(each)["created_ms"]) for each in store.ids()), default=0)
-    except (DeltaError, SnapshotError, OSError):  # doctor tells of what is damaged
+    except (LakeDamageError, SnapshotError, OSError):  # doctor tells of what is damaged
         return None
     if newest_ms is None or common.now_ms() - newest_ms <= settings.window_days * _DAY_MS:
         return None

@@ -125,8 +125,19 @@ def _unwritten(error: Exception) -> str | None:
     )
 
 
+# How DuckDB tells a Parquet file whose inside is other bytes than were written.
+_GARBLED = re.compile("TProtocolException|Out of buffer|ZSTD|[Dd]ecompress|Thrift")
+
+
 def _lake_damage(error: Exception) -> str | None:
     """Say how a lake is mended where an error names a file of it, else None."""
+    if type(error).__name__ == "Error" and _GARBLED.search(str(error)):  # it names no file
+        return (
+            f"a Parquet file that this reads is damaged: {str(error).splitlines()[0]}\n"
+            "execintel doctor and snapshots verify name files that are gone or cut short. Else "
+            "move the folders of core_* below the lake away and refresh; if that does not help, "
+            "those of raw_*, which are read anew from the logs"
+        )
     is_of_reading = type(error).__name__ in ("IOException", "InvalidInputException", "DeltaError")
     if not is_of_reading and not isinstance(error, OSError):
         return None  # a fault of the program may name a file too
@@ -134,17 +145,9 @@ def _lake_damage(error: Exception) -> str | None:
     found = re.search(r"""[^'"]*/lake/(\w+)/[^'":]*\.(parquet|json)\b""", words)
     if found is None or "Permission denied" in words or is_disk_trouble(error):
         return None
-    path, table = found[0], found[1]
-    if table.startswith("raw_"):
-        mend = (
-            f"Restore it, or move the folder of {table} away and refresh: it is read anew from the "
-            "logs that are still there, and all that is made of it follows"
-        )
-    elif table == "hist_features":
-        mend = "Restore it, or move the folder of hist_features away: asof then begins anew"
-    else:
-        mend = f"Restore it, or move the folder of {table} away and refresh: it is made anew"
-    return f"{path} is gone or damaged: {words.splitlines()[0]}\n{mend}"
+    from features.lake import mending
+
+    return f"{found[0]} is gone or damaged: {words.splitlines()[0]}\n{mending(found[1])}"
 
 
 def is_expected(error: Exception) -> bool:
@@ -160,6 +163,7 @@ def _mendable() -> list[type[Exception]]:
 
 _MENDABLE = (
     ("features.history_store", "HistoryError"),
+    ("features.lake", "LakeDamageError"),
     ("features.lake", "LakeFormatError"),
     ("features.lock", "WriterBusyError"),
     ("features.params", "ParameterError"),
@@ -202,6 +206,10 @@ def home_trouble(error: Exception) -> str | None:
         return None
     if not Path(error.filename).is_relative_to(home):
         return None
+    if error.errno == errno.EROFS:
+        return (
+            f"{error.filename}: its file system is read-only: what changes anything needs to write"
+        )
     if home.is_dir() and os.access(home, os.R_OK | os.W_OK | os.X_OK):
         return None
     if home.is_dir():

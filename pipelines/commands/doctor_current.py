@@ -11,6 +11,7 @@ from features.words import (
     MARKS,
     counted,
     on_emptied,
+    on_lost,
     on_stale,
     share_range,
     source_state,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def snapshot(settings: "Settings", store: "Store", found: Findings) -> None:
-    from features.snapshot import SnapshotError, is_emptied
+    from features.snapshot import SnapshotError, is_emptied, lost_lines
 
     hold = store.hold()
     if hold is not None:
@@ -40,7 +41,7 @@ def snapshot(settings: "Settings", store: "Store", found: Findings) -> None:
         causes = "; ".join(check["cause"] for check in store.held_by(waiting[-1]))
         found.broken.append(f"{len(waiting)} builds wait for a person, {waiting[-1]}: {causes}")
     if current is None:
-        found.broken.append("nothing is published yet: execintel refresh")
+        found.broken.append(store.lost_current() or "nothing is published yet: execintel refresh")
         return
     try:
         manifest = store.manifest(current)
@@ -70,6 +71,8 @@ def snapshot(settings: "Settings", store: "Store", found: Findings) -> None:
     )
     if is_next and is_emptied(newest, manifest):
         found.broken.append(on_emptied(newest["snapshot_id"]))
+    elif is_next and (lost := lost_lines(newest, manifest)):
+        found.broken.append(on_lost(newest["snapshot_id"], lost))
     missing = _missing_files(manifest["inputs"].values())
     found.broken += missing
     if not missing and Path(manifest["lake_root"]).resolve() != settings.lake_root:

@@ -138,9 +138,7 @@ def _unreadable(paths: Iterable[Path]) -> list[str]:
 
 
 def lake(settings: "Settings", found: Findings) -> None:
-    from deltalake.exceptions import DeltaError
-
-    from features.lake import FORMAT_VERSION, Lake, data_files
+    from features.lake import FORMAT_VERSION, Lake, LakeDamageError, data_files, mending
 
     marker = settings.lake_root / "FORMAT"
     if not marker.exists():
@@ -159,18 +157,17 @@ def lake(settings: "Settings", found: Findings) -> None:
             continue
         try:
             files = data_files(lake.open(path.name))
-        except (DeltaError, OSError) as error:
-            found.broken.append(
-                f"{path} is no whole Delta table ({str(error).splitlines()[0]}): restore it, or "
-                "move it away and refresh, which reads anew what the logs still hold"
-            )
+        except LakeDamageError as error:
+            found.broken.append(str(error))
+            continue
+        except OSError as error:
+            found.broken.append(f"{path} cannot be read ({error}). {mending(path.name)}")
             continue
         harmed = [file.path for file in files if _bytes_of(file.path) != file.bytes]
         if harmed:
             found.broken.append(
-                f"{counted(len(harmed), 'file')} of {path} gone or cut short, such as {harmed[0]}: "
-                "restore it, or move the folder away and refresh, which reads anew what the logs "
-                "still hold"
+                f"{counted(len(harmed), 'file')} of {path} gone or cut short, such as {harmed[0]}. "
+                f"{mending(path.name)}"
             )
 
 
@@ -183,7 +180,7 @@ def _bytes_of(path: str) -> int | None:
 
 def history(settings: "Settings", store: "Store", found: Findings) -> None:
     from features import history_store
-    from features.lake import Lake
+    from features.lake import Lake, LakeDamageError
 
     lake = Lake(settings.lake_root)
     try:
@@ -191,12 +188,8 @@ def history(settings: "Settings", store: "Store", found: Findings) -> None:
         history_store.read_to(lake, store)
     except history_store.HistoryError as error:
         found.broken.append(str(error))
-    except OSError as error:
-        found.broken.append(
-            f"the history cannot be read ({error}): restore {history_store.TABLE} below "
-            f"{settings.lake_root}, or move it away to begin anew from the snapshots kept"
-        )
-        return
+    except (LakeDamageError, OSError):
+        return  # told with the tables of the lake
     if kept.first_ms is None:
         return
     common.say(

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import count
 from typing import TypeVar
 
 import duckdb
@@ -16,8 +17,9 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from deltalake import DeltaTable
 
+from features import catalog
 from features.events import Event, Listener
-from features.lake import Lake, data_files, positive_63
+from features.lake import Lake, data_files, next_seq, positive_63
 from features.settings import Settings
 from pipelines.intake import decode, lines, sources, store
 from pipelines.intake.kinds import KINDS
@@ -98,7 +100,7 @@ def ingest(
     )
     seen = sources.SeenFiles(settings.home / "cache" / "files.json")
     listen(Event("intake.found", total=sum(file.size for file in found.files)))
-    handles: dict[str, DeltaTable] = {}
+    handles: dict[str, tuple[DeltaTable, Iterator[int]]] = {}
     with ExitStack() as opened:
 
         @cache
@@ -114,9 +116,10 @@ def ingest(
                 seen.keep(file)
                 continue
             if name not in handles:
-                handles[name] = lake.open(name)
+                handles[name] = lake.open(name), _seqs(lake, name)
                 report.tables[name] = TableIntake()
-            run = _Run(engine, lake, handles[name], now_ms, report.tables[name], owners, listen)
+            table, seqs = handles[name]
+            run = _Run(engine, lake, table, seqs, now_ms, report.tables[name], owners, listen)
             try:
                 note = _read_file(run, file, seen)
             except lines.UnreadableFile as error:
@@ -129,6 +132,12 @@ def ingest(
     return report
 
 
+def _seqs(lake: Lake, name: str) -> Iterator[int]:
+    """Yield the ingest_seq of one commit of a raw table after another; asked first, it looks."""
+    core = [lake.open(table.name) for table in catalog.stored() if lake.exists(table.name)]
+    yield from count(next_seq(lake.open(name), name, core))
+
+
 @dataclass(frozen=True)
 class _Run:
     """What reading a file needs beside the file."""
@@ -136,6 +145,7 @@ class _Run:
     engine: Callable[[], duckdb.DuckDBPyConnection]
     lake: Lake
     table: DeltaTable
+    seqs: Iterator[int]
     now_ms: int
     counts: TableIntake
     owners: frozenset[int]
@@ -176,9 +186,9 @@ def _decoded(
     chunks: Iterator[lines.Chunk],
     known: pa.Array | None,
 ) -> Iterator[tuple[lines.Chunk, pa.Table]]:
-    """Decode chunk after chunk; each will be a commit of its own, the next of its table."""
-    for seq, chunk in enumerate(chunks, start=run.table.version() + 1):
-        origin = decode.origin_of(file, source, ingest_seq=seq, ingested_ms=run.now_ms)
+    """Decode chunk after chunk; each will be a commit of its own."""
+    for chunk in chunks:
+        origin = decode.origin_of(file, source, ingest_seq=next(run.seqs), ingested_ms=run.now_ms)
         yield chunk, decode.decode(run.engine(), origin, chunk, known)
 
 

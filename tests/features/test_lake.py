@@ -15,8 +15,10 @@ from features.lake import (
     FORMAT_VERSION,
     DataFile,
     Lake,
+    LakeDamageError,
     LakeFormatError,
     data_files,
+    next_seq,
     overlapping,
     positive_63,
     utc_day,
@@ -196,6 +198,61 @@ def test_rows_and_transactions_are_of_one_commit(lake: Lake) -> None:
     assert data_files(lake.open("raw_x__y", 0)) == []
 
 
+def test_rows_that_an_empty_entry_of_the_log_hides_are_missed(lake: Lake) -> None:
+    """As a machine may leave it that lost its power; Delta reads it as a commit of nothing."""
+    for number in range(3):
+        lake.append(lake.open("raw_x__y"), rows((number, "A", "d1")), {"log": number})
+    entry = lake.path("raw_x__y") / "_delta_log" / f"{2:020d}.json"
+    kept = entry.read_bytes()
+    entry.write_bytes(b"")
+    assert DeltaTable(str(lake.path("raw_x__y"))).version() == 3  # nothing to see
+    damaged = Lake(lake.root)
+    with pytest.raises(
+        LakeDamageError,
+        match=r"raw_x__y holds 2 rows, and its commits brought 3: .* move the folder of raw_x__y",
+    ):
+        data_files(damaged.open("raw_x__y"))
+    assert len(data_files(damaged.open("raw_x__y", 1))) == 1  # before it nothing is missing
+    entry.write_bytes(kept)
+    assert len(data_files(Lake(lake.root).open("raw_x__y"))) == 3
+
+
+def test_rows_are_counted_through_every_kind_of_commit(lake: Lake) -> None:
+    lake.append(lake.open("raw_x__y"), rows((1, "A", "d1"), (2, "A", "d1"), (3, "A", "d2")), {})
+    lake.replace(lake.open("raw_x__y"), rows((1, "B", "d1")), ["d1"], {})
+    lake.open("raw_x__y").optimize.compact()
+    lake.append(lake.open("raw_x__y"), rows((4, "A", "d3")), {})
+    assert lake.remove(lake.open("raw_x__y"), ["d2"]) == 1
+    assert contents(lake) == [(1, "B"), (4, "A")]
+    assert Lake(lake.root).open("raw_x__y").transaction_version("lake:rows") == 2
+
+
+@pytest.mark.parametrize("harm", ["cut", "no checkpoint", "a gap"])
+def test_a_damaged_log_is_told_with_its_table_and_what_mends_it(lake: Lake, harm: str) -> None:
+    for number in range(12):  # more than ten: a checkpoint lies between
+        lake.append(lake.open("raw_x__y"), rows((number, "A", "d1")), {})
+    log = lake.path("raw_x__y") / "_delta_log"
+    if harm == "cut":
+        os.truncate(log / f"{12:020d}.json", 100)
+    elif harm == "no checkpoint":
+        next(log.glob("*.checkpoint.parquet")).unlink()
+    else:
+        (log / f"{11:020d}.json").unlink()
+    with pytest.raises(LakeDamageError, match=r"raw_x__y .*move the folder of raw_x__y away"):
+        data_files(Lake(lake.root).open("raw_x__y"))
+
+
+def test_a_sequence_is_never_given_twice(lake: Lake) -> None:
+    raw = lake.open("raw_x__y")
+    assert next_seq(raw, "raw_x__y", []) == 1
+    lake.append(raw, rows((1, "A", "d1")), {})
+    lake.ensure("core_x__y", SCHEMA, ["part"], "made of it")
+    core = lake.open("core_x__y")
+    assert next_seq(raw, "raw_x__y", [core]) == 2
+    lake.append(core, rows((1, "A", "d1")), {"raw_x__y": 7})  # of commits that were lost since
+    assert next_seq(raw, "raw_x__y", [core]) == 8
+
+
 def test_a_commit_without_rows_still_remembers_its_transactions(lake: Lake) -> None:
     lake.append(lake.open("raw_x__y"), rows(), {"log": 9})
     assert lake.open("raw_x__y").transaction_version("log") == 9
@@ -215,10 +272,10 @@ def test_transactions_outlive_compaction_and_later_commits(lake: Lake) -> None:
 def test_replacing_partitions_leaves_the_others_and_takes_rows_away(lake: Lake) -> None:
     lake.append(lake.open("raw_x__y"), rows((1, "A", "d1"), (2, "B", "d2"), (3, "C", "d3")), {})
     new = rows((9, "A", "d1"))
-    lake.replace(lake.open("raw_x__y"), new.to_reader(), "part IN ('d1', 'd2')", {"seen": 4})
+    lake.replace(lake.open("raw_x__y"), new, ["d1", "d2"], {"seen": 4})
     assert contents(lake) == [(3, "C"), (9, "A")]
     assert lake.open("raw_x__y").transaction_version("seen") == 4
-    lake.replace(lake.open("raw_x__y"), rows().to_reader(), "part IN ('')", {"seen": 5})
+    lake.replace(lake.open("raw_x__y"), rows(), [], {"seen": 5})
     assert contents(lake) == [(3, "C"), (9, "A")]
     assert lake.open("raw_x__y").transaction_version("seen") == 5
 
@@ -309,8 +366,8 @@ def test_the_only_writer_of_a_lake_sees_its_own_commits(lake: Lake) -> None:
     assert contents(mine) == []
     mine.append(mine.open("raw_x__y"), rows((1, "A", "d1")), {"a": 1})
     assert contents(mine) == [(1, "A")]
-    replacing = rows((2, "B", "d1")).to_reader()
-    mine.replace(mine.open("raw_x__y"), replacing, "part = 'd1'", {"a": 2})
+    replacing = rows((2, "B", "d1"))
+    mine.replace(mine.open("raw_x__y"), replacing, ["d1"], {"a": 2})
     assert contents(mine) == [(2, "B")]
     assert mine.open("raw_x__y").transaction_version("a") == 2
     lake.append(lake.open("raw_x__y"), rows((3, "C", "d2")), {})

@@ -329,6 +329,21 @@ def test_a_raw_table_that_was_made_anew_is_consumed_from_its_beginning(
     assert all_digests(tmp_path / "home") == fed_at_once(tmp_path)
 
 
+def test_commits_of_raw_tables_that_were_lost_are_read_and_consumed_again(tmp_path: Path) -> None:
+    """A disk forgets their last entries of the log; what was made of them remembers theirs."""
+    pieces = cut(tangled_lines(11, attempts=30, days=2), 3)
+    for piece in pieces[:2]:
+        append(tmp_path / "logs", piece)
+        run(tmp_path / "logs", tmp_path / "home")
+    lake = Lake(tmp_path / "home" / "lake")
+    for name in rebuild.INPUTS:
+        last = lake.open(name).version()
+        (lake.path(name) / "_delta_log" / f"{last:020d}.json").unlink()
+    append(tmp_path / "logs", pieces[2])
+    assert run(tmp_path / "logs", tmp_path / "home").outcome == "published"
+    assert all_digests(tmp_path / "home") == fed_at_once(tmp_path)
+
+
 def test_lines_that_no_log_holds_any_more_are_gone_with_their_table(tmp_path: Path) -> None:
     first, second = cut(tangled_lines(11, attempts=30, days=2), 2)
     append(tmp_path / "logs", first)
@@ -340,5 +355,7 @@ def test_lines_that_no_log_holds_any_more_are_gone_with_their_table(tmp_path: Pa
             (tmp_path / "home" / name).rename(tmp_path / name.rpartition("/")[2])
     (tmp_path / "logs").rename(tmp_path / "rotated_away")
     append(tmp_path / "logs", second)
-    run(tmp_path / "logs", tmp_path / "home")
+    assert run(tmp_path / "logs", tmp_path / "home").outcome == "kept"  # of fewer lines
+    settings = settings_over(tmp_path / "logs", tmp_path / "home")
+    refresh(settings, as_of_ms=AS_OF_MS, now_ms=AS_OF_MS + HOUR_MS, publish=True)
     assert all_digests(tmp_path / "home") == fed_at_once(tmp_path)

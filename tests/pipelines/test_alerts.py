@@ -218,6 +218,9 @@ def test_a_build_without_any_symbol_waits_for_a_person() -> None:
     (alert,) = publication_alerts(report, NOW_MS)
     assert (alert.rule, alert.severity, alert.since_ms) == ("publication_held", "warning", NOW_MS)
     assert "20260108T000000Z-00000000 holds no symbol and CURRENT does" in alert.text
+    fewer = RefreshReport(outcome="kept", lost={"raw_x": (5, 1)}, snapshot_id="20260108T000000Z-0")
+    (alert,) = publication_alerts(fewer, NOW_MS)
+    assert "made of fewer lines than CURRENT (raw_x 1 of 5)" in alert.text
     older = RefreshReport(outcome="kept", snapshot_id="20260108T000000Z-00000000")
     assert publication_alerts(older, NOW_MS) == []  # asked for by a person: nothing to tell
 

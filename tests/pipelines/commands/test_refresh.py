@@ -277,6 +277,41 @@ def test_an_empty_build_is_kept_until_asked_for_and_then_says_what_current_lost(
     assert (back.exit_code, five.current) == (0, full)
 
 
+def test_a_build_of_fewer_lines_is_kept_until_they_are_back_or_a_person_asks_for_it(
+    five: Desk, attempt: Line
+) -> None:
+    """The lake's disk is not mounted, and a log was rotated away meanwhile."""
+    full = five.current
+    (five.home / "lake").rename(five.home.parent / "not_mounted")
+    (five.logs / "order_metrics.jsonl").unlink()
+    five.write(attempt(7))
+    later = ("refresh", "--logs", str(five.logs), "--as-of", "2025-11-06T00:05:00Z")
+
+    kept = five.run(*later)
+
+    assert (kept.exit_code, five.current) == (1, full)
+    assert "made of fewer lines than CURRENT (raw_router__events 1 of 5), so it is kept" in (
+        kept.stdout
+    )
+    doctor = five.run("doctor")
+    assert doctor.exit_code == 1
+    assert "fewer lines than CURRENT (raw_router__events 1 of 5)" in doctor.stdout
+
+    (five.home / "lake").rename(five.home.parent / "underneath")
+    (five.home.parent / "not_mounted").rename(five.home / "lake")
+    whole = five.run(*later)
+    assert whole.exit_code == 0, whole.output
+    assert "6" in five.run("sql", "SELECT COUNT(*) FROM core_execution__outcomes").stdout
+
+    (five.home / "lake").rename(five.home.parent / "lost")
+    last = (*later[:-1], "2025-11-06T00:10:00Z")
+    assert five.run(*last).exit_code == 1
+    asked = five.run(*last, "--publish")
+    assert asked.exit_code == 0, asked.output
+    assert five.run("doctor").stdout.count("fewer lines") == 0
+    assert "1" in five.run("sql", "SELECT COUNT(*) FROM core_execution__outcomes").stdout
+
+
 def test_a_build_that_stood_before_is_published_without_a_word_of_emptiness(
     desk: Desk, attempt: Line
 ) -> None:
@@ -377,7 +412,7 @@ def test_a_damaged_file_of_the_lake_is_named_and_what_is_said_to_mend_it_does(
     verified = five.run("snapshots", "verify")
     assert verified.exit_code == 1
     assert f"raw_router__events: 1 of 1 files are {harm}, such as {damaged}" in verified.stderr
-    assert f"gone or cut short, such as {damaged}: restore it, or" in five.run("doctor").stdout
+    assert f"gone or cut short, such as {damaged}. Restore it, or" in five.run("doctor").stdout
     result = five.refresh()
     assert result.exit_code == 1
     assert f"error: {damaged} is gone or damaged: " in result.stderr
