@@ -57,7 +57,7 @@ def components(score: Score) -> None:
 
 
 def chain(view: View, reading: Reading, size: Size, part: Part | None) -> None:
-    """Show the size as a chain: four factors, their product, each guard, engines."""
+    """Show the size as a chain: factors, product, each guard, what engines do with it."""
     factors = (
         ("inverse vol", size.inverse_vol), ("regime", size.regime_scale),
         ("Sharpe", size.sharpe_mult), ("score", size.intel_size_factor),

@@ -55,9 +55,9 @@ class RefreshReport:
     @property
     def doubt(self) -> str | None:
         """Say why a person must look at a build that was kept; None: nobody must."""
-        if self.is_emptied:
-            return on_emptied(self.snapshot_id)
-        return on_lost(self.snapshot_id, self.lost) if self.lost else None
+        if self.lost:
+            return on_lost(self.snapshot_id, self.lost)
+        return on_emptied(self.snapshot_id) if self.is_emptied else None
 
 
 class Refresh:

@@ -47,7 +47,7 @@ def tell(log: Log, root: Path, end_ms: int, after: Path | None = None) -> Told:
     if after is not None:
         shutil.copytree(after / "snapshots", settings.snapshots_root)
         end_ms += 1_000
-    found = refresh(settings, as_of_ms=end_ms, now_ms=end_ms)
+    found = refresh(settings, as_of_ms=end_ms, now_ms=end_ms, publish=True)  # also fewer lines
     assert found.outcome == "published"
     assert found.snapshot_id is not None
     database = settings.snapshots_root / found.snapshot_id / "features.duckdb"
@@ -312,7 +312,7 @@ def test_without_exports_the_coverage_and_every_jump_are_shown(planted: Planted)
 
 
 @pytest.mark.parametrize(
-    "seed", [1, 2, *(pytest.param(n, marks=pytest.mark.soak) for n in range(3, 40))]
+    "seed", [1, *(pytest.param(n, marks=pytest.mark.soak) for n in range(2, 40))]
 )
 def test_losing_lines_lowers_coverage_and_raises_no_size(
     complete: Told, tmp_path: Path, seed: int

@@ -207,9 +207,7 @@ def home_trouble(error: Exception) -> str | None:
     if not Path(error.filename).is_relative_to(home):
         return None
     if error.errno == errno.EROFS:
-        return (
-            f"{error.filename}: its file system is read-only: what changes anything needs to write"
-        )
+        return f"{error.filename}: the file system is read-only, and this command writes there"
     if home.is_dir() and os.access(home, os.R_OK | os.W_OK | os.X_OK):
         return None
     if home.is_dir():

@@ -69,10 +69,10 @@ def snapshot(settings: "Settings", store: "Store", found: Findings) -> None:
         newest["environment"] == manifest["environment"]
         and newest["as_of_ms"] > manifest["as_of_ms"]
     )
-    if is_next and is_emptied(newest, manifest):
-        found.broken.append(on_emptied(newest["snapshot_id"]))
-    elif is_next and (lost := lost_lines(newest, manifest)):
+    if is_next and (lost := lost_lines(newest, manifest)):
         found.broken.append(on_lost(newest["snapshot_id"], lost))
+    elif is_next and is_emptied(newest, manifest):
+        found.broken.append(on_emptied(newest["snapshot_id"]))
     missing = _missing_files(manifest["inputs"].values())
     found.broken += missing
     if not missing and Path(manifest["lake_root"]).resolve() != settings.lake_root:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from features.words import counted, on_emptied
+from features.words import counted
 from pipelines.commands import common
 
 if TYPE_CHECKING:
@@ -130,10 +130,10 @@ def _tell_outcome(report: "RefreshReport", settings: "Settings", *, has_new: boo
         spent = sum(report.seconds.values())
         common.say(f"published {name} in {spent:.1f} s", style="bold green")
         _tell_emptiness(report, settings)
+    elif report.lost:
+        common.say(str(report.doubt), style="yellow")
     elif report.is_emptied:
-        common.say(f"{on_emptied(name)}. {_why_empty(report, settings)}", style="yellow")
-    elif report.doubt is not None:
-        common.say(report.doubt, style="yellow")
+        common.say(f"{report.doubt}. {_why_empty(report, settings)}", style="yellow")
     elif report.outcome == "kept":
         current = common.open_store(settings).current()
         why = (

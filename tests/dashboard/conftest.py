@@ -13,7 +13,7 @@ from tests.dashboard import browser as chrome
 from tests.dashboard import homes
 
 # Recorded logs are old: on these pages they count as fresh. A test of stale pages sets it anew.
-TESTNET = {"EXECINTEL_ENVIRONMENT": "testnet"}
+TESTNET = {"EXECINTEL_ENVIRONMENT": "testnet", "EXECINTEL_APPLY": "all"}
 FRESH = {**TESTNET, "EXECINTEL_SNAPSHOT_MAX_AGE_S": str(100 * 366 * 86_400)}
 
 
