@@ -237,23 +237,21 @@ class Lake:
         transactions: Mapping[str, int],
     ) -> None:
         """Replace the partitions ``parts`` (of the column part), in one commit."""
-        stay_n = sum(f.rows for f in data_files(table) if f.partition["part"] not in parts)
         write_deltalake(
             table,
             data.to_reader(),
             mode="overwrite",
             predicate=_of_parts(parts),
             partition_by=table.metadata().partition_columns,
-            commit_properties=_commit(transactions, stay_n + data.num_rows),
+            commit_properties=_commit(transactions, _rows_beside(table, parts) + data.num_rows),
             post_commithook_properties=_QUIET,
         )
 
     def remove(self, table: DeltaTable, parts: Collection[str]) -> int:
         """Remove the partitions ``parts`` in one commit; returns the number of their files."""
-        stay_n = sum(f.rows for f in data_files(table) if f.partition["part"] not in parts)
         removed = table.delete(
             _of_parts(parts),
-            commit_properties=_commit({}, stay_n),
+            commit_properties=_commit({}, _rows_beside(table, parts)),
             post_commithook_properties=_QUIET,
         )
         return int(removed["num_removed_files"])
@@ -273,6 +271,10 @@ def _rows(table: DeltaTable) -> int:
     """Return how many rows a table has, without listing its files where a commit says it."""
     told = table.transaction_version(_ROWS)
     return sum(file.rows for file in data_files(table)) if told is None else told
+
+
+def _rows_beside(table: DeltaTable, parts: Collection[str]) -> int:
+    return sum(f.rows for f in data_files(table) if f.partition["part"] not in parts)
 
 
 def _of_parts(parts: Collection[str]) -> str:
@@ -340,8 +342,11 @@ def marks_of(sources: Mapping[str, DeltaTable], newest: Mapping[str, int]) -> di
     """Return what a commit remembers of raw tables all whose rows it has, for consumed_seqs."""
     marks: dict[str, int] = {}
     for name, source in sources.items():
-        rows_n = sum(file.rows for file in data_files(source))
-        marks |= {name: newest[name], f"{name}:table": _identity(source), f"{name}:rows": rows_n}
+        marks |= {
+            name: newest[name],
+            f"{name}:table": _identity(source),
+            f"{name}:rows": _rows(source),
+        }
     return marks
 
 

@@ -148,8 +148,8 @@ class Store:
 
     def lost_current(self) -> str | None:
         """Say that CURRENT is gone, where its log tells of publications; else None."""
-        last = self._logged()
-        if not last or self.current() is not None:
+        last = self._logged() if self.current() is None else []
+        if not last:
             return None
         return (
             f"{self.root / 'CURRENT'} is missing or empty, though published.jsonl ends with "

@@ -1,7 +1,8 @@
 """The switches a person holds over the engine: one small file, checked before every order.
 
 Put here: reading and setting them, and their words for people. Keep out: the gates that obey them
-(gates.py). A file that cannot be read, or is gone, counts as kill: somebody meant something by it.
+(gates.py). A file that cannot be read, or goes away while a switch stands, counts as kill: somebody
+meant something by it.
 """
 
 import json

@@ -130,10 +130,9 @@ def _tell_outcome(report: "RefreshReport", settings: "Settings", *, has_new: boo
         spent = sum(report.seconds.values())
         common.say(f"published {name} in {spent:.1f} s", style="bold green")
         _tell_emptiness(report, settings)
-    elif report.lost:
-        common.say(str(report.doubt), style="yellow")
-    elif report.is_emptied:
-        common.say(f"{report.doubt}. {_why_empty(report, settings)}", style="yellow")
+    elif report.doubt is not None:
+        more = "" if report.lost else f". {_why_empty(report, settings)}"
+        common.say(f"{report.doubt}{more}", style="yellow")
     elif report.outcome == "kept":
         current = common.open_store(settings).current()
         why = (

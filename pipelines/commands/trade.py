@@ -1,6 +1,6 @@
-"""`execintel live`, `backtest` and `audit`: the programs of live/, under one command.
+"""`execintel live`, `backtest` and `audit`: programs of their own, under one command.
 
-Put here: handing words through. Keep out: their flags, which live/ owns and explains.
+Put here: handing words through. Keep out: their flags, which they explain themselves.
 """
 
 import typer
