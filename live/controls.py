@@ -111,7 +111,17 @@ _decode = msgspec.json.Decoder(State).decode
 def _decoded(text: bytes) -> State:
     if b'"mode"' not in text:
         raise ValueError("it names no mode")
+    json.loads(text, object_pairs_hook=_named_once)
     return _decode(text)
+
+
+def _named_once(pairs: list[tuple[str, object]]) -> None:
+    """Refuse what a hand wrote twice: of two modes or two entries the last would count unseen."""
+    seen = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise ValueError(f"it names {name} twice")
+        seen.add(name)
 
 
 class Controls:

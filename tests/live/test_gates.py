@@ -188,13 +188,27 @@ def test_kill_cancels_what_is_open_and_lets_nothing_pass_until_resume(
     assert len(desk.paper.open_orders()) == 1
 
 
-def test_unreadable_controls_count_as_kill(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('{"mode": "ru', ""),  # half written
+        ('{"mode": "kill", "mode": "run"}', "it names mode twice"),  # a hand forgot the older line
+        (
+            '{"mode": "run", "disabled": {"LTCUSDT": {"reason": "x"},'
+            ' "LTCUSDT": {"reason": "x", "until_ms": 1}}}',
+            "it names LTCUSDT twice",
+        ),
+    ],
+)
+def test_unreadable_controls_count_as_kill(tmp_path: Path, text: str, why: str) -> None:
     desk = Desk(tmp_path, Script({0: "LONG"}))
     (tmp_path / "control").mkdir()
-    (tmp_path / "control" / "controls.json").write_text('{"mode": "ru')
+    (tmp_path / "control" / "controls.json").write_text(text)
     desk.play(bar("BTCUSDT", 0, 100_000))
     assert desk.vetoes() == ["kill"]
-    assert "cannot be read" in desk.lines("risk_vetoes")[0]["original_reason"]
+    told = desk.lines("risk_vetoes")[0]["original_reason"]
+    assert "cannot be read" in told
+    assert why in told
 
 
 def test_reduce_only_closes_and_opens_nothing(tmp_path: Path) -> None:
