@@ -454,7 +454,8 @@ def _expectancy(rows: list[Row]) -> Row:
     all_paid = None not in due
     fees = math.fsum(fee or 0.0 for fee in due)
     closes = sum(len(r["closes"]) for r in rows)
-    ratio = _ratio(pnl, notional)
+    known = sum(len(r["closes"]) for r in rows if r["realized_pnl_usd"] is not None)
+    ratio = _ratio(pnl, notional) if known == closes else None
     stderr = low = high = None
     if ratio is not None and closes >= 2:
         squares = math.fsum((p - ratio * n) ** 2 for p, n in pairs)
@@ -469,8 +470,11 @@ def _expectancy(rows: list[Row]) -> Row:
         "pnl_usd": pnl,
         "notional_usd": notional,
         "close_n": closes,
+        "pnl_known_n": known,
         "exp_per_notional": ratio,
-        "exp_net_per_notional": _ratio(pnl - fees, notional) if all_paid else None,
+        "exp_net_per_notional": _ratio(pnl - fees, notional)
+        if all_paid and known == closes
+        else None,
         "exp_stderr": stderr,
         "exp_lo95": low,
         "exp_hi95": high,
@@ -496,8 +500,9 @@ def hourly_expectancy(rows: list[Row], as_of_ms: int) -> dict[tuple[str, int], R
                 weight = _ratio(row["notional_usd"], row["notional_usd"] + prior_usd)
             shrunk = None
             if weight is not None and whole["exp_per_notional"] is not None:
-                own = weight * row["exp_per_notional"] if weight else 0.0
-                shrunk = own + (1 - weight) * whole["exp_per_notional"]
+                own = row["exp_per_notional"] if weight else 0.0
+                if own is not None:
+                    shrunk = weight * own + (1 - weight) * whole["exp_per_notional"]
             table[(symbol, hour)] = {**row, "shrink_weight": weight, "exp_shrunk": shrunk}
     return table
 
@@ -668,7 +673,7 @@ def _round_trips(rows: list[Row]) -> list[Row]:
     positions: dict[Any, list[Row]] = defaultdict(list)
     for row in rows:
         for close in row["closes"]:
-            side = close["position_side"] or row["position_side"]
+            side = close["position_side"] or row["position_side"] or "BOTH"
             positions[(row["symbol"], side)].append(close)
     trips: list[Row] = []
     for closes in positions.values():
@@ -678,13 +683,15 @@ def _round_trips(rows: list[Row]) -> list[Row]:
                 if not is_open:
                     trips.append({"pnl": [], "notional": []})
                     is_open = True
-                trips[-1]["pnl"].append(close["pnl_usd"] or 0.0)
+                trips[-1]["pnl"].append(close["pnl_usd"])
                 trips[-1]["notional"].append(close["notional_usd"])
             left, held = close["size_after"] or 0.0, close["size_before"] or 0.0
             if abs(left) <= FLAT_QTY or left * held < 0:
                 is_open = False
     return [
-        {"pnl_usd": math.fsum(t["pnl"]), "notional_usd": math.fsum(t["notional"])} for t in trips
+        {"pnl_usd": math.fsum(t["pnl"]), "notional_usd": math.fsum(t["notional"])}
+        for t in trips
+        if None not in t["pnl"]
     ]
 
 

@@ -47,7 +47,7 @@ closes AS (
     SELECT
         symbol,
         SUM(close_n) FILTER (close_ms <= $as_of_ms) AS close_n,
-        COUNT(realized_pnl_usd) FILTER (close_ms <= $as_of_ms) AS pnl_known_n,
+        SUM(close_n) FILTER (close_ms <= $as_of_ms AND realized_pnl_usd IS NOT NULL) AS pnl_known_n,
         SUM(realized_pnl_usd) FILTER (close_ms <= $as_of_ms) AS pnl_usd,
         SUM(close_n) AS all_close_n,
         SUM(realized_pnl_usd) AS all_pnl_usd,

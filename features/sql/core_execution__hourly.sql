@@ -44,7 +44,7 @@ traded AS (
         ) AS dust_n,
         SUM(CAST(pnl_usd AS DECIMAL(38, 15))) AS pnl_usd,
         SUM(CAST(pnl_usd AS DECIMAL(38, 15))) FILTER (NOT is_lone) AS pnl_attempts_usd,
-        COUNT(pnl_usd) FILTER (close_n > 0) AS pnl_known_n,
+        SUM(CASE WHEN pnl_usd IS NOT NULL THEN close_n ELSE 0 END) AS pnl_known_n,
         SUM(CAST(pnl_usd * pnl_usd AS DECIMAL(38, 12))) AS pnl_sq,
         SUM(CAST(turned_usd AS DECIMAL(38, 15))) AS notional_usd,
         SUM(CAST(turned_usd * turned_usd AS DECIMAL(38, 12))) AS notional_sq,
@@ -189,7 +189,7 @@ SELECT
     CAST(COALESCE(t.dust_n, 0) AS BIGINT) AS dust_n, -- rows that closed less than the dust limit
     CAST(t.pnl_usd AS DOUBLE) AS pnl_usd, -- sum of realised PnL, USD
     CAST(t.pnl_attempts_usd AS DOUBLE) AS pnl_attempts_usd, -- of closes that belong to an attempt, USD
-    CAST(COALESCE(t.pnl_known_n, 0) AS BIGINT) AS pnl_known_n, -- orders with closes whose PnL is known
+    CAST(COALESCE(t.pnl_known_n, 0) AS BIGINT) AS pnl_known_n, -- closes of orders whose PnL is known
     CAST(t.pnl_sq AS DOUBLE) AS pnl_sq, -- sum of squared PnL
     CAST(t.notional_usd AS DOUBLE) AS notional_usd, -- sum of filled notional, of lone closes the closed one, USD
     CAST(t.notional_sq AS DOUBLE) AS notional_sq, -- sum of squared notional

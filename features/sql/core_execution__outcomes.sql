@@ -194,7 +194,9 @@ fills AS (
         MAX(COALESCE(ts_fill_last_ms, event_ms)) AS fill_at_ms,
         MAX(side) AS side,
         MAX(position_side) AS position_side,
-        COALESCE(BOOL_AND(upper(status) <> 'PARTIALLY_FILLED'), TRUE) AS is_whole,
+        BOOL_AND(upper(status) = 'FILLED') FILTER (
+            upper(status) IN ('FILLED', 'PARTIALLY_FILLED', 'CANCELED', 'CANCELLED', 'EXPIRED', 'EXPIRED_IN_MATCH')
+        ) AS is_whole,
         BOOL_OR(is_reduce_only) AS is_reduce_only,
     FROM order_fills
     WHERE executed_qty > 0
@@ -405,7 +407,7 @@ joined AS (
         COALESCE(NULLIF(d.qty, 0e0), k.qty) AS asked_qty,
         COALESCE(f.is_reduce_only, k.is_reduce_only, d.is_reduce_only) AS is_reduce_only,
         f.fill_at_ms,
-        COALESCE(f.is_whole, FALSE) AS is_whole,
+        f.is_whole,
         k.key_id IS NOT NULL AS has_ack,
         COALESCE(h.is_covered, FALSE) AS is_covered,
         a.arrival_bid,
@@ -468,7 +470,11 @@ judged AS (
                 )
                 THEN
                 CASE
-                    WHEN status = 'FILLED' OR (has_fill AND is_whole) THEN 'filled'
+                    WHEN status = 'FILLED' OR is_whole THEN 'filled'
+                    -- Where neither line says so, what was cancelled did not fill whole.
+                    WHEN has_fill AND is_whole IS NULL
+                        AND COALESCE(status, '') NOT IN ('CANCELED', 'CANCELLED', 'EXPIRED', 'EXPIRED_IN_MATCH')
+                        THEN 'filled'
                     ELSE 'partial'
                 END
             -- A flat line names no status: its notional at a price says what was traded.

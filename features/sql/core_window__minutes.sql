@@ -49,7 +49,7 @@ SELECT
     SUM(fees_usd) AS fees_usd, -- known fees, USD
     SUM(abs(fees_usd)) AS fees_size_usd, -- the same without their sign, USD
     CAST(COALESCE(SUM(close_n), 0) AS BIGINT) AS close_n, -- closes
-    COUNT(pnl_usd) AS pnl_known_n, -- orders with closes whose PnL is known
+    CAST(COALESCE(SUM(close_n) FILTER (pnl_usd IS NOT NULL), 0) AS BIGINT) AS pnl_known_n, -- closes of orders whose PnL is known
     SUM(pnl_usd) AS pnl_usd, -- realised PnL, USD
     SUM(abs(pnl_usd)) AS pnl_size_usd, -- the same without its sign, USD
     MIN(px) AS low_px, -- lowest price of a fill, else of a decision

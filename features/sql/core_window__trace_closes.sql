@@ -32,6 +32,15 @@ sided AS (
             WHEN side = 'SELL' THEN 'LONG'
             WHEN side = 'BUY' THEN 'SHORT'
         END AS held_side,
+        COALESCE(
+            abs(position_size_after) <= 1e-9
+            OR (
+                COALESCE(position_side, 'BOTH') = 'BOTH'
+                AND closed_notional_usd IS DISTINCT FROM 0
+                AND position_size_after * CASE side WHEN 'BUY' THEN 1 WHEN 'SELL' THEN -1 ELSE 0 END > 0
+            ),
+            FALSE
+        ) AS ends_trade,
     FROM core_execution__outcomes
     WHERE close_n > 0
       AND environment = $environment
@@ -39,7 +48,7 @@ sided AS (
       AND strategy IN (SELECT strategy FROM sampled)
 ),
 
--- A trade ends with the close after which the position is flat; a close that does not say what it left ends
+-- A trade ends with the close after which the position is flat, or turned; a close that does not say what it left ends
 -- none, and its strategy and symbol are incomplete. Like a trace's, a trade's return is of what the entry cost:
 -- what the exit brought, less what it earned.
 closes AS (
@@ -55,9 +64,9 @@ closes AS (
             WHEN held_side = 'SHORT' THEN closed_notional_usd + realized_pnl_usd
         END AS entry_usd,
         position_size_after IS NULL AS is_left_unknown,
-        COALESCE(abs(position_size_after) <= 1e-9, FALSE) AS is_flat,
+        ends_trade,
         COALESCE(
-            SUM(CASE WHEN abs(position_size_after) <= 1e-9 THEN 1 ELSE 0 END) OVER (
+            SUM(CASE WHEN ends_trade THEN 1 ELSE 0 END) OVER (
                 PARTITION BY account, strategy, symbol, held_side
                 ORDER BY close_ms, event_ms, attempt_id
                 ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
@@ -82,7 +91,7 @@ trips AS (
         END AS return_pct,
     FROM closes
     GROUP BY account, strategy, symbol, held_side, trip_n
-    HAVING BOOL_OR(is_flat)
+    HAVING BOOL_OR(ends_trade)
 ),
 
 -- A trace's exit is its last fill by the engine's clock, a close's by the venue's: within a second.

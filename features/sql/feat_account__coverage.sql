@@ -304,6 +304,23 @@ point_values AS (
     GROUP BY l.account, l.at_ms, l.gross_usd
 ),
 
+-- A line that stands twice counts once; of a close that was told twice the last line counts, as for its PnL.
+funding AS (
+    SELECT account, event_ms, funding_usd
+    FROM raw_orders__events
+    WHERE reject_reason IS NULL
+      AND environment = $environment
+      AND funding_usd IS NOT NULL
+      AND event_ms > $as_of_ms - $window_ms
+      AND event_ms <= $as_of_ms
+    QUALIFY ROW_NUMBER() OVER (
+        PARTITION BY
+            account, symbol, event_type, event_ms, order_id,
+            CASE WHEN event_type <> 'order_close' OR order_id IS NULL THEN line_hash END
+        ORDER BY source_id DESC, line_offset DESC
+    ) = 1
+),
+
 -- Every amount that changes NAV at the moment it does: PnL at its close, fees at their fill.
 dated AS (
     SELECT
@@ -347,7 +364,7 @@ dated AS (
         0,
         0,
         close_n,
-        CASE WHEN realized_pnl_usd IS NOT NULL THEN 1 ELSE 0 END,
+        CASE WHEN realized_pnl_usd IS NOT NULL THEN close_n ELSE 0 END,
         0,
         0,
         CAST(realized_pnl_usd AS DECIMAL(38, 15)),
@@ -374,12 +391,7 @@ dated AS (
         CAST(funding_usd AS DECIMAL(38, 15)),
         CAST(funding_usd AS DECIMAL(38, 15)),
         abs(CAST(funding_usd AS DECIMAL(38, 15))),
-    FROM raw_orders__events
-    WHERE reject_reason IS NULL
-      AND environment = $environment
-      AND funding_usd IS NOT NULL
-      AND event_ms > $as_of_ms - $window_ms
-      AND event_ms <= $as_of_ms
+    FROM funding
 ),
 
 -- What falls outside the first and the last NAV does not show in their difference.
@@ -632,7 +644,7 @@ SELECT
     last_usd AS nav_last_usd, -- last accepted NAV, USD
     nav_change_usd AS nav_change_usd, -- last less first, USD; NULL = fewer than two moments
     close_n AS close_n, -- closes logged
-    pnl_known_n AS pnl_known_n, -- orders with closes whose PnL is known
+    pnl_known_n AS pnl_known_n, -- closes of orders whose PnL is known
     realized_pnl_usd AS realized_pnl_usd, -- realised PnL logged, gross of fees, USD; 0 = no close logged (close_n 0), NULL = closes, none with a PnL
     trade_n AS trade_n, -- fills and lone closes logged
     fees_known_n AS fees_known_n, -- of those, with known fees

@@ -10,6 +10,7 @@ WITH hours AS (
         SUM(n) AS n,
         SUM(filled_n + partial_n) AS fill_n,
         SUM(close_n) AS close_n,
+        SUM(pnl_known_n) AS pnl_known_n,
         SUM(close_only_n) AS close_only_n,
         CAST(SUM(CAST(pnl_usd AS DECIMAL(38, 15))) AS DOUBLE) AS pnl_usd,
         CAST(SUM(CAST(pnl_sq AS DECIMAL(38, 12))) AS DOUBLE) AS pnl_sq,
@@ -33,6 +34,7 @@ whole AS (
         CAST(SUM(CAST(notional_usd AS DECIMAL(38, 15))) AS DOUBLE) AS notional_usd,
         SUM(n) AS n,
         SUM(close_n) AS close_n,
+        SUM(pnl_known_n) AS pnl_known_n,
     FROM hours
     GROUP BY symbol
 ),
@@ -42,9 +44,13 @@ ratios AS (
         h.*,
         -- no close is no PnL; closes whose PnL nobody logged are unknown
         CASE WHEN h.close_n = 0 THEN 0e0 ELSE h.pnl_usd END AS earned_usd,
-        earned_usd / NULLIF(h.notional_usd, 0e0) AS exp_per_notional,
-        CASE WHEN w.close_n = 0 THEN 0e0 ELSE w.pnl_usd END / NULLIF(w.notional_usd, 0e0)
-            AS exp_whole,
+        CASE
+            WHEN h.pnl_known_n = h.close_n THEN earned_usd / NULLIF(h.notional_usd, 0e0)
+        END AS exp_per_notional,
+        CASE
+            WHEN w.close_n = 0 THEN 0e0
+            WHEN w.pnl_known_n = w.close_n THEN w.pnl_usd
+        END / NULLIF(w.notional_usd, 0e0) AS exp_whole,
         COALESCE(h.notional_usd, 0e0) / NULLIF(
             COALESCE(h.notional_usd, 0e0)
             + $shrink_attempts * w.notional_usd / NULLIF(w.n, 0),
@@ -59,7 +65,7 @@ errors AS (
         *,
         -- delta method for a ratio of sums, with as many degrees of freedom as closes allow
         CASE
-            WHEN close_n >= 2 AND notional_usd > 0
+            WHEN close_n >= 2 AND exp_per_notional IS NOT NULL
             THEN sqrt(
                 GREATEST(
                     COALESCE(pnl_sq, 0e0)
@@ -80,16 +86,17 @@ SELECT
     hour_utc AS hour_utc, -- UTC hour of day, 0 to 23
     CAST(n AS BIGINT) AS n, -- attempts
     CAST(fill_n AS BIGINT) AS fill_n, -- attempts that filled, whole or in part
-    earned_usd AS pnl_usd, -- realised PnL of the closes counted in close_n, USD; NULL = none known
+    earned_usd AS pnl_usd, -- realised PnL of the closes counted in pnl_known_n, USD; NULL = none known
     COALESCE(notional_usd, 0e0) AS notional_usd, -- filled notional, and what closes without an attempt closed, USD
     CAST(close_n AS BIGINT) AS close_n, -- closes
-    exp_per_notional AS exp_per_notional, -- PnL before fees per dollar of notional; NULL without notional
+    CAST(pnl_known_n AS BIGINT) AS pnl_known_n, -- closes of orders whose PnL is known
+    exp_per_notional AS exp_per_notional, -- PnL before fees per dollar of notional; NULL without notional, or unless the PnL of every close is known
     CASE
-        WHEN fees_known_n = fill_n + close_only_n
+        WHEN fees_known_n = fill_n + close_only_n AND pnl_known_n = close_n
         THEN (earned_usd - COALESCE(fees_usd, 0e0)) / NULLIF(notional_usd, 0e0)
-    END AS exp_net_per_notional, -- the same less fees; NULL unless the fees of every fill are known
+    END AS exp_net_per_notional, -- the same less fees; NULL unless the fees of every fill are known too
     CAST(fees_known_n AS BIGINT) AS fees_known_n, -- fills and lone closes with known fees
-    exp_stderr AS exp_stderr, -- standard error of exp_per_notional; NULL below 2 closes
+    exp_stderr AS exp_stderr, -- standard error of exp_per_notional; NULL where that is, and below 2 closes
     exp_per_notional - t975 * exp_stderr AS exp_lo95, -- lower 95 % bound, Student's t
     exp_per_notional + t975 * exp_stderr AS exp_hi95, -- upper 95 % bound
     CASE

@@ -115,20 +115,18 @@ router_alerts AS (
         'router_' || quality AS rule,
         symbol AS subject,
         n,
-        CASE
-            WHEN acting_fallback_ratio >= $policy_degraded_fallback THEN acting_fallback_ratio
-            ELSE acting_slip_bps
-        END AS value,
-        CASE
-            WHEN acting_fallback_ratio >= $policy_degraded_fallback AND quality = 'broken' THEN $policy_broken_fallback
-            WHEN acting_fallback_ratio >= $policy_degraded_fallback THEN $policy_degraded_fallback
-            WHEN quality = 'broken' THEN $policy_broken_slip_bps
-            ELSE $policy_degraded_slip_bps
-        END AS threshold,
+        CASE WHEN acting_fallback_ratio >= most_fallback THEN acting_fallback_ratio ELSE acting_slip_bps END AS value,
+        CASE WHEN acting_fallback_ratio >= most_fallback THEN most_fallback ELSE most_slip_bps END AS threshold,
         CASE WHEN quality = 'broken' THEN 'critical' ELSE 'warning' END AS severity,
         symbol || ': the router is ' || quality || ' (' || reason || '; n = ' || CAST(n AS VARCHAR)
             || '). Look at its fallbacks and slippage: execintel explain ' || symbol || '.' AS text,
-    FROM feat_router__policies
+    FROM (
+        SELECT
+            *,
+            CASE quality WHEN 'broken' THEN $policy_broken_fallback ELSE $policy_degraded_fallback END AS most_fallback,
+            CASE quality WHEN 'broken' THEN $policy_broken_slip_bps ELSE $policy_degraded_slip_bps END AS most_slip_bps,
+        FROM feat_router__policies
+    )
     WHERE quality IN ('degraded', 'broken')
 ),
 

@@ -75,7 +75,8 @@ before AS (
     WHERE decided_ms > $as_of_ms - $memory_ms
 ),
 
--- With few samples, or none, the worse of what is measured and what is remembered.
+-- With few samples, or none, the worse of what is measured and what is remembered; of unconfirmed fills, the worse of
+-- with and without them.
 acting AS (
     SELECT
         i.*,
@@ -84,11 +85,14 @@ acting AS (
         CASE
             WHEN i.fallback_ratio IS NOT NULL AND i.fallback_known_n >= $policy_min_n THEN i.fallback_ratio
             ELSE GREATEST(i.fallback_ratio, b.fallback_ratio)
-        END AS acting_fallback_ratio,
+        END AS sure_fallback_ratio,
         CASE
             WHEN i.slip_bps_q50 IS NOT NULL AND i.slip_n >= $policy_min_n THEN i.slip_bps_q50
             ELSE GREATEST(i.slip_bps_q50, b.slip_bps_q50)
-        END AS acting_slip_bps,
+        END AS sure_slip_bps,
+        -- Fills that nobody confirmed make nothing look better, neither by being there nor by being left out.
+        GREATEST(sure_fallback_ratio, i.v510_fallback) AS acting_fallback_ratio,
+        GREATEST(sure_slip_bps, i.v510_slip) AS acting_slip_bps,
         CASE
             -- Where 500 bars were, fewer are a loss: they make a panic look normal.
             WHEN i.is_of_bars AND NOT (i.is_short AND COALESCE(b.had_bars, FALSE)) THEN i.regime
@@ -114,10 +118,13 @@ ranked AS (
         CASE
             WHEN acting_fallback_ratio >= $policy_broken_fallback OR acting_slip_bps >= $policy_broken_slip_bps THEN 0
             WHEN acting_fallback_ratio >= $policy_degraded_fallback OR acting_slip_bps >= $policy_degraded_slip_bps THEN 1
-            WHEN maker_fill_ratio IS NULL AND acting_fallback_ratio IS NULL AND acting_slip_bps IS NULL THEN 2
+            WHEN maker_fill_ratio IS NULL AND sure_fallback_ratio IS NULL AND sure_slip_bps IS NULL THEN 2
             WHEN maker_fill_ratio >= $policy_good_maker AND maker_known_n >= $policy_min_n
                 AND fallback_ratio <= $policy_good_fallback AND fallback_known_n >= $policy_min_n
                 AND slip_bps_q50 <= $policy_good_slip_bps AND slip_n >= $policy_min_n
+                AND v510_maker >= $policy_good_maker
+                AND v510_fallback <= $policy_good_fallback
+                AND v510_slip <= $policy_good_slip_bps
                 THEN 4
             ELSE 3
         END AS candidate_rank,
@@ -189,7 +196,7 @@ SELECT
     slip_n AS slip_n, -- fills behind it
     regime_n AS regime_n, -- bars behind the regime
     left_out_n AS left_out_n, -- unconfirmed fills that were left out
-    acting_fallback_ratio AS acting_fallback_ratio, -- what the label takes: with few samples not below what is remembered
+    acting_fallback_ratio AS acting_fallback_ratio, -- what the label takes: not below that of all fills, with few samples not below what is remembered
     acting_slip_bps AS acting_slip_bps, -- the same of slippage, bps
     acting_regime AS acting_regime, -- the regime that acts: of bars; else hot or panic of fills or memory
 FROM labelled

@@ -7,7 +7,7 @@ WITH close_rows AS (
     SELECT
         account,
         symbol,
-        COALESCE(position_side, '') AS position_side,
+        COALESCE(position_side, 'BOTH') AS position_side,
         event_ms,
         close_ms,
         position_size_after,
@@ -81,10 +81,11 @@ trips AS (
         CAST(SUM(CAST(realized_pnl_usd AS DECIMAL(38, 15))) AS DOUBLE)
             / NULLIF(CAST(SUM(CAST(closed_notional_usd AS DECIMAL(38, 15))) AS DOUBLE), 0e0) AS return,
     FROM partial_closes
-    WHERE closed_notional_usd > 0
-      AND closed_notional_usd >= $dust_notional_usd
-      AND abs(realized_pnl_usd) < 100 * closed_notional_usd
+    WHERE closed_notional_usd IS NULL
+       OR (closed_notional_usd > 0 AND closed_notional_usd >= $dust_notional_usd)
     GROUP BY account, symbol, position_side, trip_n
+    -- What one of its closes earned is unknown: so is what the trip earned.
+    HAVING COUNT(*) = COUNT(*) FILTER (abs(realized_pnl_usd) < 100 * closed_notional_usd)
 ),
 
 -- Returns are summed in whole trillionths, whose squares add up exactly in 128 bits, in any order: below 100 each, there
@@ -257,7 +258,7 @@ SELECT
     CASE WHEN s.n = 0 THEN 0e0 ELSE s.realized_pnl_usd END AS realized_pnl_usd, -- realised PnL of the closes, before fees, USD; NULL = none known
     CASE WHEN s.n = s.close_only_n THEN 0e0 ELSE s.realized_pnl_attempts_usd END
         AS realized_pnl_attempts_usd, -- of closes that belong to an attempt, before fees, USD; NULL = none known
-    s.pnl_known_n AS pnl_known_n, -- orders with closes whose PnL is known
+    s.pnl_known_n AS pnl_known_n, -- closes of orders whose PnL is known
     s.fees_usd AS fees_usd, -- known fees of all fills, entries too, USD; NULL = none known
     s.fees_known_n AS fees_known_n, -- fills and lone closes with known fees
     CASE WHEN s.n = 0 THEN 0e0 ELSE s.realized_pnl_usd END - s.fees_usd AS net_pnl_usd, -- realised PnL less known fees, USD: read it with fees_known_n

@@ -543,7 +543,7 @@ SUMMED: dict[str, Row] = {
         "suspect_n": 1,
         "ack_n": 3,
         "close_n": 2,
-        "pnl_known_n": 1,
+        "pnl_known_n": 2,
         "pnl_usd": 3.0,
     },
     "core_window__closes": {"close_n": 2, "close_ms": T, "realized_pnl_usd": 3.0},

@@ -172,6 +172,24 @@ def test_one_order_in_part_makes_the_attempt_partial(con: Con) -> None:
     assert one(rows)["outcome"] == "partial"
 
 
+@pytest.mark.parametrize(
+    ("router_status", "fill_status", "expected"),
+    [
+        ("CANCELED", None, "partial"),  # of two words the one that is there
+        ("EXPIRED", "NEW", "partial"),  # a word that says nothing of the end
+        ("NEW", "CANCELED", "partial"),
+        ("NEW", None, "filled"),
+        ("CANCELED", "FILLED", "filled"),  # it filled before the cancel came
+        ("FILLED", "CANCELED", "filled"),  # the rest came of another order
+    ],
+)
+def test_what_was_cancelled_after_a_fill_is_partial(
+    con: Con, router_status: str, fill_status: str | None, expected: str
+) -> None:
+    lines = [router(status=router_status), order_fill(executed_qty=1.0, status=fill_status)]
+    assert one(outcomes(con, *lines))["outcome"] == expected
+
+
 @pytest.mark.parametrize("apart", [0, 3 * S, 23 * H, D])
 def test_order_lines_within_a_day_belong_to_the_attempt(con: Con, apart: int) -> None:
     # on either side, the day itself included -> joined

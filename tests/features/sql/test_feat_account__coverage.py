@@ -299,6 +299,24 @@ def test_funding_that_the_log_tells_explains(con: Con) -> None:
     assert (row["funding_n"], row["funding_usd"], row["unexplained_usd"]) == (0, None, -3.0)
 
 
+def test_funding_that_stands_twice_counts_once(con: Con) -> None:
+    line: Row = {"at": T + M, "funding_usd": -3.0, "line_hash": 7}
+    twice = [order("funding", None, line_offset=n, **line) for n in (10, 20)]
+    row = window(con, nav(T, 1000.0), *twice, nav(T + H, 997.0))
+    assert (row["funding_n"], row["funding_usd"], row["unexplained_usd"]) == (1, -3.0, 0.0)
+    # two sides of one symbol pay at one moment, each its own
+    other = order("funding", None, **{**line, "funding_usd": -1.0, "line_hash": 8})
+    row = window(con, nav(T, 1000.0), twice[0], other, nav(T + H, 996.0))
+    assert (row["funding_n"], row["funding_usd"]) == (2, -4.0)
+    # a close that was told again: its last line counts, as for its PnL
+    first, last = (
+        order("order_close", at=T + M, line_offset=n, line_hash=n, funding_usd=-float(n))
+        for n in (1, 2)
+    )
+    row = window(con, nav(T, 1000.0), first, last, nav(T + H, 1001.0))
+    assert (row["funding_n"], row["funding_usd"]) == (1, -2.0)
+
+
 def test_navs_far_from_the_days_median_are_rejected_and_counted(con: Con) -> None:
     good = [nav(T + n * M, 1000.0 + n) for n in range(5)]
     row = window(con, nav(T - M, 0.0), *good, nav(T + 6 * M, 2008.0), nav(T + 7 * M, 0.0))

@@ -92,6 +92,26 @@ def test_net_expectancy_takes_fees_off_where_those_of_every_fill_are_known(con: 
     assert row["fees_known_n"] == 2
 
 
+def test_expectancy_is_unknown_where_the_pnl_of_a_close_is(con: Con) -> None:
+    # what the last one earned nobody logged -> to count it as 0 would be the best case of a loss
+    silent: Row = {"close_n": 1, "close_ms": T, "realized_pnl_usd": None}
+    rows = features(
+        con,
+        TABLE,
+        outcome(notional_usd=100.0, realized_pnl_usd=1.0, fees_usd=0.1),
+        outcome(notional_usd=100.0, realized_pnl_usd=2.0, fees_usd=0.1),
+        outcome(notional_usd=100.0, fees_usd=0.1, **silent),
+        outcome(at=T + H, notional_usd=100.0, realized_pnl_usd=1.0),
+    )
+    row = rows["ETHUSDT", 0]
+    assert (row["pnl_usd"], row["close_n"], row["pnl_known_n"]) == (3.0, 3, 2)
+    assert rows["ETHUSDT", 1]["exp_per_notional"] == 0.01  # another hour knows its own
+    estimates = ("exp_per_notional", "exp_net_per_notional", "exp_stderr", "exp_lo95", "exp_hi95")
+    for name in (*estimates, "exp_shrunk"):
+        assert row[name] is None
+    assert rows["ETHUSDT", 1]["exp_shrunk"] is None  # what all hours earned is not known
+
+
 def test_net_expectancy_is_unknown_where_a_fee_is(con: Con) -> None:
     close = outcome(notional_usd=100.0, realized_pnl_usd=3.0, fees_usd=0.5)
     # one fee unknown -> to leave it out would be the best case

@@ -94,6 +94,8 @@ def test_router_drawdown_sources_and_coverage_speak(con: Con) -> None:
             policy,
             {**slow, "acting_slip_bps": 9.0},
             {**policy, "symbol": "LTCUSDT", "quality": "ok"},
+            # too many fallbacks for one label, but slippage is what breaks it
+            {**policy, "symbol": "XRPUSDT", "acting_fallback_ratio": 0.65, "acting_slip_bps": 25.0},
         ],
         feat_symbol__performance=[
             {"symbol": "BTCUSDT", "n": 5, "dd_today_pct": -1.5},
@@ -115,6 +117,7 @@ def test_router_drawdown_sources_and_coverage_speak(con: Con) -> None:
     assert said == {
         ("router_broken", "BTCUSDT"): ("critical", 0.95, 0.9),
         ("router_degraded", "SOLUSDT"): ("warning", 9.0, 8.0),
+        ("router_broken", "XRPUSDT"): ("critical", 25.0, 20.0),
         ("drawdown", "BTCUSDT"): ("warning", -1.5, -1.5),
         ("drawdown", "ETHUSDT"): ("critical", -3.0, -1.5),
         ("source_stale", "raw_router__events"): ("critical", 90_000.0, 86_400.0),

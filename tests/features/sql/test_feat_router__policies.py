@@ -358,6 +358,39 @@ def test_unconfirmed_fills_are_left_out_where_they_are_to_be(
     )
 
 
+def test_unconfirmed_fills_make_nothing_look_better(con: Con) -> None:
+    """Losing the order_fill lines of bad fills must not lift the label that all fills get."""
+    sure = {"is_confirmed": True, "is_maker": True, "used_fallback": False, "slippage_bps": 1.0}
+    lost = {"is_confirmed": False, "is_maker": False, "used_fallback": True, "slippage_bps": 9.0}
+    rows = [
+        outcome(symbol="S0", started_maker=True, **fill).values
+        for fill in (*[sure] * 30, *[lost] * 30)
+    ]
+    case = {**PLAIN, **LONG_GOOD, "maker_fill_ratio": 0.5, "maker_known_n": 60}
+    case |= {"fallback_ratio": 0.5, "fallback_known_n": 60, "slip_bps_q50": 5.0, "slip_n": 60}
+    choice: Any = {"overrides": {"unconfirmed_fills": "out"}}
+    (row,) = policies(con, [{**case, "unconfirmed_n": 30}], rows, **choice)
+    assert (row["fallback_ratio"], row["fallback_known_n"]) == (0.0, 30)  # of the confirmed
+    assert (row["acting_fallback_ratio"], row["acting_slip_bps"]) == (0.5, 5.0)
+    assert row["quality"] == "ok"
+    # and fills that look good, but that nobody confirmed, lift nothing either
+    fake = [{**row, "is_confirmed": not row["is_confirmed"]} for row in rows]
+    good = {**case, "maker_fill_ratio": 0.9, "fallback_ratio": 0.1, "slip_bps_q50": 1.0}
+    (row,) = policies(con, [{**good, "unconfirmed_n": 30}], fake, **choice)
+    assert (row["acting_fallback_ratio"], row["acting_slip_bps"]) == (1.0, 9.0)
+    assert row["quality"] == "broken"
+
+
+def test_fills_of_which_none_is_confirmed_make_no_label_but_a_bad_one(con: Con) -> None:
+    fill: Row = {"symbol": "S0", "is_confirmed": False, "started_maker": True}
+    rows = [outcome(**fill, used_fallback=False, is_maker=True).values]
+    choice: Any = {"overrides": {"unconfirmed_fills": "out"}}
+    case = {**GOOD, **LONG_GOOD, "unconfirmed_n": 1}
+    assert [row["quality"] for row in policies(con, [case], rows, **choice)] == ["unknown"]
+    bad = {**case, "fallback_ratio": 0.95}
+    assert [row["quality"] for row in policies(con, [bad], rows, **choice)] == ["broken"]
+
+
 def test_a_symbol_whose_fills_are_all_confirmed_is_not_counted_again(con: Con) -> None:
     (row,) = policies(con, [PLAIN], fills(), overrides={"unconfirmed_fills": "out"})
     assert (row["left_out_n"], row["maker_known_n"]) == (0, 20)

@@ -171,6 +171,27 @@ def test_a_position_that_turns_around_ends_its_round_trip(con: Con) -> None:
     assert row["return_mean"] == pytest.approx((4 / 150 - 2 / 100 - 1 / 50) / 3, abs=CLOSE)
 
 
+def test_a_round_trip_of_which_one_close_is_unknown_is_none(con: Con) -> None:
+    silent: Row = {"close_n": 1, "close_ms": T, "realized_pnl_usd": None}
+    row = performance(
+        con,
+        outcome(side="SELL", closed_notional_usd=50.0, position_size_after=1.0, **silent),
+        trade(3.0, 50.0, at=T + M, side="SELL"),  # the close before may have lost more
+        trade(1.0, 100.0, at=T + 2 * M, side="SELL"),
+    )
+    assert (row["round_trip_n"], row["return_mean"]) == (1, 0.01)
+
+
+def test_a_close_that_names_no_side_is_of_the_one_position(con: Con) -> None:
+    # without order_fill nobody says BOTH -> still the close after it ends this trip
+    row = performance(
+        con,
+        trade(-2.0, 100.0, side="SELL", position_size_after=1.0),
+        trade(1.0, 100.0, at=T + M, side="SELL", position_side="BOTH"),
+    )
+    assert (row["round_trip_n"], row["return_mean"]) == (1, -0.005)
+
+
 def test_dust_within_a_round_trip_adds_nothing_and_may_end_it(con: Con) -> None:
     row = performance(
         con,

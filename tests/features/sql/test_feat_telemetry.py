@@ -318,6 +318,29 @@ def test_a_symbol_that_only_closes_tell_of_is_missed_where_they_do_not_say_what_
     assert (unknown["path_source"], unknown["path_n"]) == ("sampled", 1)
 
 
+def test_a_position_that_turns_around_ends_a_trade(con: Con) -> None:
+    # long 1 -> sold 2 for -10 % -> short 1 -> bought 2 for +2 % -> long 1 -> sold 1 for +11 %
+    turns = [("SELL", -10.0, 90.0, -1.0), ("BUY", 2.0, 98.0, 1.0), ("SELL", 11.0, 111.0, 0.0)]
+    closes = [
+        literal.outcome(
+            at=T + (n - 2) * M,
+            side=side,
+            position_side="BOTH",
+            strategy="intraday",
+            realized_pnl_usd=pnl,
+            closed_notional_usd=closed,
+            position_size_after=left,
+        )
+        for n, (side, pnl, closed, left) in enumerate(turns)
+    ]
+    last = trace("LONG", 11.0, T - 30 * M, realized_return_pct=11.0, inclusion_probability=0.5)
+    row = all_of(con, last, *closes)
+    assert (row["path_source"], row["path_n"]) == ("closes", 3)
+    assert row["return_sum_pct"] == pytest.approx(3.0)
+    assert row["max_drawdown_pct"] == pytest.approx(-10.0)
+    assert row["profit_factor"] == pytest.approx(1.3)
+
+
 def test_a_trace_whose_close_is_not_logged_leaves_the_path_to_the_sample(con: Con) -> None:
     lines = logged(1, 2, 6)
     lost = [x for x in lines if x.table == literal.OUTCOMES and x.values["close_ms"] == T + 3 * H]
