@@ -5,6 +5,7 @@ happens to an order (router.py), accounts and records (executor.py).
 """
 
 import logging
+import math
 import signal as signals
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
@@ -16,7 +17,7 @@ from live.book import ClosedTrade
 from live.clock import Clock, SimulatedClock
 from live.controls import Controls
 from live.executor import Executor
-from live.market import Bar, Event, Print, Quote
+from live.market import Bar, Event, Print, Quote, Signal
 from live.reading import Reading
 from live.strategies import Strategy
 from live.venues import SimulatedMarket, Venue, VenueError
@@ -80,6 +81,7 @@ class Engine:
         )  # fmt: skip
         self._loop_ms = settings.trading.loop_ms
         self._is_stopping = False
+        self._failing: set[tuple[str, str]] = set()  # strategy, symbol
         self._beat_ms = 0
 
     # -- the loop --------------------------------------------------------------------------------
@@ -106,7 +108,7 @@ class Engine:
         self.step()
         for bar in bars:
             for strategy in self._strategies:
-                wanted = strategy.on_bar(bar)
+                wanted = self._ask(strategy, bar)
                 if wanted is not None:
                     self.executor.act(wanted)
 
@@ -135,8 +137,11 @@ class Engine:
             self.step()
 
     def take(self, events: Sequence[Event]) -> None:
-        """Take what a feed brought; bars that follow each other and close together are one turn."""
-        for close_ms, together in groupby(events, key=_close_of):
+        """Take what a feed brought; bars that follow each other and close together are one turn.
+
+        What holds no prices is passed over: one NaN would stay in every average made of it.
+        """
+        for close_ms, together in groupby(filter(_is_priced, events), key=_close_of):
             if close_ms is not None:
                 self.on_bars([event for event in together if isinstance(event, Bar)])
                 continue
@@ -183,9 +188,12 @@ class Engine:
         return self._is_stopping
 
     def stop_at_signals(self) -> None:
-        """Let SIGTERM and SIGINT end ``run`` in order."""
+        """Let SIGTERM, SIGINT and a closed terminal end ``run`` in order."""
         signals.signal(signals.SIGTERM, self.stop)
         signals.signal(signals.SIGINT, self.stop)
+        hangup = getattr(signals, "SIGHUP", None)  # Windows has none
+        if hangup is not None and signals.getsignal(hangup) != signals.SIG_IGN:  # as by nohup
+            signals.signal(hangup, self.stop)
 
     def close(self) -> None:
         """Cancel what is open, keep what filled, write the last lines; call it once, at the end."""
@@ -193,6 +201,24 @@ class Engine:
         self.executor.close()
 
     # -- parts -----------------------------------------------------------------------------------
+
+    def _ask(self, strategy: Strategy, bar: Bar) -> Signal | None:
+        """Ask a strategy what it wants.
+
+        One that fails is passed over: the engine has stops to keep, of its trades and of others'.
+        """
+        key = (strategy.name, bar.symbol)
+        try:
+            wanted = strategy.on_bar(bar)
+        except Exception:
+            if isinstance(self._clock, SimulatedClock):
+                raise  # what a replay says of the other bars would be wrong
+            if key not in self._failing:  # once, until it answers again
+                self._failing.add(key)
+                _log.exception("%s failed at a bar of %s and is passed over", *key)
+            return None
+        self._failing.discard(key)
+        return wanted
 
     def _pass(self, clock: SimulatedClock, until_ms: int) -> None:
         """Move a simulated clock on, stopping wherever an order needs a turn."""
@@ -212,6 +238,21 @@ class Engine:
             self._beat_ms = now_ms
             if not isinstance(self._clock, SimulatedClock):
                 _log.info("heartbeat: %s", self.executor.summary())
+
+
+def _is_priced(event: Event) -> bool:
+    prices: tuple[float, ...]
+    match event:
+        case Bar():
+            prices = (event.open, event.high, event.low, event.close)
+        case Quote():
+            prices = (event.bid, event.ask)
+        case Print():
+            prices = (event.price,)
+    if min(prices) > 0 and sum(prices) < math.inf:  # of NaN neither is true
+        return True
+    _log.warning("passed over: %s", event)
+    return False
 
 
 def _close_of(event: Event) -> int | None:

@@ -32,6 +32,7 @@ from live.router import Router
 from live.sizing import decide
 from live.sleeves import SleeveKey, Sleeves
 from live.venues import (
+    NOT_OPEN,
     Account,
     Fill,
     Instrument,
@@ -90,6 +91,7 @@ class Executor:
         self._reconciler = Reconciler(venue, self.lots)
         self._is_to_adopt = False
         self._mode: Mode = "run"
+        self._is_refused = False  # by the venue while a kill or halt stands, which was said
         self._cancel_at = float("-inf")
         self._seq = 0
         self._id_n = 0
@@ -118,13 +120,24 @@ class Executor:
     def see(self, bars: Sequence[Bar]) -> None:
         """Take the closes of bars as marks, and close trades at their stops."""
         for bar in bars:
-            self._marks.feed(bar.symbol, bar.close_ms, bar.close)
+            self._marks.feed(bar.symbol, self._until_now(bar.close_ms), bar.close)
         self._stop_out([bar.symbol for bar in bars])
 
     def see_quote(self, quote: Quote) -> None:
         """Take a best bid and offer as the mark."""
+        at_ms = self._until_now(quote.at_ms)
+        if at_ms != quote.at_ms:
+            quote = msgspec.structs.replace(quote, at_ms=at_ms)
         self._marks.feed_quote(quote)
         self._stop_out([quote.symbol])
+
+    def _until_now(self, at_ms: int) -> int:
+        """Return a time that the feed tells, and now for one too far ahead to be true.
+
+        Else that price counts as fresh, and those after it as older, until the time has come.
+        """
+        now_ms = self._clock.now_ms()
+        return now_ms if at_ms - now_ms >= self._trading.clock_stop_ms else at_ms
 
     # -- one turn --------------------------------------------------------------------------------
 
@@ -361,7 +374,11 @@ class Executor:
         try:
             self._router.step(attempt)
         except StopError as error:
-            self._halt(f"the venue needs a person: {error}")
+            if self._mode not in ("kill", "halt"):
+                self._halt(f"the venue needs a person: {error}")
+            elif not self._is_refused:  # once: every turn asks anew
+                self._is_refused = True
+                _log.error("%s cannot be ended yet, trying again: %s", attempt.attempt_id, error)
             return
         if attempt.phase == "done" and attempt.attempt_id in self._attempts:
             del self._attempts[attempt.attempt_id]
@@ -447,7 +464,7 @@ class Executor:
         """Follow the switches: kill and halt cancel everything that is open."""
         if state.mode != self._mode:
             _log.warning("controls: %s -> %s %s", self._mode, state.mode, state.reason)
-            self._mode = state.mode
+            self._mode, self._is_refused = state.mode, False
         if state.resumed_ms > self._rebased_ms:
             self._rebased_ms = state.resumed_ms
             self.guard.drawdown.rebase()
@@ -476,9 +493,9 @@ class Executor:
         for order in orders:
             try:
                 self._venue.cancel(order.symbol, order.client_id)
-            except SkipError:
-                continue  # it is no longer open
             except VenueError as error:  # of this one: the others are cancelled all the same
+                if isinstance(error, SkipError) and error.reason == NOT_OPEN:
+                    continue
                 _log.error("%s is not cancelled yet, trying again: %s", order.client_id, error)
         return not orders
 

@@ -74,7 +74,11 @@ class QuoteFeed:
         self._clock = clock
         self._interval_ms = interval_ms
         self._on_bars = on_bars
-        self._open_ms = (clock.now_ms() // interval_ms + 1) * interval_ms  # whole spans only
+        self._begin()
+
+    def _begin(self) -> None:
+        """Form bars from the next span on: whole spans only."""
+        self._open_ms = (self._clock.now_ms() // self._interval_ms + 1) * self._interval_ms
         self._forming: dict[str, Bar] = {}
 
     def poll(self) -> Sequence[Bar | Quote]:
@@ -109,6 +113,11 @@ class QuoteFeed:
     def _closed(self) -> Sequence[Bar]:
         """Return the bars of the span that is over, by symbol, and begin the next."""
         now_ms = self._clock.now_ms()
+        if now_ms < self._open_ms - self._interval_ms:
+            _log.warning(
+                "the clock went back %.0f s: bars begin anew", (self._open_ms - now_ms) / 1e3
+            )
+            self._begin()
         if now_ms < self._open_ms + self._interval_ms:
             return ()
         bars = [self._forming[symbol] for symbol in sorted(self._forming)]

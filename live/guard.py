@@ -5,6 +5,7 @@ drawdown (watch.py), and the venue's positions (reconcile.py).
 """
 
 import logging
+import math
 
 from features.settings import Trading
 from live.clock import Clock, SimulatedClock
@@ -45,6 +46,10 @@ class Guard:
         except StopError as error:
             self.account = None
             return f"the venue needs a person: {error}"
+        if not math.isfinite(account.equity_usd):
+            _log.warning("the account cannot be read: equity %s", account.equity_usd)
+            self.account = None  # nor a peak to measure from, which the journal could not keep
+            return None
         self.account = account
         worst, of = self.drawdown.see(self._clock.now_ms(), account.equity_usd)
         self.drawdown_pct, self.drawdown_of = worst, of

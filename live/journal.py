@@ -33,7 +33,15 @@ class Record(msgspec.Struct, omit_defaults=True, kw_only=True):
 _State = TypeVar("_State", bound=msgspec.Struct)
 _Record = TypeVar("_Record", bound=Record)
 _write = os.write
-_encode = msgspec.json.encode  # an unknown number, NaN, becomes null: the logs have no other word
+
+
+def plain(value: Any) -> Any:
+    """Return what JSON can say of a value that it has no word for: a numpy number or array."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+# An unknown number, NaN, becomes null: the logs have no other word.
+_encode = msgspec.json.Encoder(enc_hook=plain).encode
 
 
 class LineFile:
@@ -129,6 +137,7 @@ class Journal:
         self._journal = LineFile(state_dir / JOURNAL) if state_dir else None
         self._waiting: list[tuple[str, bytes]] = []
         self._record_n = 0
+        self._must_sync = False  # the disk has not confirmed yet a record that it must have
         self.lost = 0
         self.problem: str | None = None
 
@@ -146,26 +155,28 @@ class Journal:
         if self._journal is not None:
             self._wait("", _encode(record) + b"\n")
             self._record_n += 1
+            self._must_sync |= must and self._durable
         for name, data in record.lines:
             self._wait(name, bytes(data) + b"\n")
-        is_done = self.flush()
-        if is_done and must and self._durable and self._journal is not None:
-            self._journal.sync()
-        return is_done
+        return self.flush()
 
     def flush(self) -> bool:
         """Try to write what waits; True when nothing waits any more."""
-        done = 0
+        done, name = 0, ""
         try:
             for name, data in self._waiting:
                 self._file(name).append(data)
                 done += 1
+            if self._must_sync and self._journal is not None:
+                name = ""
+                self._journal.sync()
+                self._must_sync = False
         except OSError as error:
             self._tell(f"{error.filename or self._path(name)}: {error.strerror or error}")
         else:
             self._tell(None)
         del self._waiting[:done]
-        return not self._waiting
+        return not self._waiting and not self._must_sync
 
     def is_due(self) -> bool:
         """Tell whether the journal has grown enough for a checkpoint."""
@@ -185,7 +196,7 @@ class Journal:
             draft.replace(self._state_dir / STATE)
             self._journal.close()
             self._journal.path.unlink(missing_ok=True)
-            self._record_n = 0
+            self._record_n, self._must_sync = 0, False
         except OSError as error:
             _log.warning("checkpoint not written, the journal goes on: %s", error)
 

@@ -3,8 +3,9 @@
 Put here: shapes that feeds, venues, strategies and the engine share. Keep out: behaviour.
 """
 
+import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -82,4 +83,12 @@ class Signal(msgspec.Struct, frozen=True):
     stop_loss: float | None = None
     take_profit: float | None = None
     reason: str = ""
-    features: Mapping[str, float] = {}
+    features: Mapping[str, Any] = {}  # numbers; None, or NaN, while one is not known
+
+    def __post_init__(self) -> None:
+        # The journal writes NaN as null: a restart could not read it and would forget the order.
+        if not (math.isfinite(self.price) and math.isfinite(self.confidence)):
+            raise ValueError(
+                f"{self.strategy} {self.symbol}: price {self.price} and confidence "
+                f"{self.confidence} must be finite numbers"
+            )

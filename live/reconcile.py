@@ -4,6 +4,8 @@ Put here: comparing, and adopting what a person accepted. Keep out: what follows
 """
 
 import logging
+import math
+import re
 from collections.abc import Set
 
 from live.book import DUST, Lots
@@ -11,6 +13,7 @@ from live.venues import Fill, PositionSide, Venue, VenueError
 
 BALANCE_SLACK_PCT = 0.5  # of equity: what funding and rounding may change between two comparisons
 OWN_PREFIX = "x"  # of client order ids
+_OWN_ID = re.compile(rf"{OWN_PREFIX}[0-9a-z]{{8}}-[0-9a-z]+")  # others' ids begin with x, too
 _log = logging.getLogger(__name__)
 
 
@@ -79,18 +82,23 @@ class Reconciler:
         ours = self._lots.positions()
         for symbol, side in {*theirs, *ours}:
             qty, own_qty = theirs.get((symbol, side), 0.0), ours.get((symbol, side), 0.0)
-            if abs(qty - own_qty) > self._slack(symbol, side):
+            if not abs(qty - own_qty) <= self._slack(symbol, side):  # NaN agrees with nothing
                 return f"{symbol} {side}: {qty:.12g} at the venue, {own_qty:.12g} here"
-        for order in self._venue.open_orders():
-            if order.client_id not in known_ids:
-                if order.client_id.startswith(OWN_PREFIX):  # ours, come late: it must not stand
-                    self._venue.cancel(order.symbol, order.client_id)
-                return f"order {order.client_id} of {order.symbol} is open and not known here"
+        unknown = [o for o in self._venue.open_orders() if o.client_id not in known_ids]
+        for order in unknown:
+            if _OWN_ID.fullmatch(order.client_id):  # ours, come late: it must not stand
+                _log.warning("cancelling %s of %s, sent earlier", order.client_id, order.symbol)
+                self._venue.cancel(order.symbol, order.client_id)
+        if unknown:
+            order = unknown[0]
+            return f"order {order.client_id} of {order.symbol} is open and not known here"
         account = self._venue.account()
         unexplained = account.equity_usd - self._cash_usd - sum([p.qty * p.mark for p in positions])
+        if not math.isfinite(unexplained):
+            return f"equity {account.equity_usd} or a mark is no number"
         if self._anchor_usd is not None:
             off_usd = unexplained - self._anchor_usd
-            if abs(off_usd) > max(1.0, account.equity_usd * BALANCE_SLACK_PCT / 100):
+            if not abs(off_usd) <= max(1.0, account.equity_usd * BALANCE_SLACK_PCT / 100):
                 return f"equity is {off_usd:+.2f} USD off what own fills explain"
         self._anchor_usd = unexplained
         return None

@@ -6,7 +6,6 @@ which the desk provides (executor.py). Nothing here waits: ``step`` goes as far 
 
 import logging
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from typing import Any, Protocol
 
 from features.settings import Trading
@@ -17,6 +16,7 @@ from live.gates import Ask, Veto
 from live.lines import Line, Place
 from live.market import Quote, Side
 from live.venues import (
+    NOT_OPEN,
     POST_ONLY,
     Fill,
     Instrument,
@@ -186,8 +186,11 @@ class Router:
                 self._wake_in(a, window_ms - age_ms)
                 return
         self._wake_in(a, AGAIN_MS)
-        with suppress(SkipError):  # no longer open: the next look says how it ended
+        try:
             self._venue.cancel(a.symbol, leg.client_id)
+        except SkipError as error:
+            if error.reason != NOT_OPEN:  # else the next look says how it ended
+                _log.error("%s is not cancelled yet, trying again: %s", leg.client_id, error)
 
     def _window_ms(self, a: Attempt) -> float:
         share = PREFER_TAKER_WINDOW if a.ctx.policy.taker_bias == "prefer_taker" else 1.0
@@ -229,7 +232,7 @@ class Router:
             self._after_maker(a, last)
         if last is not None and last.kind == "taker" and last.status != "LOST":
             return self._finish(a, None if self._is_whole(a) else last.reason or "not_filled")
-        if self._is_whole(a):
+        if a.own_legs and self._is_whole(a):  # a target of nothing is for the gates to refuse
             return self._finish(a, None)
         if a.reason is not None:
             return self._finish(a, a.reason)

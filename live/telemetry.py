@@ -20,6 +20,7 @@ from typing import Any, Self
 import msgspec
 
 from live.book import ClosedTrade
+from live.journal import plain
 from live.market import Direction
 from live.trace_files import Format, TraceFiles
 
@@ -409,12 +410,7 @@ class TradeTelemetry:
         )
 
 
-def _plain(value: Any) -> Any:
-    """Return what JSON can say of a value that it has no word for: a numpy number, a path."""
-    return value.item() if hasattr(value, "item") else str(value)
-
-
-_to_json = msgspec.json.Encoder(enc_hook=_plain).encode
+_to_json = msgspec.json.Encoder(enc_hook=plain).encode
 
 
 def at_utc(epoch_ms: int) -> dt.datetime:

@@ -77,8 +77,13 @@ class Moves:
         self._seen: dict[str, deque[tuple[int, float]]] = {}
 
     def see(self, symbol: str, at_ms: int, mark: float) -> None:
-        """Take a mark; of those within a second the last counts."""
+        """Take a mark; of those within a second the last counts.
+
+        A late one does not count; by more than a minute, the clock has gone back.
+        """
         seen = self._seen.setdefault(symbol, deque())
+        if seen and at_ms < seen[-1][0] - _MINUTE_MS:
+            seen.clear()
         if seen and at_ms < seen[-1][0]:
             return
         if len(seen) > 1 and at_ms - seen[-2][0] < 1_000:

@@ -18,6 +18,7 @@ PositionSide = Literal["BOTH", "LONG", "SHORT"]
 
 TERMINAL: frozenset[Status] = frozenset({"FILLED", "CANCELED", "EXPIRED", "REJECTED"})
 POST_ONLY = "post_only"  # why a post-only order that would have crossed was refused
+NOT_OPEN = "not_open"  # why a cancel was refused that had nothing to cancel
 
 
 class VenueError(Exception):

@@ -4,6 +4,7 @@ Put here: translating between ccxt's vocabulary and ours. Keep out: deciding, re
 Symbols are the exchange's own ids (BTCUSDT), as the logs have always had them.
 """
 
+import math
 import os
 import re
 import time
@@ -14,6 +15,7 @@ import ccxt
 
 from live.market import Quote
 from live.venues import (
+    NOT_OPEN,
     POST_ONLY,
     Account,
     Fill,
@@ -32,6 +34,8 @@ from live.venues import (
 KEY_VARIABLE, SECRET_VARIABLE = "EXECINTEL_VENUE_KEY", "EXECINTEL_VENUE_SECRET"
 RECV_WINDOW_MS = 5_000  # an exchange refuses a request older than this
 _CLOCK_SLACK_MS = 1_500  # more than the clock may be off while orders are sent
+_BY_NUMBER = "#"  # before the exchange's own id of an order without a client id, as by hand
+_SEEK_AGAIN_S = 60.0  # before the market lists are asked again for a symbol that is in none
 _USD = ("USDT", "USDC", "BUSD", "FDUSD", "TUSD", "DAI", "USD")
 _STATUSES: Mapping[str, Status] = {
     "NEW": "NEW",
@@ -113,6 +117,7 @@ class CcxtVenue:
             self._exchange.urls["api"] = dict(urls)
         self._markets: dict[str, Json] = {}
         self._instruments: dict[str, Instrument] = {}
+        self._sought: dict[str, float] = {}  # symbols that no list had, and when that was
         self._fills: dict[str, tuple[float, tuple[Fill, ...]]] = {}  # by client id, at which filled
 
     @classmethod
@@ -133,7 +138,7 @@ class CcxtVenue:
     def instrument(self, symbol: str) -> Instrument:
         found = self._instruments.get(symbol)
         if found is None:
-            market = self._market(symbol)
+            market = self._traded(symbol)
             size = market.get("contractSize") or 1.0
             limits = market["limits"]
             found = self._instruments[symbol] = Instrument(
@@ -149,13 +154,12 @@ class CcxtVenue:
         return found
 
     def quote(self, symbol: str) -> Quote:
-        book = self._ask("order book", self._exchange.fetch_order_book, self._id(symbol), 5)
-        if not book["bids"] or not book["asks"]:
-            raise SkipError(f"{symbol}: one side of the book is empty", reason="no_market")
-        (bid, bid_size, *_), (ask, ask_size, *_) = book["bids"][0], book["asks"][0]
-        return Quote(symbol, int(book["timestamp"] or _now_ms()), bid, ask, bid_size, ask_size)
+        market_id = str(self._traded(symbol)["symbol"])
+        book = self._ask("order book", self._exchange.fetch_order_book, market_id, 5)
+        return self._ask("order book", _best, symbol, book)
 
     def create(self, order: NewOrder) -> Order:
+        market = self._traded(order.symbol)
         params: dict[str, Any] = {"clientOrderId": order.client_id}
         if order.type == "post_only":
             params["postOnly"] = True
@@ -168,20 +172,22 @@ class CcxtVenue:
         made = self._ask(
             "create order",
             self._exchange.create_order,
-            self._id(order.symbol),
+            str(market["symbol"]),
             "market" if order.type == "market" else "limit",
             order.side.lower(),
-            order.qty / self._size(order.symbol),
+            order.qty / _size(market),
             order.price,
             params,
         )
         return self._ask("create order", self._order, made, order)
 
     def cancel(self, symbol: str, client_id: str) -> None:
+        number = client_id.removeprefix(_BY_NUMBER) if client_id.startswith(_BY_NUMBER) else None
+        params = {} if number else {"clientOrderId": client_id}
         try:
-            self._exchange.cancel_order(None, self._id(symbol), {"clientOrderId": client_id})
+            self._exchange.cancel_order(number, self._id(symbol), params)
         except ccxt.OrderNotFound as error:
-            raise SkipError(f"{client_id} is no open order", reason="not_open") from error
+            raise SkipError(f"{client_id} is no open order", reason=NOT_OPEN) from error
         except Exception as error:
             raise _translated("cancel order", error) from error
 
@@ -196,66 +202,107 @@ class CcxtVenue:
 
     def open_orders(self) -> Sequence[Order]:
         found = self._ask("open orders", self._exchange.fetch_open_orders)
-        return [self._ask("open orders", self._order, order, None, False) for order in found]
+        return [self._ask("open orders", self._order, order, None, True) for order in found]
 
     def positions(self) -> Sequence[Position]:
-        positions = []
-        for found in self._ask("positions", self._exchange.fetch_positions):
-            market = self._exchange.markets[found["symbol"]]
-            qty = float(found["contracts"] or 0.0) * (market.get("contractSize") or 1.0)
-            if qty:
-                is_short = found["side"] == "short"
-                signed = -qty if is_short else qty
-                side: PositionSide = "SHORT" if is_short else "LONG"
-                positions.append(
-                    Position(
-                        market["id"], side if self.is_hedged else "BOTH", signed,
-                        float(found["entryPrice"] or 0.0),
-                        float(found["markPrice"] or found["entryPrice"] or 0.0),
-                    )
-                )  # fmt: skip
-        return positions
+        found = self._ask("positions", self._exchange.fetch_positions)
+        positions = [self._ask("positions", self._position, told) for told in found]
+        return [position for position in positions if position.qty]
 
     def account(self) -> Account:
-        balance = self._ask("balance", self._exchange.fetch_balance)
-        info = balance["info"]
-        if isinstance(info, Mapping) and "totalMarginBalance" in info:
-            equity, cash = float(info["totalMarginBalance"]), float(info["totalWalletBalance"])
-        else:
-            cash = sum([float(balance["total"].get(asset) or 0.0) for asset in _USD])
-            found = self._ask("positions", self._exchange.fetch_positions)
-            equity = cash + sum([float(p["unrealizedPnl"] or 0.0) for p in found])
-        return Account(_now_ms(), equity, cash)
+        return self._ask("balance", self._account)
 
     def server_ms(self) -> int:
-        return int(self._ask("time", self._exchange.fetch_time))
+        return self._ask("time", lambda: int(self._exchange.fetch_time()))
 
     # -- parts -----------------------------------------------------------------------------------
 
-    def _market(self, symbol: str) -> Json:
+    def _seek(self, symbol: str) -> Json | None:
+        """Return a market; one that no list has may be new since the start: they are asked anew."""
         if not self._markets:
-            for market in self._ask("markets", self._exchange.load_markets).values():
-                if market.get("swap") or market["id"] not in self._markets:
-                    self._markets[market["id"]] = market
-        found = self._markets.get(symbol)
+            self._list(is_anew=False)
+        since = time.monotonic() - self._sought.get(symbol, -math.inf)
+        if symbol not in self._markets and since >= _SEEK_AGAIN_S:
+            self._list(is_anew=True)
+            self._sought[symbol] = time.monotonic()
+        return self._markets.get(symbol)
+
+    def _list(self, *, is_anew: bool) -> None:
+        for market in self._ask("markets", self._exchange.load_markets, is_anew).values():
+            if market.get("swap") or market["id"] not in self._markets:
+                self._markets[market["id"]] = market
+
+    def _market(self, symbol: str) -> Json:
+        found = self._seek(symbol)
         if found is None:
             raise SkipError(f"{self.name} does not trade {symbol}", reason="no_market")
         return found
 
+    def _traded(self, symbol: str) -> Json:
+        """Return a market that can be opened: quantities in base units, prices in USD.
+
+        Elsewhere, as in inverse contracts, the same numbers would be another amount of money.
+        """
+        market = self._market(symbol)
+        is_contract = market.get("swap") or market.get("future")
+        if not is_contract or not market.get("linear") or market.get("quote") not in _USD:
+            raise SkipError(f"{symbol} is no linear contract quoted in USD", reason="no_market")
+        return market
+
     def _id(self, symbol: str) -> str:
         return str(self._market(symbol)["symbol"])
 
-    def _size(self, symbol: str) -> float:
-        return float(self._market(symbol).get("contractSize") or 1.0)
+    def _market_of(self, found: Json) -> Json:
+        """Return the market of an order or position; of one in no list, the exchange's own id."""
+        listed: Mapping[str, Json] = self._exchange.markets
+        symbol = _own_symbol(found)
+        return listed.get(found["symbol"]) or self._markets.get(symbol) or {"id": symbol}
 
-    def _order(self, found: Json, sent: NewOrder | None = None, has_fills: bool = True) -> Order:
-        """Translate an order; of one that filled, its trades are asked for."""
-        symbol = str(self._exchange.markets[found["symbol"]]["id"])
-        raw = found["info"] if isinstance(found["info"], Mapping) else {}
-        status = _STATUSES.get(str(raw.get("status"))) or _UNIFIED[found["status"]]
-        filled = float(found["filled"] or 0.0) * self._size(symbol)
-        client_id = str(found["clientOrderId"])
-        fills = self._trades(symbol, client_id, str(found["id"]), filled) if has_fills else ()
+    def _position(self, found: Json) -> Position:
+        if found["symbol"] not in self._exchange.markets:
+            self._seek(_own_symbol(found))
+        market = self._market_of(found)
+        is_short = found["side"] == "short"
+        qty = _finite(found["contracts"]) * _size(market)
+        if qty and found["side"] not in ("long", "short"):
+            raise ValueError(f"{market['id']}: a position of {qty} without a side")
+        side: PositionSide = "SHORT" if is_short else "LONG"
+        return Position(
+            str(market["id"]),
+            side if self.is_hedged else "BOTH",
+            -qty if is_short else qty,
+            _finite(found["entryPrice"] or 0.0),
+            _finite(found["markPrice"] or found["entryPrice"] or 0.0),
+        )
+
+    def _account(self) -> Account:
+        balance = self._exchange.fetch_balance()
+        info = balance["info"]
+        if isinstance(info, Mapping) and "totalMarginBalance" in info:
+            equity, cash = _finite(info["totalMarginBalance"]), _finite(info["totalWalletBalance"])
+        else:
+            total = balance["total"]
+            cash = sum([_finite(total[asset]) for asset in _USD if asset in total])
+            found = self._exchange.fetch_positions()
+            equity = cash + sum([_finite(p["unrealizedPnl"] or 0.0) for p in found])
+        return Account(_now_ms(), equity, cash)
+
+    def _order(self, found: Json, sent: NewOrder | None = None, is_listed: bool = False) -> Order:
+        """Translate an order; of one that filled, its trades are asked for.
+
+        Of one ``is_listed`` among the open ones they are not, and it is open whatever its status
+        is called: a kill has to cancel it.
+        """
+        market = self._market_of(found)
+        raw = _raw(found)
+        status = _STATUSES.get(str(raw.get("status"))) or _UNIFIED.get(found["status"])
+        if status is None and not is_listed:
+            raise ValueError(f"status {found['status']!r} of order {found['id']} is not known")
+        status = status or "NEW"
+        qty = float(found["amount"] or 0.0) * _size(market)
+        filled = float(found["filled"] or 0.0) * _size(market)
+        client_id = str(found["clientOrderId"] or f"{_BY_NUMBER}{found['id']}")
+        fills = () if is_listed else self._trades(market, client_id, str(found["id"]), qty, filled)
         if status == "NEW" and filled:
             status = "PARTIALLY_FILLED"
         is_post_only = bool(found.get("postOnly"))
@@ -269,10 +316,10 @@ class CcxtVenue:
         return Order(
             client_id=client_id,
             order_id=str(found["id"]),
-            symbol=symbol,
+            symbol=str(market["id"]),
             side="BUY" if found["side"] == "buy" else "SELL",
             type=kind,
-            qty=float(found["amount"] or 0.0) * self._size(symbol),
+            qty=qty,
             price=float(found["price"]) if found["price"] and kind != "market" else None,
             reduce_only=bool(found.get("reduceOnly")),
             position_side=position_side,
@@ -284,33 +331,35 @@ class CcxtVenue:
         )
 
     def _trades(
-        self, symbol: str, client_id: str, order_id: str, filled: float
+        self, market: Json, client_id: str, order_id: str, qty: float, filled: float
     ) -> tuple[Fill, ...]:
-        """Return an order's trades.
+        """Return an order's trades, each once.
 
-        Raises RetryError while the exchange does not list all of them yet.
+        Raises RetryError while the exchange does not list all of them yet, or more than the order.
         """
         if not filled:
             return ()
         kept = self._fills.get(client_id)
         if kept is not None and kept[0] == filled:
             return kept[1]
-        size = self._size(symbol)
+        size = _size(market)
         trades = self._ask(
-            "trades", self._exchange.fetch_my_trades, self._id(symbol), None, None,
+            "trades", self._exchange.fetch_my_trades, market["symbol"], None, None,
             {"orderId": order_id},
         )  # fmt: skip
+        own = {str(trade["id"]): trade for trade in trades if str(trade["order"]) == order_id}
         fills = tuple(
             Fill(
-                str(trade["id"]), int(trade["timestamp"]), float(trade["price"]),
-                float(trade["amount"]) * size, _fee_usd(trade), trade["takerOrMaker"] == "maker",
+                trade_id, int(trade["timestamp"]), _finite(trade["price"]),
+                _finite(trade["amount"]) * size, _fee_usd(trade), trade["takerOrMaker"] == "maker",
             )
-            for trade in trades
-            if str(trade["order"]) == order_id
+            for trade_id, trade in own.items()
         )  # fmt: skip
         listed = sum([fill.qty for fill in fills])
         if listed < filled * (1 - 1e-9):
             raise RetryError(f"{client_id}: {listed} of {filled} are listed as trades so far")
+        if listed > max(qty, filled) * (1 + 1e-9):  # the order may have filled on since it was told
+            raise RetryError(f"{client_id}: trades of {listed} are listed for an order of {qty}")
         self._fills[client_id] = (filled, fills)
         return fills
 
@@ -369,6 +418,37 @@ def _enter_sandbox(exchange: Any) -> None:
         raise ValueError(
             f"{exchange.id} has no sandbox: it can only be traded live, which has to be said"
         )
+
+
+def _raw(found: Json) -> Json:
+    """Return what the exchange itself said."""
+    return found["info"] if isinstance(found["info"], Mapping) else {}
+
+
+def _own_symbol(found: Json) -> str:
+    return str(_raw(found).get("symbol") or found["symbol"])
+
+
+def _size(market: Json) -> float:
+    return float(market.get("contractSize") or 1.0)
+
+
+def _finite(value: Any) -> float:
+    """Return a number; ValueError or TypeError where an exchange says none, "" or NaN."""
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{value!r} is no number to reckon with")
+    return number
+
+
+def _best(symbol: str, book: Json) -> Quote:
+    """Return the best bid and offer of a book; a crossed one is for the gates to refuse."""
+    if not book["bids"] or not book["asks"]:
+        raise SkipError(f"{symbol}: one side of the book is empty", reason="no_market")
+    (bid, bid_size, *_), (ask, ask_size, *_) = book["bids"][0], book["asks"][0]
+    if not (0 < bid < math.inf and 0 < ask < math.inf):
+        raise SkipError(f"{symbol}: {bid} / {ask} are no prices", reason="no_market")
+    return Quote(symbol, int(book["timestamp"] or _now_ms()), bid, ask, bid_size, ask_size)
 
 
 def _fee_usd(trade: Json) -> float | None:

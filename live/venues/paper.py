@@ -16,6 +16,7 @@ import msgspec
 from live.clock import Clock, SimulatedClock
 from live.market import Bar, Print, Quote
 from live.venues import (
+    NOT_OPEN,
     POST_ONLY,
     TERMINAL,
     Account,
@@ -180,7 +181,7 @@ class PaperVenue:
         self._catch_up()
         live = self._orders.get(client_id)
         if live is None or live.status in TERMINAL:
-            raise SkipError(f"{client_id} is no open order", reason="not_open")
+            raise SkipError(f"{client_id} is no open order", reason=NOT_OPEN)
         if live.cancel_ms is None:
             live.cancel_ms = self._now() + self.config.latency_ms
             self._catch_up()

@@ -1,7 +1,9 @@
 """The loop: what a feed brings, how it ends, and that nobody beside it can stop trading."""
 
+import math
+import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from tests.live.trading import SYMBOLS, Desk, Script, bar, reading
 from tests.waiting import wait_until
 
 P = 100_000.0
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 FLAT = [bar("BTCUSDT", n, P) for n in range(12)]
 
 
@@ -77,7 +80,7 @@ def test_stop_ends_the_loop_and_cancels_what_is_open(tmp_path: Path) -> None:
     ]
 
 
-def test_fault_of_a_strategy_ends_the_loop_with_nothing_open(tmp_path: Path) -> None:
+def test_fault_of_a_feed_ends_the_loop_with_nothing_open(tmp_path: Path) -> None:
     desk = Live(tmp_path, loop_ms=5)
     desk.engine.step()
     desk.engine.on_quote(Quotes(RealClock()).poll()[0])
@@ -86,12 +89,75 @@ def test_fault_of_a_strategy_ends_the_loop_with_nothing_open(tmp_path: Path) -> 
 
     class Broken:
         def poll(self) -> Sequence[Quote]:
-            raise ZeroDivisionError("a strategy divides by nothing")
+            raise ZeroDivisionError("a feed divides by nothing")
 
     desk.engine._feed = Broken()
     with pytest.raises(ZeroDivisionError, match="divides by nothing"):
         desk.engine.run()
     assert desk.paper.open_orders() == []
+
+
+def test_fault_of_a_strategy_is_told_once_and_keeps_no_stop_from_closing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        name, threshold = "broken", 0.003
+
+        def on_bar(self, bar: Bar) -> Signal | None:
+            if bar.close == P:
+                raise ZeroDivisionError("a strategy divides by nothing")
+            return None
+
+    other = Script({0: "LONG"}, wants_maker=False, more={"stop_loss": 0.99 * P})
+    desk = Live(tmp_path, Broken(), other, loop_ms=5)
+    bars = [*FLAT[:3], bar("BTCUSDT", 3, 0.98 * P), FLAT[4]]
+    held: list[float] = []
+
+    quotes = Quotes(RealClock())
+
+    class Bars:
+        def poll(self) -> Sequence[Bar | Quote]:
+            held.append(desk.position)
+            if bars and len(held) % 5 == 0:
+                return [bars.pop(0)]
+            if len(held) == 40:
+                desk.engine.stop()
+            return quotes.poll()
+
+    desk.engine._feed = Bars()
+    desk.engine.run()
+    assert max(held) == pytest.approx(0.01)  # the strategy after it was asked
+    assert desk.position == 0
+    assert caplog.text.count("broken failed at a bar of BTCUSDT") == 2  # it had answered between
+    assert caplog.text.count("ZeroDivisionError: a strategy divides by nothing") == 2
+
+
+@pytest.fixture
+def _handlers() -> Iterator[None]:
+    """Put back what the process did at signals."""
+    before = {number: signal.getsignal(number) for number in ENDING}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("_handlers")
+@pytest.mark.parametrize("number", ENDING)
+def test_signals_that_end_a_process_stop_the_engine_in_order(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    engine = Desk(tmp_path).engine
+    engine.stop_at_signals()
+    assert signal.getsignal(number) == engine.stop
+    signal.raise_signal(number)
+    assert engine.is_stopping
+
+
+@pytest.mark.usefixtures("_handlers")
+def test_hangup_that_was_to_be_ignored_stays_so(tmp_path: Path) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup starts a process
+    Desk(tmp_path).engine.stop_at_signals()
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
 
 def test_second_engine_on_one_state_is_refused(tmp_path: Path) -> None:
@@ -206,3 +272,15 @@ def test_feed_that_needs_a_person_keeps_no_turn_from_orders_and_switches(tmp_pat
     for _ in range(3):
         desk.engine._turn()
     assert desk.paper.open_orders() == []
+
+
+@pytest.mark.parametrize("price", [math.nan, math.inf, 0.0, -1.0])
+def test_what_holds_no_prices_is_passed_over(
+    tmp_path: Path, price: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk = Desk(tmp_path, Script({0: "LONG", 1: "LONG"}))
+    desk.engine.take([bar("BTCUSDT", 0, price), Quote("BTCUSDT", 1, price, P)])
+    assert desk.engine.executor.summary()  # it can still say what it knows
+    assert caplog.text.count("passed over: ") == 2
+    assert desk.vetoes() == []
+    assert desk.outcomes() == []

@@ -74,6 +74,25 @@ def test_a_symbol_without_a_quote_has_no_bar_and_keeps_nobody_waiting(
     assert "A: no quote: A: one side of the book is empty" in caplog.text
 
 
+def test_bars_begin_anew_where_the_clock_ran_ahead_and_was_set_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    book = Book(SimulatedClock(START_MS - 1))
+    book.mids = {"A": 10.0}
+    feed = feed_of(book, "A")
+    book.clock.skew_ms = 1_440 * MINUTE_MS
+    feed.poll()
+    book.clock.move_to(START_MS + 30_000)
+    feed.poll()  # a bar of tomorrow is forming
+    book.clock.skew_ms = 0
+    seen: list[Bar] = []
+    for second in (40, 70, 100, 121, 150, 181):
+        book.clock.move_to(START_MS + second * 1_000)
+        seen += [event for event in feed.poll() if isinstance(event, Bar)]
+    assert [bar.open_ms - START_MS for bar in seen] == [MINUTE_MS, 2 * MINUTE_MS]
+    assert caplog.text.count("the clock went back") == 1
+
+
 def test_slow_quotes_are_asked_in_turn_within_half_a_second() -> None:
     book = Book(SimulatedClock(START_MS))
     book.mids = dict.fromkeys("ABCDE", 1.0)

@@ -1,5 +1,6 @@
 """Whole lines whatever happens: kills, full disks, unwritable folders; and a restart goes on."""
 
+import errno
 import json
 import os
 import random
@@ -11,13 +12,16 @@ import time
 from collections import Counter
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
-from live import journal
+from live import journal, kept
 from live.journal import Journal, LineFile, Record
-from live.market import Direction
+from live.kept import Kept, merged
+from live.market import Direction, Signal
 from live.venues.paper import PaperConfig
 from tests.disks import disk_full_at
 from tests.live.trading import Desk, Script, bar
@@ -182,6 +186,25 @@ def test_full_disk_in_mid_trade_still_closes_and_loses_no_line(
     assert [x["result"]["status"] for x in desk.outcomes()] == ["FILLED", "FILLED"]
 
 
+def test_disk_that_does_not_confirm_an_order_opens_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk(tmp_path, Script({1: "LONG", 2: "LONG", 4: "LONG"}, wants_maker=False))
+    desk.engine.executor.journal._durable = True  # as with real money
+
+    def broken(fd: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", broken)
+        desk.play(*FLAT[:4])
+    assert desk.position == 0
+    assert [x["reason"] for x in desk.outcomes()] == ["unwritable_log"]
+    assert desk.vetoes() == ["unwritable_log"]
+    desk.play(*FLAT[4:6])
+    assert desk.position > 0
+
+
 def test_restart_keeps_position_lots_and_trade(tmp_path: Path) -> None:
     desk = Desk(tmp_path, Script({0: "LONG", 6: "NOOP"}, wants_maker=False))
     desk.play(*FLAT[:3])
@@ -226,6 +249,57 @@ def test_no_order_id_is_used_again_after_restarts(tmp_path: Path) -> None:
     assert len(ids) == len(set(ids))
     attempts = [x["attempt_id"] for x in desk.lines("orders_attempted")]
     assert len(attempts) == len(set(attempts))
+
+
+NO_NUMBERS = {"rsi": float("nan"), "beyond": float("inf"), "is_up": True, "atr": np.float32(0.5)}
+
+
+@pytest.mark.parametrize("is_killed", [True, False])  # False: it stops in order, all in one state
+def test_restart_reads_what_a_strategy_said_of_unknown_features(
+    tmp_path: Path, is_killed: bool
+) -> None:
+    more = {"features": NO_NUMBERS, "stop_loss": 99_000.0}
+    desk = Desk(tmp_path, Script({0: "LONG"}, wants_maker=False, more=more))
+    desk.play(*FLAT[:3])
+    if not is_killed:
+        desk.engine.close()
+    state, records = Journal(tmp_path / "logs", tmp_path / "state").restore(Kept, kept.Record)
+    ((_, _, sleeve),) = merged(state or Kept(), records).sleeves
+    assert sleeve.signal.features == {"rsi": None, "beyond": None, "is_up": True, "atr": 0.5}
+    desk.start()
+    desk.play(*(bar("BTCUSDT", n, 98_000.0) for n in range(3, 6)))
+    assert desk.position == 0  # the stop is kept
+    assert len(desk.closed) == 1
+
+
+def test_restart_ends_an_order_whose_signal_has_unknown_features(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, Script({0: "LONG"}, more={"features": NO_NUMBERS}), maker_window_s=3600)
+    desk.play(FLAT[0])
+    assert len(desk.paper.open_orders()) == 1
+    desk.start()
+    desk.play(*FLAT[1:3])
+    assert desk.paper.open_orders() == []
+    assert [x["reason"] for x in desk.outcomes()] == ["restart"]
+
+
+@pytest.mark.parametrize("values", [{"price": float("nan")}, {"confidence": float("inf")}])
+def test_signal_that_a_restart_could_not_read_is_refused(values: dict[str, float]) -> None:
+    usual: dict[str, Any] = {"price": P, "confidence": 0.6}
+    with pytest.raises(ValueError, match="must be finite numbers"):
+        Signal("script", "BTCUSDT", "LONG", 1, **{**usual, **values})
+
+
+@pytest.mark.parametrize("equity", [float("nan"), float("inf")])
+def test_equity_that_is_no_number_is_unknown_and_no_peak(tmp_path: Path, equity: float) -> None:
+    desk = Desk(tmp_path, Script({}))
+    desk.play(FLAT[0])
+    desk.paper.cash_usd, before = equity, desk.paper.cash_usd
+    desk.engine.step()
+    assert desk.engine.executor.guard.equity_usd is None
+    desk.paper.cash_usd = before
+    desk.engine.close()
+    desk.start()
+    assert desk.engine.executor.guard.drawdown.peaks.high_usd == 10_000.0
 
 
 # -- reconciliation -----------------------------------------------------------------------------

@@ -685,10 +685,12 @@ def test_importing_the_reader_loads_nothing_heavy_and_is_quick(
     tmp_path: Path, repository: Path
 ) -> None:
     program = (
-        "import time; start = time.process_time()\n"
+        "import time; begin = time.process_time()\n"
+        "for number in range(200_000): number + 1\n"
+        "start = time.process_time()\n"
         "import live.reader\n"
-        "spent_ms = 1e3 * (time.process_time() - start)\n"
-        "import sys; print(spent_ms, *sys.modules)"
+        "spent = time.process_time() - start\n"
+        "import sys; print(1e3 * spent, 1e3 * (start - begin), *sys.modules)"
     )
     # As installed: compiled once. Processor time, because other programs may run beside the test.
     variables = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
@@ -701,8 +703,9 @@ def test_importing_the_reader_loads_nothing_heavy_and_is_quick(
             [sys.executable, "-c", program],
             cwd=repository, env=variables, capture_output=True, text=True, check=True,
         )  # fmt: skip
-        words = done.stdout.split()
-        spent_ms.append(float(words[0]))
-        assert "live.reader" in words
-        assert [name for name in words[1:] if name.partition(".")[0] in _HEAVY] == []
+        spent, loop, *modules = done.stdout.split()
+        # The budget is of a processor that loops in so many ms: one that others slow down has more.
+        spent_ms.append(float(spent) * min(1.0, 14.0 / float(loop)))
+        assert "live.reader" in modules
+        assert [name for name in modules if name.partition(".")[0] in _HEAVY] == []
     assert min(spent_ms) < 50

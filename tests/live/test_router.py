@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from features.settings import Trading
 from live.acting import Acting
 from live.market import Direction, Quote
 from live.reading import Reading
@@ -295,6 +296,45 @@ def test_refused_order_ends_rejected_with_its_reason(tmp_path: Path) -> None:
     line = desk.outcomes()[0]
     assert (line["result"]["status"], line["reason"]) == ("REJECTED", "rejected")
     assert len(desk.orders("order_error")) == 1
+
+
+def test_target_below_one_step_is_refused_by_its_gate_and_is_no_order_that_did_not_fill(
+    tmp_path: Path,
+) -> None:
+    desk = Desk(tmp_path, Script({0: "LONG"}), gross_target_usd=50.0)  # a step is 100 USD
+    desk.play(*FLAT[:4])
+    assert desk.vetoes() == ["lot_size"]
+    assert desk.outcomes() == []
+    assert not desk.engine.executor.is_busy
+
+
+def test_flip_to_less_than_one_step_closes_and_says_which_gate_stopped_the_rest(
+    tmp_path: Path,
+) -> None:
+    says: dict[int, Direction] = {0: "LONG", 3: "SHORT"}
+    desk = Desk(tmp_path, Script(says, wants_maker=False))
+    desk.play(*FLAT[:3])
+    desk.engine.executor._trading = Trading(gross_target_usd=50.0)
+    desk.play(*FLAT[3:8])
+    assert desk.position == 0
+    assert desk.vetoes() == ["lot_size"]
+    assert [x["reason"] for x in desk.outcomes()] == [None, "veto:lot_size"]
+
+
+@pytest.mark.parametrize(("reason", "is_told"), [("rejected", True), ("not_open", False)])
+def test_cancel_that_is_refused_is_told_unless_nothing_is_open(
+    tmp_path: Path, reason: str, is_told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Refusing(PaperVenue):
+        def cancel(self, symbol: str, client_id: str) -> None:
+            raise SkipError("-1102: a parameter is missing", reason=reason)
+
+    desk = Desk(tmp_path, Script({0: "LONG"}))
+    desk.venue = desk.paper = Refusing(desk.clock, instruments=desk.paper._instruments)
+    desk.start()
+    desk.play(*FLAT[:3])  # its window is over in the second minute
+    assert len(desk.paper.open_orders()) == 1
+    assert ("is not cancelled yet, trying again: -1102" in caplog.text) is is_told
 
 
 def test_context_of_the_decision_stands_in_every_line(tmp_path: Path) -> None:

@@ -59,6 +59,15 @@ def test_move_is_highest_over_lowest_of_the_last_minute() -> None:
     assert moves.pct("BTCUSDT", 90_001) == pytest.approx(0.0)  # the fall is over a minute old
 
 
+def test_moves_begin_anew_where_the_clock_went_back() -> None:
+    moves = Moves()
+    moves.see("BTCUSDT", 3_600_000, 100.0)  # an hour ahead, then corrected
+    moves.see("BTCUSDT", 0, 100.0)
+    moves.see("BTCUSDT", 30_000, 90.0)
+    moves.see("BTCUSDT", 20_000, 50.0)  # late: it does not count
+    assert moves.pct("BTCUSDT", 30_000) == pytest.approx(100 / 90 * 100 - 100)
+
+
 def test_account_that_never_held_anything_has_no_drawdown() -> None:
     drawdown = Drawdown()
     assert drawdown.see(0, 0.0)[0] == 0.0

@@ -360,8 +360,18 @@ def test_unconfirmed_fills_are_left_out_where_they_are_to_be(
 
 def test_unconfirmed_fills_make_nothing_look_better(con: Con) -> None:
     """Losing the order_fill lines of bad fills must not lift the label that all fills get."""
-    sure = {"is_confirmed": True, "is_maker": True, "used_fallback": False, "slippage_bps": 1.0}
-    lost = {"is_confirmed": False, "is_maker": False, "used_fallback": True, "slippage_bps": 9.0}
+    sure: Row = {
+        "is_confirmed": True,
+        "is_maker": True,
+        "used_fallback": False,
+        "slippage_bps": 1.0,
+    }
+    lost: Row = {
+        "is_confirmed": False,
+        "is_maker": False,
+        "used_fallback": True,
+        "slippage_bps": 9.0,
+    }
     rows = [
         outcome(symbol="S0", started_maker=True, **fill).values
         for fill in (*[sure] * 30, *[lost] * 30)

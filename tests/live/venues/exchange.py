@@ -133,11 +133,13 @@ class Exchange:
         return self._told(found)
 
     def _delete_order(self, query: Query) -> Any:
+        numbers = {order.order_id: order.client_id for order in self.paper.open_orders()}
+        client_id = query.get("origClientOrderId") or numbers.get(query.get("orderId", ""), "")
         try:
-            self.paper.cancel(query["symbol"], query["origClientOrderId"])
+            self.paper.cancel(query["symbol"], client_id)
         except SkipError:
             raise SkipError("Unknown order sent.", reason="-2011") from None
-        return self._get_order(query)
+        return self._get_order({**query, "origClientOrderId": client_id})
 
     def _get_openOrders(self, query: Query) -> Any:
         return [self._told(order) for order in self.paper.open_orders()]

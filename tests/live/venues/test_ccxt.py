@@ -11,7 +11,7 @@ import pytest
 from features.settings import Settings
 from live.controls import Controls
 from live.engine import Engine
-from live.market import Bar, Direction, Signal
+from live.market import Bar, Direction, Quote, Signal
 from live.venues import POST_ONLY, NewOrder, RetryError, SkipError, StopError
 from live.venues.ccxt_venue import CcxtVenue
 from tests.live.trading import Script, reading
@@ -190,6 +190,140 @@ def test_fill_without_its_trades_is_not_told_yet(exchange: Exchange, venue: Ccxt
     exchange.fault = lambda method, path, query: (200, []) if "userTrades" in path else None
     with pytest.raises(RetryError, match=r"0 of 0\.01 are listed"):
         venue.create(new())
+
+
+def test_trade_listed_twice_counts_once(exchange: Exchange, venue: CcxtVenue) -> None:
+    listed = exchange._get_userTrades
+    exchange._get_userTrades = lambda query: listed(query) * 2  # type: ignore[method-assign]
+    assert [fill.qty for fill in venue.create(new()).fills] == [QTY]
+
+
+def test_trades_of_more_than_the_order_are_not_believed(
+    exchange: Exchange, venue: CcxtVenue
+) -> None:
+    listed = exchange._get_userTrades
+    exchange._get_userTrades = lambda query: [  # type: ignore[method-assign]
+        {**trade, "id": n} for n, trade in enumerate(listed(query) * 2)
+    ]
+    with pytest.raises(RetryError, match=r"trades of 0\.02 are listed for an order of 0\.01"):
+        venue.create(new())
+
+
+# -- what cannot be understood ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("told", [{"symbol": "NEWUSDT"}, {"status": "NEW_INSURANCE"}])
+def test_open_order_that_is_not_understood_hides_no_other(
+    exchange: Exchange, venue: CcxtVenue, told: dict[str, str]
+) -> None:
+    venue.create(new("a", type="post_only", price=99_500.0))
+    venue.create(new("b", type="post_only", price=99_400.0))
+    listed = exchange._get_openOrders
+    exchange._get_openOrders = lambda query: [  # type: ignore[method-assign]
+        {**order, **told} if order["clientOrderId"] == "b" else order for order in listed(query)
+    ]
+    found = {order.client_id: (order.symbol, order.status) for order in venue.open_orders()}
+    assert found == {"a": ("BTCUSDT", "NEW"), "b": (told.get("symbol", "BTCUSDT"), "NEW")}
+
+
+def test_kill_cancels_an_order_of_a_symbol_listed_after_the_start(
+    tmp_path: Path, exchange: Exchange, venue: CcxtVenue
+) -> None:
+    trader = Trader(tmp_path, exchange, venue)
+    trader.engine.step()
+    venue.create(new(type="post_only", price=99_500.0))
+    list_new(exchange)
+    exchange.paper.on_quote(Quote("NEWUSDT", exchange.clock.now_ms(), 1.0, 1.1))
+    exchange.paper.create(NewOrder("by_hand", "NEWUSDT", "BUY", "post_only", 5.0, 0.9))
+    Controls(tmp_path / "control").set("kill", "test", by="me", now_ms=exchange.clock.now_ms())
+    trader.engine.step()
+    assert exchange.paper.open_orders() == []
+
+
+def test_open_order_without_a_client_id_is_cancelled_by_its_number(
+    exchange: Exchange, venue: CcxtVenue
+) -> None:
+    venue.create(new("a", type="post_only", price=99_500.0))
+    listed = exchange._get_openOrders
+    exchange._get_openOrders = lambda query: [  # type: ignore[method-assign]
+        {**order, "clientOrderId": ""} for order in listed(query)
+    ]
+    (order,) = venue.open_orders()
+    assert order.client_id == f"#{order.order_id}"
+    venue.cancel(order.symbol, order.client_id)
+    assert exchange.paper.open_orders() == []
+
+
+def list_new(exchange: Exchange) -> None:
+    """Let the exchange list a symbol that it did not at the start."""
+    before = exchange._exchangeInfo({})
+    new_one = {**before["symbols"][0], "symbol": "NEWUSDT", "pair": "NEWUSDT", "baseAsset": "NEW"}
+    before["symbols"].append(new_one)
+    exchange._exchangeInfo = lambda query: before  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("is_listed", [True, False])  # False: in no list even then
+def test_position_in_a_symbol_unknown_at_the_start_is_told(
+    exchange: Exchange, venue: CcxtVenue, is_listed: bool
+) -> None:
+    venue.create(new())
+    if is_listed:
+        list_new(exchange)
+    told = exchange._get_positionRisk
+    exchange._get_positionRisk = lambda query: [  # type: ignore[method-assign]
+        {**position, "symbol": "NEWUSDT"} for position in told(query)
+    ]
+    assert [(p.symbol, p.qty) for p in venue.positions()] == [("NEWUSDT", QTY)]
+
+
+@pytest.mark.parametrize("value", [None, "", "NaN", "Infinity"])
+def test_numbers_that_are_none_are_asked_for_again(
+    exchange: Exchange, venue: CcxtVenue, value: str | None
+) -> None:
+    venue.create(new())
+    account, positions = exchange._get_account, exchange._get_positionRisk
+    exchange._get_account = lambda query: {  # type: ignore[method-assign]
+        **account(query), "totalMarginBalance": value,
+    }  # fmt: skip
+    exchange._get_positionRisk = lambda query: [  # type: ignore[method-assign]
+        {**position, "positionAmt": value, "notional": value} for position in positions(query)
+    ]
+    with pytest.raises(RetryError, match="balance"):
+        venue.account()
+    with pytest.raises(RetryError, match="positions"):
+        venue.positions()
+
+
+@pytest.mark.parametrize(("bid", "ask"), [("NaN", "1"), ("1", "NaN"), ("0", "1"), ("1", "inf")])
+def test_book_without_prices_is_no_quote(
+    exchange: Exchange, venue: CcxtVenue, bid: str, ask: str
+) -> None:
+    body = {"lastUpdateId": 1, "E": 1, "T": 1, "bids": [[bid, "1"]], "asks": [[ask, "1"]]}
+    exchange._depth = lambda query: body  # type: ignore[method-assign]
+    with pytest.raises(SkipError, match="are no prices"):
+        venue.quote("BTCUSDT")
+
+
+@pytest.mark.parametrize(
+    ("symbol", "quote", "settle", "is_linear"),
+    [
+        ("XRPUSD", "USD", "XRP", False),  # contracts of 1 USD, whatever the price
+        ("ETHBTC", "BTC", "USDT", True),  # a price in BTC
+        ("BTCEUR", "EUR", "EUR", True),
+    ],
+)
+def test_contract_that_is_not_sized_in_usd_is_refused(
+    venue: CcxtVenue, symbol: str, quote: str, settle: str, is_linear: bool
+) -> None:
+    venue.instrument("BTCUSDT")
+    usual = venue._markets["BTCUSDT"]
+    venue._markets[symbol] = {
+        **usual, "id": symbol, "quote": quote, "settle": settle, "linear": is_linear,
+        "inverse": not is_linear,
+    }  # fmt: skip
+    for call in (venue.instrument, venue.quote, lambda s: venue.create(new(symbol=s))):
+        with pytest.raises(SkipError, match="no linear contract quoted in USD"):
+            call(symbol)
 
 
 # -- the whole engine ---------------------------------------------------------------------------
