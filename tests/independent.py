@@ -555,23 +555,28 @@ def slippage_quartiles(rows: list[Row], as_of_ms: int) -> dict[tuple[str, int], 
 
 
 def order_errors(folder: Path) -> list[Row]:
-    """Return {symbol, event_ms} of every order_error line."""
-    lines = read_logs(folder)["orders_executed"]
+    """Return {symbol, event_ms} of each order_error line of no attempt that the router tells of."""
+    logs = read_logs(folder)
+    routed = _by_key(x for x in logs["order_metrics"] if x.get("event") != "position_close")
     return [
         {"symbol": x["symbol"], "event_ms": x["_ms"]}
-        for x in lines
+        for x in logs["orders_executed"]
         if x["event_type"] == "order_error"
+        and not (x.get("attempt_id") and _near(routed.get(_key(x), []), x["_ms"]))
     ]
 
 
 def submissions(folder: Path) -> list[Row]:
     """Return one dict per attempt id of orders_attempted: symbol, event_ms, fate.
 
-    Fate is `routed` when the router has a line of the id within a day, `vetoed` when it has none
-    and a risk veto names the id, else `no_outcome`.
+    Fate is `routed` when the router has a line of the id within a day, `unrouted` when it has none
+    and an order of the id filled or closed, `vetoed` when a risk veto names it, else `no_outcome`.
     """
     logs = read_logs(folder)
     routed = _by_key(x for x in logs["order_metrics"] if x.get("event") != "position_close")
+    executed = _by_key(
+        x for x in logs["orders_executed"] if x["event_type"] in ("order_fill", "order_close")
+    )
     vetoed = set()
     for veto in logs["risk_vetoes"]:
         intent = (veto.get("veto_detail") or {}).get("intent") or {}
@@ -583,6 +588,8 @@ def submissions(folder: Path) -> list[Row]:
         time_ms = max(x["_ms"] for x in lines)
         if _near(routed.get(key, []), time_ms):
             fate = "routed"
+        elif _near(executed.get(key, []), time_ms):
+            fate = "unrouted"
         else:
             fate = "vetoed" if key[1:] in vetoed else "no_outcome"
         rows.append({"symbol": key[1], "attempt_id": key[2], "event_ms": time_ms, "fate": fate})
@@ -612,6 +619,7 @@ def _effectiveness(rows: list[Row], submitted: list[Row], errors: list[Row]) -> 
         "started_maker_n": len(started),
         "fallback_ratio": _ratio(sum(fallback), len(fallback)),
         "submitted_n": len(submitted),
+        "unrouted_n": sum(s["fate"] == "unrouted" for s in submitted),
         "vetoed_n": sum(s["fate"] == "vetoed" for s in submitted),
         "no_outcome_n": sum(s["fate"] == "no_outcome" for s in submitted),
         "rejected_n": counts["rejected"],

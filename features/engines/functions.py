@@ -41,10 +41,22 @@ _FINE_BIN = """
 CREATE OR REPLACE TEMP MACRO fine_bin(value) AS
     CAST(floor(sign(value) * sqrt(sqrt(abs(value))) * 400) AS BIGINT)
 """
+# Whether a close left its position flat, or on the other side, where a venue nets long and short;
+# NULL where it does not say what it left.
+_ENDS_POSITION = """
+CREATE OR REPLACE TEMP MACRO ends_position(size_after, side, position_side, closed_usd) AS
+    abs(size_after) <= 1e-9
+    OR (
+        COALESCE(position_side, 'BOTH') = 'BOTH'
+        AND closed_usd IS DISTINCT FROM 0
+        AND size_after * CASE side WHEN 'BUY' THEN 1 WHEN 'SELL' THEN -1 ELSE 0 END > 0
+    )
+"""
 MACROS = (
     _WILSON.format(end="lo", limit="GREATEST", bound="0e0", sign="-"),
     _WILSON.format(end="hi", limit="LEAST", bound="1e0", sign="+"),
     _FINE_BIN,
+    _ENDS_POSITION,
 )
 
 

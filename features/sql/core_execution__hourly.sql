@@ -73,6 +73,7 @@ traded AS (
     GROUP BY environment, account, venue, symbol, hour_ms
 ),
 
+-- What went wrong with an order whose attempt has its router line is told by that attempt's outcome.
 errors AS (
     SELECT
         environment,
@@ -81,9 +82,21 @@ errors AS (
         symbol,
         event_ms // 3600000 * 3600000 AS hour_ms,
         COUNT(DISTINCT line_hash) AS order_error_n,
-    FROM raw_orders__events
+    FROM raw_orders__events AS e
     WHERE reject_reason IS NULL
       AND event_type = 'order_error'
+      AND NOT EXISTS (
+          SELECT 1
+          FROM raw_router__events AS r
+          WHERE r.reject_reason IS NULL
+            AND COALESCE(r.event, '') <> 'position_close'
+            AND r.environment = e.environment
+            AND r.account = e.account
+            AND r.symbol = e.symbol
+            AND r.attempt_id = e.attempt_id
+            AND e.attempt_id <> ''
+            AND abs(r.event_ms - e.event_ms) <= 86400000
+      )
       AND event_ms >= $from_ms
       AND event_ms < $to_ms
       AND event_ms // 3600000 * 3600000 IN (SELECT hour_ms FROM rebuild_hours)
@@ -144,6 +157,17 @@ fates AS (
               AND v.attempt_id = s.attempt_id
               AND abs(v.event_ms - s.event_ms) <= 86400000
         ) AS is_vetoed,
+        EXISTS (
+            SELECT 1
+            FROM raw_orders__events AS o
+            WHERE o.reject_reason IS NULL
+              AND o.event_type IN ('order_fill', 'order_close')
+              AND o.environment = s.environment
+              AND o.account = s.account
+              AND o.symbol = s.symbol
+              AND o.attempt_id = s.attempt_id
+              AND abs(o.event_ms - s.event_ms) <= 86400000
+        ) AS is_executed,
     FROM submissions AS s
 ),
 
@@ -155,8 +179,9 @@ submitted AS (
         symbol,
         event_ms // 3600000 * 3600000 AS hour_ms,
         COUNT(*) AS submitted_n,
-        COUNT(*) FILTER (NOT is_routed AND is_vetoed) AS vetoed_n,
-        COUNT(*) FILTER (NOT is_routed AND NOT is_vetoed) AS no_outcome_n,
+        COUNT(*) FILTER (NOT is_routed AND is_executed) AS unrouted_n,
+        COUNT(*) FILTER (NOT is_routed AND NOT is_executed AND is_vetoed) AS vetoed_n,
+        COUNT(*) FILTER (NOT is_routed AND NOT is_executed AND NOT is_vetoed) AS no_outcome_n,
     FROM fates
     GROUP BY environment, account, venue, symbol, hour_ms
 ),
@@ -213,6 +238,7 @@ SELECT
     CAST(COALESCE(t.ack_n, 0) AS BIGINT) AS ack_n, -- attempts with a known acknowledgement time
     CAST(t.ack_ms AS DOUBLE) AS ack_ms, -- sum of acknowledgement times, ms
     CAST(COALESCE(s.submitted_n, 0) AS BIGINT) AS submitted_n, -- orders asked for, by id
+    CAST(COALESCE(s.unrouted_n, 0) AS BIGINT) AS unrouted_n, -- of those, filled or closed something, though no router line tells of it
     CAST(COALESCE(s.vetoed_n, 0) AS BIGINT) AS vetoed_n, -- of those, refused by a risk gate
     CAST(COALESCE(s.no_outcome_n, 0) AS BIGINT) AS no_outcome_n, -- of those, never heard of again
     t.max_close_ms AS max_close_ms, -- latest close in the hour's rows, epoch ms

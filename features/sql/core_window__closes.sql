@@ -12,15 +12,8 @@ SELECT
     close_ms AS close_ms, -- when it closed last, epoch ms
     close_n AS close_n, -- closes
     position_size_after AS position_size_after, -- position left, base units; NULL = not logged
-    COALESCE(
-        abs(position_size_after) <= 1e-9
-        OR (
-            COALESCE(position_side, 'BOTH') = 'BOTH'
-            AND closed_notional_usd IS DISTINCT FROM 0
-            AND position_size_after * CASE side WHEN 'BUY' THEN 1 WHEN 'SELL' THEN -1 ELSE 0 END > 0
-        ),
-        TRUE
-    ) AS ends_position, -- whether that position was no more: none is left, or one on the other side; TRUE where unknown
+    COALESCE(ends_position(position_size_after, side, position_side, closed_notional_usd), TRUE)
+        AS ends_position, -- whether that position was no more: none is left, or one on the other side; TRUE where unknown
     realized_pnl_usd AS realized_pnl_usd, -- realised PnL, USD; NULL = unknown
     closed_notional_usd AS closed_notional_usd, -- notional closed, USD; NULL = unknown
 FROM core_window__outcomes

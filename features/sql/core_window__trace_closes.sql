@@ -32,15 +32,8 @@ sided AS (
             WHEN side = 'SELL' THEN 'LONG'
             WHEN side = 'BUY' THEN 'SHORT'
         END AS held_side,
-        COALESCE(
-            abs(position_size_after) <= 1e-9
-            OR (
-                COALESCE(position_side, 'BOTH') = 'BOTH'
-                AND closed_notional_usd IS DISTINCT FROM 0
-                AND position_size_after * CASE side WHEN 'BUY' THEN 1 WHEN 'SELL' THEN -1 ELSE 0 END > 0
-            ),
-            FALSE
-        ) AS ends_trade,
+        COALESCE(ends_position(position_size_after, side, position_side, closed_notional_usd), FALSE)
+            AS ends_trade,
     FROM core_execution__outcomes
     WHERE close_n > 0
       AND environment = $environment

@@ -17,6 +17,7 @@ WITH counts AS (
         SUM(fallback_known_n) AS fallback_known_n,
         SUM(fallback_n) AS fallback_n,
         SUM(submitted_n) AS submitted_n,
+        SUM(unrouted_n) AS unrouted_n,
         SUM(vetoed_n) AS vetoed_n,
         SUM(no_outcome_n) AS no_outcome_n,
         SUM(rejected_n) AS rejected_n,
@@ -119,6 +120,7 @@ SELECT
     CAST(c.fallback_known_n AS BIGINT) AS fallback_known_n, -- of those that ended, known to fall back or not
     c.fallback_n / NULLIF(CAST(c.fallback_known_n AS DOUBLE), 0e0) AS fallback_ratio, -- share that fell back to taker
     CAST(c.submitted_n AS BIGINT) AS submitted_n, -- orders asked for, by id
+    CAST(c.unrouted_n AS BIGINT) AS unrouted_n, -- of those, filled or closed something, though no router line tells of it: in no other count here
     CAST(c.vetoed_n AS BIGINT) AS vetoed_n, -- of those, refused by a risk gate
     CAST(c.no_outcome_n AS BIGINT) AS no_outcome_n, -- of those, never heard of again
     CAST(c.rejected_n AS BIGINT) AS rejected_n, -- attempts the venue rejected

@@ -7,17 +7,26 @@ WITH scores AS (
     SELECT * FROM feat_symbol__scores WHERE is_active
 ),
 
--- Of a symbol that several accounts trade, the account that explains least counts.
+-- Of a symbol that several accounts trade, the account that explains least counts. What was executed without a router
+-- line is in no ratio and in no cost.
 coverage AS (
     SELECT
         a.symbol,
-        CASE WHEN COUNT(c.coverage) = COUNT(*) THEN MIN(c.coverage) END AS pnl_coverage,
+        CASE WHEN COUNT(c.coverage) = COUNT(*) THEN LEAST(MIN(c.coverage), MIN(a.routed_ratio)) END AS pnl_coverage,
         CASE
+            WHEN MIN(a.routed_ratio) < $min_pnl_coverage THEN 'incomplete'
             WHEN BOOL_AND(COALESCE(c.status = 'complete', FALSE)) THEN 'complete'
             WHEN BOOL_OR(COALESCE(c.status = 'incomplete', FALSE)) THEN 'incomplete'
             ELSE 'unknowable'
         END AS coverage_status,
-    FROM (SELECT DISTINCT symbol, account FROM core_window__hourly) AS a
+    FROM (
+        SELECT
+            symbol,
+            account,
+            COALESCE(SUM(n) / NULLIF(CAST(SUM(n + unrouted_n) AS DOUBLE), 0e0), 1e0) AS routed_ratio,
+        FROM core_window__hourly
+        GROUP BY symbol, account
+    ) AS a
     LEFT JOIN feat_account__coverage AS c
         ON c.account = a.account
        AND c.day = '*'
@@ -232,8 +241,8 @@ SELECT
     product_v510 AS product_v510, -- inverse_vol × regime_scale × sharpe_mult × intel_size_factor
     CASE WHEN is_evident THEN $size_factor_max ELSE 1e0 END AS evidence_cap, -- the most that the evidence allows
     after_evidence AS after_evidence, -- the product under it
-    pnl_coverage AS pnl_coverage, -- share of the account's PnL and position changes that the logs explain; NULL = unknown
-    coverage_status AS coverage_status, -- complete, incomplete or unknowable, as feat_account__coverage says
+    pnl_coverage AS pnl_coverage, -- share of the account's PnL and position changes that the logs explain, or of executed orders that have their router line, the smaller; NULL = unknown
+    coverage_status AS coverage_status, -- complete, incomplete or unknowable, as feat_account__coverage says; incomplete where too few executed orders have their router line
     incomplete AS incomplete, -- that share is too small or unknown: at most 1
     after_incomplete AS after_incomplete, -- the factor under that
     after_clamp AS after_clamp, -- within the hard bounds

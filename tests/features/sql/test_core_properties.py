@@ -133,6 +133,7 @@ def test_hourly_sums_are_those_of_the_outcomes(con: Con, lines: list[Line]) -> N
             ("maker_known_n", "maker_n"),
             ("started_maker_n", "fallback_known_n"),
             ("fallback_known_n", "fallback_n"),
+            ("submitted_n", "unrouted_n"),
             ("submitted_n", "vetoed_n"),
             ("submitted_n", "no_outcome_n"),
         ):

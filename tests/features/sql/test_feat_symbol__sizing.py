@@ -142,6 +142,32 @@ def test_without_known_coverage_of_the_account_no_size_is_above_one(con: Con) ->
     assert (row["final_size_factor"], row["capped_by"]) == (1.0, "incomplete")
 
 
+def test_executed_orders_without_a_router_line_are_not_covered(con: Con) -> None:
+    """Of two symbols of an account that the logs explain, one lost router lines."""
+    hour: Row = {"account": "main", "hour_ms": AS_OF - H, "n": 60, "unrouted_n": 0}
+    case = {**EVIDENT, **KNOWN, "size_factor": 1.2, "before_size_factor": 1.1}
+    case |= {"before_coverage_at_ms": AS_OF - M, "before_pnl_coverage": 0.99}
+    tables: dict[str, list[Row]] = {
+        "feat_account__coverage": [
+            {"account": "main", "day": "*", "coverage": 0.99, "status": "complete"}
+        ],
+        "core_window__hourly": [
+            {**hour, "symbol": "S0"},
+            {**hour, "symbol": "S1", "n": 30, "unrouted_n": 20},
+            {**hour, "symbol": "S1", "hour_ms": AS_OF - 2 * H, "n": 10, "unrouted_n": 0},
+        ],
+    }
+    for symbol in ("S0", "S1"):
+        for table, row in tables_of(symbol, **case).items():
+            tables.setdefault(table, []).append(row)
+    found = features_of(con, TABLE, tables, as_of_ms=AS_OF)
+    whole, lossy = found["S0"], found["S1"]
+    assert (whole["pnl_coverage"], whole["coverage_status"]) == (0.99, "complete")
+    assert (whole["is_input_lost"], whole["final_size_factor"]) == (False, pytest.approx(1.2))
+    assert (lossy["pnl_coverage"], lossy["coverage_status"]) == (40 / 60, "incomplete")
+    assert (lossy["is_input_lost"], lossy["final_size_factor"]) == (True, 1.0)
+
+
 # --------------------------------------------------------------------------------- clamp and change
 
 
