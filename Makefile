@@ -85,7 +85,7 @@ $(READY): requirements.lock pyproject.toml $(PACKAGES)
 	@# The lock names all there is: nothing is resolved, but checked. Bytecode is made on every processor; a
 	@# file that is no module of this Python is left as it is, as pip leaves it.
 	@$(BIN)/python -m pip install --quiet --no-deps --no-compile --require-hashes -r requirements.lock
-	@broken=$$($(BIN)/python -m pip check) || { echo "$$broken" >&2; exit 1; }
 	@$(BIN)/python -m compileall -qq -j 0 --invalidation-mode timestamp $(VENV)/lib || true
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@broken=$$($(BIN)/python -m pip check) || { echo "$$broken" >&2; exit 1; }
 	@touch $@

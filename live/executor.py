@@ -119,8 +119,9 @@ class Executor:
 
     def see(self, bars: Sequence[Bar]) -> None:
         """Take the closes of bars as marks, and close trades at their stops."""
+        now_ms = self._clock.now_ms()
         for bar in bars:
-            self._marks.feed(bar.symbol, self._until_now(bar.close_ms), bar.close)
+            self._marks.feed(bar.symbol, self._until_now(bar.close_ms), bar.close, now_ms)
         self._stop_out([bar.symbol for bar in bars])
 
     def see_quote(self, quote: Quote) -> None:
@@ -128,7 +129,7 @@ class Executor:
         at_ms = self._until_now(quote.at_ms)
         if at_ms != quote.at_ms:
             quote = msgspec.structs.replace(quote, at_ms=at_ms)
-        self._marks.feed_quote(quote)
+        self._marks.feed_quote(quote, self._clock.now_ms())
         self._stop_out([quote.symbol])
 
     def _until_now(self, at_ms: int) -> int:

@@ -16,16 +16,16 @@ class Marks:
         self._quotes: dict[str, Quote] = {}
         self._moves = Moves()
 
-    def feed(self, symbol: str, at_ms: int, price: float) -> None:
+    def feed(self, symbol: str, at_ms: int, price: float, now_ms: int) -> None:
         """Take a price that the market's feed brought."""
         self._newest[symbol] = price
         self._fed[symbol] = (at_ms, price)
-        self._moves.see(symbol, at_ms, price)
+        self._moves.see(symbol, at_ms, price, now_ms)
 
-    def feed_quote(self, quote: Quote) -> None:
+    def feed_quote(self, quote: Quote, now_ms: int) -> None:
         """Take a best bid and offer of the market's feed."""
         self._quotes[quote.symbol] = quote
-        self.feed(quote.symbol, quote.at_ms, quote.mid)
+        self.feed(quote.symbol, quote.at_ms, quote.mid, now_ms)
 
     def answer(self, quote: Quote) -> None:
         """Take what the venue answered to a question: no feed, which it may be held against."""

@@ -76,14 +76,14 @@ class Moves:
     def __init__(self) -> None:
         self._seen: dict[str, deque[tuple[int, float]]] = {}
 
-    def see(self, symbol: str, at_ms: int, mark: float) -> None:
-        """Take a mark; of those within a second the last counts.
+    def see(self, symbol: str, at_ms: int, mark: float, now_ms: int) -> None:
+        """Take a mark; of those within a second the last counts, a late one does not.
 
-        A late one does not count; by more than a minute, the clock has gone back.
+        Marks of more than a minute ahead were taken by a clock that has gone back since.
         """
         seen = self._seen.setdefault(symbol, deque())
-        if seen and at_ms < seen[-1][0] - _MINUTE_MS:
-            seen.clear()
+        while seen and seen[-1][0] > now_ms + _MINUTE_MS:
+            seen.pop()
         if seen and at_ms < seen[-1][0]:
             return
         if len(seen) > 1 and at_ms - seen[-2][0] < 1_000:

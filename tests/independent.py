@@ -555,14 +555,12 @@ def slippage_quartiles(rows: list[Row], as_of_ms: int) -> dict[tuple[str, int], 
 
 
 def order_errors(folder: Path) -> list[Row]:
-    """Return {symbol, event_ms} of each order_error line of no attempt that the router tells of."""
-    logs = read_logs(folder)
-    routed = _by_key(x for x in logs["order_metrics"] if x.get("event") != "position_close")
+    """Return {symbol, event_ms} of every order_error line."""
+    lines = read_logs(folder)["orders_executed"]
     return [
         {"symbol": x["symbol"], "event_ms": x["_ms"]}
-        for x in logs["orders_executed"]
+        for x in lines
         if x["event_type"] == "order_error"
-        and not (x.get("attempt_id") and _near(routed.get(_key(x), []), x["_ms"]))
     ]
 
 
@@ -575,7 +573,10 @@ def submissions(folder: Path) -> list[Row]:
     logs = read_logs(folder)
     routed = _by_key(x for x in logs["order_metrics"] if x.get("event") != "position_close")
     executed = _by_key(
-        x for x in logs["orders_executed"] if x["event_type"] in ("order_fill", "order_close")
+        x
+        for x in logs["orders_executed"]
+        if x["event_type"] == "order_close"
+        or (x["event_type"] == "order_fill" and _positive(x.get("executedQty")))
     )
     vetoed = set()
     for veto in logs["risk_vetoes"]:

@@ -73,7 +73,6 @@ traded AS (
     GROUP BY environment, account, venue, symbol, hour_ms
 ),
 
--- What went wrong with an order whose attempt has its router line is told by that attempt's outcome.
 errors AS (
     SELECT
         environment,
@@ -82,21 +81,9 @@ errors AS (
         symbol,
         event_ms // 3600000 * 3600000 AS hour_ms,
         COUNT(DISTINCT line_hash) AS order_error_n,
-    FROM raw_orders__events AS e
+    FROM raw_orders__events
     WHERE reject_reason IS NULL
       AND event_type = 'order_error'
-      AND NOT EXISTS (
-          SELECT 1
-          FROM raw_router__events AS r
-          WHERE r.reject_reason IS NULL
-            AND COALESCE(r.event, '') <> 'position_close'
-            AND r.environment = e.environment
-            AND r.account = e.account
-            AND r.symbol = e.symbol
-            AND r.attempt_id = e.attempt_id
-            AND e.attempt_id <> ''
-            AND abs(r.event_ms - e.event_ms) <= 86400000
-      )
       AND event_ms >= $from_ms
       AND event_ms < $to_ms
       AND event_ms // 3600000 * 3600000 IN (SELECT hour_ms FROM rebuild_hours)
@@ -161,7 +148,7 @@ fates AS (
             SELECT 1
             FROM raw_orders__events AS o
             WHERE o.reject_reason IS NULL
-              AND o.event_type IN ('order_fill', 'order_close')
+              AND (o.event_type = 'order_close' OR (o.event_type = 'order_fill' AND o.executed_qty > 0))
               AND o.environment = s.environment
               AND o.account = s.account
               AND o.symbol = s.symbol

@@ -54,7 +54,8 @@ adjusted AS (
         CASE acting_regime WHEN 'quiet' THEN $offset_quiet_bps WHEN 'hot' THEN $offset_hot_bps WHEN 'panic' THEN $offset_panic_bps ELSE 0e0 END
             AS regime_bps,
         CASE
-            WHEN maker_fill_ratio > $offset_maker_above AND maker_known_n >= $policy_min_n THEN $offset_maker_bps
+            WHEN maker_fill_ratio > $offset_maker_above AND maker_known_n >= $policy_min_n AND v510_maker > $offset_maker_above
+            THEN $offset_maker_bps
             ELSE 0e0
         END AS maker_bps,
         CASE WHEN acting_fallback_ratio > $offset_fallback_above THEN $offset_fallback_bps ELSE 0e0 END AS fallback_bps,

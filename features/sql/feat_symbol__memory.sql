@@ -13,9 +13,17 @@ WITH remembered AS (
         p.quality,
         p.candidate_quality,
         p.acting_fallback_ratio AS fallback_ratio,
-        CASE WHEN p.fallback_ratio = p.acting_fallback_ratio THEN $as_of_ms ELSE m.fallback_at_ms END AS fallback_at_ms,
+        CASE
+            WHEN p.fallback_ratio IS NOT NULL AND p.acting_fallback_ratio = GREATEST(p.fallback_ratio, s.fallback_ratio)
+            THEN $as_of_ms
+            ELSE m.fallback_at_ms
+        END AS fallback_at_ms,
         p.acting_slip_bps AS slip_bps_q50,
-        CASE WHEN p.slip_bps_q50 = p.acting_slip_bps THEN $as_of_ms ELSE m.slip_at_ms END AS slip_at_ms,
+        CASE
+            WHEN p.slip_bps_q50 IS NOT NULL AND p.acting_slip_bps = GREATEST(p.slip_bps_q50, s.slip_bps_q50)
+            THEN $as_of_ms
+            ELSE m.slip_at_ms
+        END AS slip_at_ms,
         p.acting_regime AS regime,
         CASE WHEN p.regime = p.acting_regime THEN $as_of_ms ELSE m.regime_at_ms END AS regime_at_ms,
         CASE WHEN s.sharpe IS NOT NULL THEN $as_of_ms ELSE m.sharpe_at_ms END AS sharpe_at_ms,

@@ -23,7 +23,8 @@ coverage AS (
         SELECT
             symbol,
             account,
-            COALESCE(SUM(n) / NULLIF(CAST(SUM(n + unrouted_n) AS DOUBLE), 0e0), 1e0) AS routed_ratio,
+            SUM(filled_n + partial_n + unrouted_n) AS executed_n,
+            COALESCE(SUM(filled_n + partial_n) / NULLIF(CAST(executed_n AS DOUBLE), 0e0), 1e0) AS routed_ratio,
         FROM core_window__hourly
         GROUP BY symbol, account
     ) AS a

@@ -223,8 +223,8 @@ class CcxtVenue:
             self._list(is_anew=False)
         since = time.monotonic() - self._sought.get(symbol, -math.inf)
         if symbol not in self._markets and since >= _SEEK_AGAIN_S:
-            self._list(is_anew=True)
             self._sought[symbol] = time.monotonic()
+            self._list(is_anew=True)
         return self._markets.get(symbol)
 
     def _list(self, *, is_anew: bool) -> None:

@@ -50,22 +50,30 @@ def test_drawdown_goes_on_from_what_was_kept_and_anew_after_a_rebase() -> None:
 def test_move_is_highest_over_lowest_of_the_last_minute() -> None:
     moves = Moves()
     assert moves.pct("BTCUSDT", 0) is None
-    moves.see("BTCUSDT", 0, 100.0)
+    moves.see("BTCUSDT", 0, 100.0, 0)
     assert moves.pct("BTCUSDT", 0) is None  # one price is no move
-    moves.see("BTCUSDT", 30_000, 90.0)
-    moves.see("BTCUSDT", 60_000, 99.0)
+    moves.see("BTCUSDT", 30_000, 90.0, 30_000)
+    moves.see("BTCUSDT", 60_000, 99.0, 60_000)
     assert moves.pct("BTCUSDT", 60_000) == pytest.approx(100 / 90 * 100 - 100)
-    moves.see("BTCUSDT", 90_001, 99.0)
+    moves.see("BTCUSDT", 90_001, 99.0, 90_001)
     assert moves.pct("BTCUSDT", 90_001) == pytest.approx(0.0)  # the fall is over a minute old
 
 
 def test_moves_begin_anew_where_the_clock_went_back() -> None:
     moves = Moves()
-    moves.see("BTCUSDT", 3_600_000, 100.0)  # an hour ahead, then corrected
-    moves.see("BTCUSDT", 0, 100.0)
-    moves.see("BTCUSDT", 30_000, 90.0)
-    moves.see("BTCUSDT", 20_000, 50.0)  # late: it does not count
+    moves.see("BTCUSDT", 3_600_000, 100.0, 3_600_000)  # an hour ahead, then corrected
+    moves.see("BTCUSDT", 0, 100.0, 0)
+    moves.see("BTCUSDT", 30_000, 90.0, 30_000)
+    moves.see("BTCUSDT", 20_000, 50.0, 30_000)  # late: it does not count
     assert moves.pct("BTCUSDT", 30_000) == pytest.approx(100 / 90 * 100 - 100)
+
+
+def test_a_price_of_long_ago_hides_no_move() -> None:
+    moves = Moves()
+    moves.see("BTCUSDT", 600_000, 100.0, 600_000)  # a bar
+    moves.see("BTCUSDT", 510_000, 100.0, 601_000)  # and a book that nobody touched for a while
+    moves.see("BTCUSDT", 610_000, 95.0, 610_000)
+    assert moves.pct("BTCUSDT", 610_000) == pytest.approx(100 / 95 * 100 - 100)
 
 
 def test_account_that_never_held_anything_has_no_drawdown() -> None:

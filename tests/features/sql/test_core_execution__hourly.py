@@ -170,22 +170,6 @@ def test_order_errors_count_by_symbol_and_hour_not_as_attempts(con: Con) -> None
     assert (row["n"], row["error_n"]) == (0, 2)
 
 
-def test_order_error_of_an_attempt_that_the_router_tells_of_is_no_second_one(con: Con) -> None:
-    row = one(
-        hourly(
-            con,
-            router("failed", status="ERROR"),
-            order("order_error", "failed"),
-            router("filled"),  # in the end
-            order("order_error", "filled"),
-            order("order_error", "alone"),  # nothing else tells of it
-            router("noted", event="position_close"),
-            order("order_error", "noted"),
-        )
-    )
-    assert (row["n"], row["error_n"]) == (2, 3)
-
-
 def test_orders_asked_for_are_routed_vetoed_or_never_heard_of(con: Con) -> None:
     rows = hourly(
         con,
@@ -204,6 +188,8 @@ def test_orders_asked_for_are_routed_vetoed_or_never_heard_of(con: Con) -> None:
         order_close("closed", at=T + H),
         asked("acknowledged"),  # an order that stood and nothing more -> never heard of
         order("order_ack", "acknowledged"),
+        asked("empty"),  # nor does a fill of nothing say more
+        order_fill("empty", executed_qty=0.0, status="CANCELED"),
         asked("noted"),  # a position_close note is no route -> never heard of
         router("noted", event="position_close"),
         asked("late"),  # more than a day later is another order -> never heard of
@@ -215,8 +201,8 @@ def test_orders_asked_for_are_routed_vetoed_or_never_heard_of(con: Con) -> None:
         asked("bad", reject_reason="not_a_number:qty"),  # rejected -> not counted
     )
     (row,) = [r for r in rows if r["hour_ms"] == T and r["symbol"] == "ETHUSDT"]
-    assert (row["submitted_n"], row["unrouted_n"]) == (10, 2)
-    assert (row["vetoed_n"], row["no_outcome_n"]) == (1, 5)
+    assert (row["submitted_n"], row["unrouted_n"]) == (11, 2)
+    assert (row["vetoed_n"], row["no_outcome_n"]) == (1, 6)
 
 
 def test_order_asked_for_twice_within_a_day_is_one_of_the_later_hour(con: Con) -> None:

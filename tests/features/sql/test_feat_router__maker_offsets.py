@@ -33,7 +33,8 @@ def offsets(con: Con, cases: list[Row], **choice: Any) -> list[Row]:
     tables: dict[str, list[Row]] = {}
     for number, case in enumerate(cases):
         symbol = f"S{number}"
-        seen = {n.removeprefix("v510_"): v for n, v in case.items() if n.startswith("v510_")}
+        seen = {"maker_fill_ratio": case.get("maker_fill_ratio")}  # every fill is confirmed
+        seen |= {n.removeprefix("v510_"): v for n, v in case.items() if n.startswith("v510_")}
         policy = {n: v for n, v in case.items() if n not in HOUR and not n.startswith("v510_")}
         usual = {
             "symbol": symbol,
@@ -186,6 +187,12 @@ def test_few_samples_do_not_quote_closer(con: Con, n: int, bps: float) -> None:
 def test_few_samples_quote_wider(con: Con) -> None:
     (row,) = offsets(con, [{**NEUTRAL, "acting_slip_bps": 9.0, "slip_n": 1}])
     assert row["slip_bps_adj"] == 0.8
+
+
+def test_maker_fills_that_are_left_when_others_are_not_confirmed_quote_no_closer(con: Con) -> None:
+    good = {**NEUTRAL, "maker_fill_ratio": 1.0}
+    rows = offsets(con, [good, {**good, "v510_maker_fill_ratio": 0.5}])
+    assert [row["maker_bps"] for row in rows] == [-0.5, 0.0]
 
 
 def test_losing_maker_fills_never_quotes_closer(con: Con) -> None:

@@ -95,6 +95,28 @@ def test_an_input_that_acts_from_memory_keeps_its_time(
     assert (still[kept], still[at]) == (value, AS_OF - 2 * H)
 
 
+@pytest.mark.parametrize(
+    ("name", "acting", "kept", "at"),
+    [
+        ("fallback_ratio", "acting_fallback_ratio", "fallback_ratio", "fallback_at_ms"),
+        ("slip_bps_q50", "acting_slip_bps", "slip_bps_q50", "slip_at_ms"),
+    ],
+)
+def test_an_input_whose_unconfirmed_fills_act_is_known_now(
+    con: Con, name: str, acting: str, kept: str, at: str
+) -> None:
+    before = {"symbol": "S", "decided_ms": AS_OF - H, kept: 0.9, at: AS_OF - 2 * H}
+    # 0.2 of the confirmed fills, 0.3 of all: the worse acts, and both are of now
+    both = remembered(con, {name: 0.3}, {name: 0.2, acting: 0.3}, before=before)["S"]
+    assert (both[kept], both[at]) == (0.3, AS_OF)
+    # with few of them what is remembered acts, and keeps its time
+    few = remembered(con, {name: 0.3}, {name: 0.2, acting: 0.9}, before=before)["S"]
+    assert (few[kept], few[at]) == (0.9, AS_OF - 2 * H)
+    # nobody confirmed any: it is not known
+    none = remembered(con, {name: 0.3}, {name: None, acting: 0.3}, before=before)["S"]
+    assert none[at] == AS_OF - 2 * H
+
+
 def test_a_symbol_that_is_gone_is_remembered_as_it_was_left(con: Con) -> None:
     gone = {"symbol": "G", "n": 4, "is_listed": True, "size_factor": 0.3, "quality": "broken"}
     gone |= {"candidate_quality": "ok", "fallback_ratio": 0.95, "fallback_at_ms": AS_OF - H}

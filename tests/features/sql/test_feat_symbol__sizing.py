@@ -144,7 +144,8 @@ def test_without_known_coverage_of_the_account_no_size_is_above_one(con: Con) ->
 
 def test_executed_orders_without_a_router_line_are_not_covered(con: Con) -> None:
     """Of two symbols of an account that the logs explain, one lost router lines."""
-    hour: Row = {"account": "main", "hour_ms": AS_OF - H, "n": 60, "unrouted_n": 0}
+    hour: Row = {"account": "main", "hour_ms": AS_OF - H, "n": 600, "filled_n": 50}
+    hour |= {"partial_n": 10, "unrouted_n": 0}
     case = {**EVIDENT, **KNOWN, "size_factor": 1.2, "before_size_factor": 1.1}
     case |= {"before_coverage_at_ms": AS_OF - M, "before_pnl_coverage": 0.99}
     tables: dict[str, list[Row]] = {
@@ -153,8 +154,8 @@ def test_executed_orders_without_a_router_line_are_not_covered(con: Con) -> None
         ],
         "core_window__hourly": [
             {**hour, "symbol": "S0"},
-            {**hour, "symbol": "S1", "n": 30, "unrouted_n": 20},
-            {**hour, "symbol": "S1", "hour_ms": AS_OF - 2 * H, "n": 10, "unrouted_n": 0},
+            {**hour, "symbol": "S1", "filled_n": 20, "unrouted_n": 20},
+            {**hour, "symbol": "S1", "hour_ms": AS_OF - 2 * H, "filled_n": 0},
         ],
     }
     for symbol in ("S0", "S1"):
