@@ -121,23 +121,23 @@ class Executor:
         """Take the closes of bars as marks, and close trades at their stops."""
         now_ms = self._clock.now_ms()
         for bar in bars:
-            self._marks.feed(bar.symbol, self._until_now(bar.close_ms), bar.close, now_ms)
+            self._marks.feed(bar.symbol, self._until(now_ms, bar.close_ms), bar.close, now_ms)
         self._stop_out([bar.symbol for bar in bars])
 
     def see_quote(self, quote: Quote) -> None:
         """Take a best bid and offer as the mark."""
-        at_ms = self._until_now(quote.at_ms)
+        now_ms = self._clock.now_ms()
+        at_ms = self._until(now_ms, quote.at_ms)
         if at_ms != quote.at_ms:
             quote = msgspec.structs.replace(quote, at_ms=at_ms)
-        self._marks.feed_quote(quote, self._clock.now_ms())
+        self._marks.feed_quote(quote, now_ms)
         self._stop_out([quote.symbol])
 
-    def _until_now(self, at_ms: int) -> int:
+    def _until(self, now_ms: int, at_ms: int) -> int:
         """Return a time that the feed tells, and now for one too far ahead to be true.
 
         Else that price counts as fresh, and those after it as older, until the time has come.
         """
-        now_ms = self._clock.now_ms()
         return now_ms if at_ms - now_ms >= self._trading.clock_stop_ms else at_ms
 
     # -- one turn --------------------------------------------------------------------------------

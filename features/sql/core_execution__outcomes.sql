@@ -457,29 +457,25 @@ judged AS (
     SELECT
         *,
         CASE side WHEN 'BUY' THEN 1 WHEN 'SELL' THEN -1 END AS cost_sign,
+        COALESCE(status IN ('CANCELED', 'CANCELLED', 'EXPIRED', 'EXPIRED_IN_MATCH'), FALSE) AS is_cancelled,
         CASE
             WHEN is_lone THEN 'close_only'
             WHEN fill_px > 0
                 AND (
                     has_fill
                     OR status IN ('FILLED', 'PARTIALLY_FILLED')
-                    OR (
-                        status IN ('CANCELED', 'CANCELLED', 'EXPIRED', 'EXPIRED_IN_MATCH')
-                        AND qty > 0
-                    )
+                    OR (is_cancelled AND qty > 0)
                 )
                 THEN
                 CASE
                     WHEN status = 'FILLED' OR is_whole THEN 'filled'
                     -- Where neither line says so, what was cancelled did not fill whole.
-                    WHEN has_fill AND is_whole IS NULL
-                        AND COALESCE(status, '') NOT IN ('CANCELED', 'CANCELLED', 'EXPIRED', 'EXPIRED_IN_MATCH')
-                        THEN 'filled'
+                    WHEN has_fill AND is_whole IS NULL AND NOT is_cancelled THEN 'filled'
                     ELSE 'partial'
                 END
             -- A flat line names no status: its notional at a price says what was traded.
             WHEN status IS NULL AND notional_logged_usd > 0 AND fill_px > 0 THEN 'filled'
-            WHEN status IN ('CANCELED', 'CANCELLED', 'EXPIRED', 'EXPIRED_IN_MATCH') THEN 'unfilled'
+            WHEN is_cancelled THEN 'unfilled'
             WHEN status = 'REJECTED' THEN 'rejected'
             WHEN status IN ('ERROR', 'FAILED') THEN 'error'
             ELSE 'unknown'
