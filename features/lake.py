@@ -19,6 +19,7 @@ from deltalake import (
     CommitProperties,
     DeltaTable,
     PostCommitHookProperties,
+    Schema,
     Transaction,
     write_deltalake,
 )
@@ -174,7 +175,7 @@ class Lake:
             ) from error
 
     def ensure(self, table: str, schema: pa.Schema, partition_by: list[str], comment: str) -> None:
-        """Create ``table`` when absent, else add the columns and properties that it lacks."""
+        """Create ``table`` when absent, else add lacking columns, and take words and properties."""
         if not self.exists(table):
             DeltaTable.create(
                 str(self.path(table)),
@@ -186,12 +187,18 @@ class Lake:
             )
             return
         opened = self.open(table)
-        have = {field.name for field in opened.schema().fields}
-        if any(field.name not in have for field in schema):
-            write_deltalake(
-                opened, schema.empty_table(), mode="append", schema_mode="merge",
-                post_commithook_properties=_QUIET,
-            )  # fmt: skip
+        have = {field.name: field.metadata for field in opened.schema().fields}
+        wanted = {field.name: field for field in Schema.from_arrow(schema).fields}
+        lacking = [field for name, field in wanted.items() if name not in have]
+        if lacking:
+            opened.alter.add_columns(lacking, post_commithook_properties=_QUIET)
+        for name, field in wanted.items():
+            if field.metadata != have.get(name, field.metadata):
+                opened.alter.set_column_metadata(
+                    name, field.metadata, post_commithook_properties=_QUIET
+                )
+        if opened.metadata().description != comment:
+            opened.alter.set_table_description(comment, post_commithook_properties=_QUIET)
         self.keep_properties(table)
 
     def keep_properties(self, table: str) -> None:
@@ -275,6 +282,18 @@ def _rows(table: DeltaTable) -> int:
 
 def _rows_beside(table: DeltaTable, parts: Collection[str]) -> int:
     return sum(f.rows for f in data_files(table) if f.partition["part"] not in parts)
+
+
+def fitted(rows: pa.Table, table: DeltaTable) -> pa.Table:
+    """Return ``rows`` with the columns of ``table``, in its order and types.
+
+    Columns that a newer release gave the table, and this one does not know, are NULL.
+    """
+    schema = pa.schema(table.schema().to_arrow())
+    for lacking in schema:
+        if lacking.name not in rows.column_names:
+            rows = rows.append_column(lacking, pa.nulls(rows.num_rows, lacking.type))
+    return rows.select(schema.names).cast(schema)
 
 
 def _of_parts(parts: Collection[str]) -> str:

@@ -22,6 +22,7 @@ from features.lake import (
     LakeTable,
     consumed_seqs,
     data_files,
+    fitted,
     marks_of,
     newest_seq,
     overlapping,
@@ -188,9 +189,7 @@ def _rebuild_table(
         if target is None or (is_new and number == 1):
             target = _ensure(lake, table, rows.schema)
         listen(Event("core.before_commit", table=table.name))
-        schema = pa.schema(target.schema().to_arrow())
-        rows = rows.select(schema.names).cast(schema)  # newer columns stand last in the table
-        lake.replace(target, rows, batch.replaced, marks)
+        lake.replace(target, fitted(rows, target), batch.replaced, marks)
         listen(Event("core.committed", table=table.name, done=1))
         written = len(set(batch.hours.values()))
         report.partitions[table.name] = report.partitions.get(table.name, 0) + written

@@ -23,6 +23,7 @@ from features.lake import (
     LakeTable,
     consumed_seqs,
     data_files,
+    fitted,
     marks_of,
     newest_seq,
     utc_day,
@@ -174,12 +175,11 @@ def rebuild(
         rows_n = 0
         for number, batch in enumerate(batches, start=1):
             rows = _month_rows(con, name, batch, definitions[name])
-            if target is None:
+            if target is None or (stale and number == 1):  # a new definition may bring columns
                 target = _create_stored(lake, name, rows.schema)
             listen(Event("core.before_commit", table=name))
-            schema = pa.schema(target.schema().to_arrow())
             marks = marks_of({RAW: raw}, {RAW: newest}) if number == len(batches) else {}
-            lake.replace(target, rows.cast(schema), batch, marks)
+            lake.replace(target, fitted(rows, target), batch, marks)
             listen(Event("core.committed", table=name, done=1))
             rows_n += rows.num_rows
         written[name] = (len(months), rows_n)

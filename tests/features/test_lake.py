@@ -62,15 +62,38 @@ def test_a_lake_of_another_format_is_refused_with_what_to_do(lake: Lake) -> None
         lake.prepare()
 
 
-def test_a_table_is_created_once_and_keeps_its_words(lake: Lake) -> None:
+def test_a_table_is_created_once(lake: Lake) -> None:
     lake.append(lake.open("raw_x__y"), rows((1, "A", "d1")), {})
-    lake.ensure("raw_x__y", SCHEMA, ["part"], "other words")
+    lake.ensure("raw_x__y", SCHEMA, ["part"], "a table")
     table = lake.open("raw_x__y")
+    assert table.version() == 1  # created, appended to; nothing else was to do
     assert table.metadata().description == "a table"
     assert contents(lake) == [(1, "A")]
     fields = pa.schema(table.schema().to_arrow())
     assert fields.field("event_ms").metadata == {b"comment": b"time, epoch ms"}
     assert not lake.exists("raw_x__z")
+
+
+def test_a_newer_release_brings_columns_and_other_words_for_those_there_are(lake: Lake) -> None:
+    lake.append(lake.open("raw_x__y"), rows((1, "A", "d1")), {})
+    newer = pa.schema(
+        [
+            pa.field("event_ms", pa.int64(), metadata={"comment": "when, epoch ms"}),
+            *[field for field in SCHEMA if field.name != "event_ms"],
+            pa.field("venue", pa.string(), metadata={"comment": "where"}),
+        ]
+    )
+    lake.ensure("raw_x__y", newer, ["part"], "other words")
+    table = Lake(lake.root).open("raw_x__y")
+    assert table.metadata().description == "other words"
+    fields = pa.schema(table.schema().to_arrow())
+    assert fields.names == [*SCHEMA.names, "venue"]
+    assert fields.field("event_ms").metadata == {b"comment": b"when, epoch ms"}
+    assert fields.field("venue").metadata == {b"comment": b"where"}
+    assert contents(lake) == [(1, "A")]
+    version = table.version()
+    lake.ensure("raw_x__y", newer, ["part"], "other words")
+    assert Lake(lake.root).open("raw_x__y").version() == version
 
 
 def test_a_folder_that_a_killed_run_left_without_a_commit_is_no_table(lake: Lake) -> None:
@@ -356,7 +379,7 @@ def test_a_table_of_an_older_release_takes_the_properties_and_loses_no_version(
         Lake(lake.root).ensure("raw_x__y", schema, ["part"], "a table")
     opened = Lake(lake.root).open("raw_x__y")
     assert opened.metadata().configuration["delta.checkpointInterval"] == "10"
-    assert opened.version() == 13  # once for the properties, once for the column
+    assert opened.version() == 14  # the properties, the description, the column
     for version in range(opened.version() + 1):
         assert DeltaTable(str(path), version=version).version() == version
 

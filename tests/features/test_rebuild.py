@@ -20,6 +20,7 @@ from tests.loads import (
     all_digests,
     append,
     close_line,
+    feature_digests,
     fill_line,
     intent_line,
     order_line,
@@ -279,7 +280,9 @@ def test_new_sql_rebuilds_the_window_of_its_table_and_of_those_that_read_it(
     amid = "    confidence AS confidence,"
     assert amid in changed.sql
     more = changed.sql.replace(amid, f"    confidence AS certainty, -- one more column\n{amid}")
-    tables[names[0]] = dataclasses.replace(changed, sql=more)
+    words = changed.columns | {"certainty": "share", "confidence": "other words for it, share"}
+    tables[names[0]] = dataclasses.replace(changed, sql=more, columns=words)
+    older = dict(catalog.tables())
     monkeypatch.setattr(catalog, "tables", lambda: tables)
     run(logs, home, window_days=2)
     window_start, last_day = utc_day(AS_OF_MS - 2 * DAY_MS), utc_day(AS_OF_MS)
@@ -288,8 +291,18 @@ def test_new_sql_rebuilds_the_window_of_its_table_and_of_those_that_read_it(
         moved = {part for part in after if after[part] != before[name].get(part)}
         assert moved == {part for part in after if window_start <= part <= last_day}
         assert moved
-    rows = Lake(home / "lake").open(names[0]).to_pyarrow_table()
+    table = Lake(home / "lake").open(names[0])
+    rows = table.to_pyarrow_table()
     assert rows["certainty"].null_count < rows.num_rows
+    comments = {field.name: field.metadata["comment"] for field in table.schema().fields}
+    assert comments["confidence"] == "other words for it, share"
+    # The release before is put back: it does not know the column, and builds as if nothing was.
+    monkeypatch.setattr(catalog, "tables", lambda: older)
+    run(logs, home, window_days=2)
+    rows = Lake(home / "lake").open(names[0]).to_pyarrow_table()
+    assert rows["certainty"].null_count == rows.num_rows
+    run(logs, tmp_path / "fresh", window_days=2)
+    assert feature_digests(home) == feature_digests(tmp_path / "fresh")
 
 
 def test_nothing_new_writes_nothing(at_once: tuple[Path, list[Line], dict[str, str]]) -> None:
