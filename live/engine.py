@@ -82,6 +82,7 @@ class Engine:
         self._loop_ms = settings.trading.loop_ms
         self._is_stopping = False
         self._failing: set[tuple[str, str]] = set()  # strategy, symbol
+        self._unpriced: set[str] = set()  # symbols whose last event held no prices
         self._beat_ms = 0
 
     # -- the loop --------------------------------------------------------------------------------
@@ -141,7 +142,7 @@ class Engine:
 
         What holds no prices is passed over: one NaN would stay in every average made of it.
         """
-        for close_ms, together in groupby(filter(_is_priced, events), key=_close_of):
+        for close_ms, together in groupby(filter(self._is_usable, events), key=_close_of):
             if close_ms is not None:
                 self.on_bars([event for event in together if isinstance(event, Bar)])
                 continue
@@ -150,6 +151,16 @@ class Engine:
                     self.on_quote(event)
                 elif isinstance(event, Print):
                     self.on_print(event)
+
+    def _is_usable(self, event: Event) -> bool:
+        """Tell whether an event holds prices; those without in a row are told once."""
+        if _is_priced(event):
+            self._unpriced.discard(event.symbol)
+            return True
+        if event.symbol not in self._unpriced:
+            self._unpriced.add(event.symbol)
+            _log.warning("passed over, as all of %s without prices: %s", event.symbol, event)
+        return False
 
     def run(self) -> None:
         """Trade until ``stop``: take what the feed brings, take a turn, sleep.
@@ -249,10 +260,7 @@ def _is_priced(event: Event) -> bool:
             prices = (event.bid, event.ask)
         case Print():
             prices = (event.price,)
-    if min(prices) > 0 and sum(prices) < math.inf:  # of NaN neither is true
-        return True
-    _log.warning("passed over: %s", event)
-    return False
+    return min(prices) > 0 and sum(prices) < math.inf  # of NaN neither is true
 
 
 def _close_of(event: Event) -> int | None:

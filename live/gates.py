@@ -160,8 +160,11 @@ def _quote(ask: Ask, world: World) -> str | None:
     if quote is None or world.instrument is None:
         return "there is no quote"
     age_s = (world.now_ms - quote.at_ms) / 1e3
-    if age_s > world.trading.max_quote_age_s:
-        return f"the quote is {age_s:.1f} s old, limit {world.trading.max_quote_age_s}"
+    limit_s = world.trading.max_quote_age_s
+    if age_s > limit_s:
+        return f"the quote is {age_s:.1f} s old, limit {limit_s}"
+    if age_s < -limit_s:
+        return f"the quote is dated {-age_s:.1f} s ahead: how old it is nobody knows"
     return None if 0 < quote.bid < quote.ask else f"the book is crossed: {quote.bid} / {quote.ask}"
 
 

@@ -100,6 +100,7 @@ class Router:
         self._desk = desk
         self._since: dict[str, float] = {}  # client id → when it was sent, or found after a restart
         self._heard: dict[str, float] = {}  # client id → when the venue last said anything of it
+        self._cancelled: dict[str, float] = {}  # client id → when it was last asked to cancel it
         self._wake: dict[str, float] = {}  # attempt id → when it needs a turn by itself
 
     def step(self, a: Attempt) -> None:
@@ -131,6 +132,7 @@ class Router:
         for leg in a.legs:
             self._since.pop(leg.client_id, None)
             self._heard.pop(leg.client_id, None)
+            self._cancelled.pop(leg.client_id, None)
 
     # -- an order in flight ----------------------------------------------------------------------
 
@@ -185,6 +187,12 @@ class Router:
             if age_ms < window_ms:
                 self._wake_in(a, window_ms - age_ms)
                 return
+        now = self._clock.elapsed_ms()
+        since_ms = now - self._cancelled.get(leg.client_id, -AGAIN_MS)
+        if since_ms < AGAIN_MS:  # a look that something else asked for
+            self._wake_in(a, AGAIN_MS - since_ms)
+            return
+        self._cancelled[leg.client_id] = now
         self._wake_in(a, AGAIN_MS)
         try:
             self._venue.cancel(a.symbol, leg.client_id)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import ccxt
+from msgspec import structs
 
 from live.market import Quote
 from live.venues import (
@@ -179,7 +180,14 @@ class CcxtVenue:
             order.price,
             params,
         )
-        return self._ask("create order", self._order, made, order)
+        try:
+            return self._ask("create order", self._order, made, order)
+        except RetryError:
+            if made["clientOrderId"] != order.client_id:
+                raise
+            # It stands; what became of it, such as trades that are listed later, a look will tell.
+            standing = self._ask("create order", self._order, made, order, True)
+            return structs.replace(standing, status="NEW")
 
     def cancel(self, symbol: str, client_id: str) -> None:
         number = client_id.removeprefix(_BY_NUMBER) if client_id.startswith(_BY_NUMBER) else None
@@ -287,22 +295,23 @@ class CcxtVenue:
             equity = cash + sum([_finite(p["unrealizedPnl"] or 0.0) for p in found])
         return Account(_now_ms(), equity, cash)
 
-    def _order(self, found: Json, sent: NewOrder | None = None, is_listed: bool = False) -> Order:
+    def _order(self, found: Json, sent: NewOrder | None = None, is_standing: bool = False) -> Order:
         """Translate an order; of one that filled, its trades are asked for.
 
-        Of one ``is_listed`` among the open ones they are not, and it is open whatever its status
-        is called: a kill has to cancel it.
+        Of one that ``is_standing`` they are not, and it is open whatever its status is called: a
+        kill has to cancel it.
         """
         market = self._market_of(found)
         raw = _raw(found)
         status = _STATUSES.get(str(raw.get("status"))) or _UNIFIED.get(found["status"])
-        if status is None and not is_listed:
+        if status is None and not is_standing:
             raise ValueError(f"status {found['status']!r} of order {found['id']} is not known")
         status = status or "NEW"
         qty = float(found["amount"] or 0.0) * _size(market)
         filled = float(found["filled"] or 0.0) * _size(market)
         client_id = str(found["clientOrderId"] or f"{_BY_NUMBER}{found['id']}")
-        fills = () if is_listed else self._trades(market, client_id, str(found["id"]), qty, filled)
+        number = str(found["id"])
+        fills = () if is_standing else self._trades(market, client_id, number, qty, filled)
         if status == "NEW" and filled:
             status = "PARTIALLY_FILLED"
         is_post_only = bool(found.get("postOnly"))
@@ -315,7 +324,7 @@ class CcxtVenue:
         position_side: PositionSide = _SIDES.get(told_side, "BOTH")
         return Order(
             client_id=client_id,
-            order_id=str(found["id"]),
+            order_id=number,
             symbol=str(market["id"]),
             side="BUY" if found["side"] == "buy" else "SELL",
             type=kind,

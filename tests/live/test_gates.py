@@ -73,6 +73,7 @@ CASES: list[tuple[dict[str, Any], dict[str, Any], str, bool]] = [
     ({"clock_offset_ms": None}, {}, "clock_offset", True),
     ({"quote": None}, {}, "no_quote", True),
     ({"quote": Quote("BTCUSDT", START_MS - 90_001, 1.0, 2.0)}, {}, "no_quote", True),
+    ({"quote": Quote("BTCUSDT", START_MS + 90_001, 1.0, 2.0)}, {}, "no_quote", True),
     ({"quote": Quote("BTCUSDT", START_MS, 100_001.0, 100_001.0)}, {}, "no_quote", True),
     ({}, {"qty": 0.0005}, "lot_size", True),
     ({}, {"qty": 0.0015}, "lot_size", True),

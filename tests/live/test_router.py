@@ -1,5 +1,6 @@
 """Maker first where wished and allowed, then taker for the rest, one line for every attempt."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -325,8 +326,11 @@ def test_flip_to_less_than_one_step_closes_and_says_which_gate_stopped_the_rest(
 def test_cancel_that_is_refused_is_told_unless_nothing_is_open(
     tmp_path: Path, reason: str, is_told: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
+    asked: list[float] = []
+
     class Refusing(PaperVenue):
         def cancel(self, symbol: str, client_id: str) -> None:
+            asked.append(desk.clock.elapsed_ms())
             raise SkipError("-1102: a parameter is missing", reason=reason)
 
     desk = Desk(tmp_path, Script({0: "LONG"}))
@@ -334,6 +338,9 @@ def test_cancel_that_is_refused_is_told_unless_nothing_is_open(
     desk.start()
     desk.play(*FLAT[:3])  # its window is over in the second minute
     assert len(desk.paper.open_orders()) == 1
+    between = [later - sooner for sooner, later in itertools.pairwise(asked)]
+    assert len(between) > 10  # it goes on asking
+    assert min(between) >= 1_000  # however often the order is looked at
     assert ("is not cancelled yet, trying again: -1102" in caplog.text) is is_told
 
 

@@ -1,5 +1,7 @@
 """The real ccxt client against a loopback server that answers as Binance futures do."""
 
+import itertools
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -188,8 +190,14 @@ def test_hedge_mode_keeps_long_and_short_apart() -> None:
 def test_fill_without_its_trades_is_not_told_yet(exchange: Exchange, venue: CcxtVenue) -> None:
     venue.instrument("BTCUSDT")
     exchange.fault = lambda method, path, query: (200, []) if "userTrades" in path else None
+    made = venue.create(new())  # it was created, whatever is listed of it
+    assert (made.status, made.fills) == ("NEW", ())
     with pytest.raises(RetryError, match=r"0 of 0\.01 are listed"):
-        venue.create(new())
+        venue.order("BTCUSDT", "a")
+    exchange.fault = lambda method, path, query: None
+    found = venue.order("BTCUSDT", "a")
+    assert found is not None
+    assert (found.status, [fill.qty for fill in found.fills]) == ("FILLED", [QTY])
 
 
 def test_trade_listed_twice_counts_once(exchange: Exchange, venue: CcxtVenue) -> None:
@@ -205,8 +213,9 @@ def test_trades_of_more_than_the_order_are_not_believed(
     exchange._get_userTrades = lambda query: [  # type: ignore[method-assign]
         {**trade, "id": n} for n, trade in enumerate(listed(query) * 2)
     ]
+    assert venue.create(new()).fills == ()
     with pytest.raises(RetryError, match=r"trades of 0\.02 are listed for an order of 0\.01"):
-        venue.create(new())
+        venue.order("BTCUSDT", "a")
 
 
 # -- what cannot be understood ------------------------------------------------------------------
@@ -369,8 +378,6 @@ class Trader:
         assert not self.engine.executor.is_busy
 
     def outcomes(self) -> list[tuple[Any, ...]]:
-        import json
-
         path = self.root / "logs" / "order_metrics.jsonl"
         lines = [json.loads(text) for text in path.read_text().splitlines()]
         return [
@@ -394,6 +401,21 @@ def test_engine_trades_maker_first_and_closes_over_ccxt(
     assert trader.outcomes() == [("FILLED", True, True, QTY), ("FILLED", False, False, QTY)]
     assert trader.position == 0
     assert trader.engine.executor.is_reconciled
+
+
+def test_trades_listed_later_than_the_order_are_booked_and_no_error_is_told(
+    tmp_path: Path, exchange: Exchange, venue: CcxtVenue
+) -> None:
+    trader = Trader(tmp_path, exchange, venue)
+    listed, asked = exchange._get_userTrades, itertools.count()
+    exchange._get_userTrades = lambda query: [  # type: ignore[method-assign]
+        trade for trade in listed(query) if next(asked)
+    ]
+    trader.want("LONG")
+    trader.settle()
+    assert trader.outcomes() == [("FILLED", False, False, QTY)]
+    lines = (tmp_path / "logs" / "orders_executed.jsonl").read_text().splitlines()
+    assert [json.loads(line)["event_type"] for line in lines] == ["order_ack", "order_fill"]
 
 
 def test_order_that_cannot_be_looked_up_now_is_not_one_that_never_stood(
