@@ -1,6 +1,7 @@
 """The accuracy tables on a month of real bars equal scikit-learn, SciPy and plain Python."""
 
 import csv
+import dataclasses
 import gzip
 import math
 import shutil
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from features import catalog
+from features.lake import Lake
 from features.snapshot import Store, open_snapshot
 from pipelines.accuracy import AccuracyAnalyzer
 from pipelines.refresh import refresh
@@ -19,6 +22,7 @@ from tests.independent_accuracy import DAY_MS, HEADER, Trade
 from tests.loads import all_digests, settings_over
 
 MINUTE_MS = 60_000
+GRAIN = ("environment", "strategy", "symbol", "day_ms", "confidence_decile")
 # Momentum over so many minutes, looked at every so often, held so long.
 RULES = {"intraday": (30, 97, 60), "swing": (480, 731, 960)}
 
@@ -180,6 +184,34 @@ def test_traces_read_anew_take_the_place_of_those_there_were(desk: Desk, tmp_pat
     anew, whole = all_digests(tmp_path / "home"), all_digests(tmp_path / "whole")
     mine = [name for name in whole if "telemetry" in name]
     assert {name: anew[name] for name in mine} == {name: whole[name] for name in mine}
+
+
+def test_a_release_may_bring_a_column_and_be_taken_back(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = catalog.tables()
+    name, amid = "core_telemetry__daily", "    COUNT(*) AS n,"
+    assert amid in older[name].sql
+    more = older[name].sql.replace(amid, f"    7 AS lucky_n, -- one more column\n{amid}")
+    words = older[name].columns | {"lucky_n": "one more column", "n": "other words"}
+    newer = {**older, name: dataclasses.replace(older[name], sql=more, columns=words)}
+    write(tmp_path / "logs", desk.trades[:200])
+    last_ms = desk.trades[199].close_ms
+    written = []
+    for number, tables in enumerate((older, newer, older)):
+        monkeypatch.setattr(catalog, "tables", lambda tables=tables: tables)
+        at_ms = last_ms + 1 + number
+        report = refresh(
+            settings_over(tmp_path / "logs", tmp_path / "home"), as_of_ms=at_ms, now_ms=at_ms
+        )
+        assert report.outcome == "published", [c.examples for c in report.built.failed]
+        rows = Lake(tmp_path / "home/lake").open(name).to_pyarrow_table()
+        lucky = set(rows["lucky_n"].to_pylist()) if number else set()
+        rows = rows.select([c for c in rows.column_names if c not in ("lucky_n", "definition")])
+        written.append((lucky, rows))
+    assert [lucky for lucky, _ in written] == [set(), {7}, {None}]
+    first, *others = (rows.sort_by([(c, "ascending") for c in GRAIN]) for _, rows in written)
+    assert all(rows.equals(first) for rows in others)
 
 
 def test_files_answer_as_the_snapshot_does(desk: Desk) -> None:
