@@ -37,7 +37,10 @@ _ROUTER = (
     "started_maker_n", "fallback_known_n", "fallback_ratio",
 )  # fmt: skip
 _POLICY = ("n", "quality", "maker_first", "taker_bias")
-_RISK = ("n", "sharpe_7d", "sharpe_lo90", "dd_today_pct", "max_dd_today_pct", "equity_usd")
+_RISK = (
+    "n", "sharpe_7d", "sharpe_lo90", "dd_today_pct", "max_dd_today_pct", "dd_n", "dd_unknown_n",
+    "equity_usd",
+)  # fmt: skip
 _HOUR = (
     "fill_n", "close_n", "exp_per_notional", "exp_stderr", "exp_lo95", "exp_hi95",
     "exp_net_per_notional", "exp_shrunk", "slip_n", "slip_bps_avg", "slip_bps_stderr",

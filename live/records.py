@@ -122,13 +122,15 @@ class Policy(msgspec.Struct, frozen=True, gc=False):
 
 
 class Risk(msgspec.Struct, frozen=True, gc=False):
-    """Realised risk; n counts closes."""
+    """Realised risk; n counts closes of the window, dd_n those of today."""
 
     n: int = 0
     sharpe_7d: float | None = None
     sharpe_lo90: float | None = None
     dd_today_pct: float | None = None
     max_dd_today_pct: float | None = None
+    dd_n: int | None = None  # None in lines of before it was written
+    dd_unknown_n: int | None = None
     equity_usd: float | None = None
 
 

@@ -778,6 +778,7 @@ def _performance(rows: list[Row], as_of_ms: int, equity_usd: float | None) -> Ro
         "equity_usd": equity_usd,
         "dd_today_pct": last,
         "max_dd_today_pct": deepest,
+        "dd_n": sum(bool(r["closes"]) and r["close_ms"] >= day_start for r in rows),
     }
 
 

@@ -134,13 +134,15 @@ drawdown_alerts AS (
     SELECT
         'drawdown' AS rule,
         symbol AS subject,
-        n,
+        dd_n AS n,
         dd_today_pct AS value,
         $alert_drawdown_pct AS threshold,
         CASE WHEN dd_today_pct <= $v510_dd_deep_pct THEN 'critical' ELSE 'warning' END AS severity,
         symbol || ': realised PnL fell ' || CAST(round(-dd_today_pct, 2) AS VARCHAR)
-            || ' % of equity from its peak today (n = ' || CAST(n AS VARCHAR)
-            || ' closes). Look at its last closes, reduce or halt it.' AS text,
+            || ' % of equity from its peak today (n = ' || CAST(dd_n AS VARCHAR)
+            || ' closes today' || CASE WHEN dd_unknown_n > 0
+                THEN ', ' || CAST(dd_unknown_n AS VARCHAR) || ' of them of unknown PnL' ELSE '' END
+            || '). Look at its last closes, reduce or halt it.' AS text,
     FROM feat_symbol__performance
     WHERE dd_today_pct <= $alert_drawdown_pct
 ),
@@ -188,7 +190,8 @@ coverage_alerts AS (
         'Account ' || account || CASE
             WHEN coverage IS NOT NULL
                 -- Never rounded up to what is needed.
-                THEN ': the logs explain ' || CAST(floor(1e3 * coverage + 1e-9) / 10 AS VARCHAR) || ' % of its PnL and position changes (n = ' || CAST(n AS VARCHAR) || ' NAV values), needed are '
+                THEN ': the logs explain ' || CAST(floor(1e3 * coverage + 1e-9) / 10 AS VARCHAR) || ' % of its PnL and position changes (n = ' || CAST(n AS VARCHAR) || ' NAV values, '
+                    || CAST(COALESCE(position_change_n, 0) AS VARCHAR) || ' position changes), needed are '
                     || CAST(round(100 * $min_pnl_coverage, 1) AS VARCHAR) || ' %'
             WHEN status = 'incomplete' THEN ': the logs explain too little of its PnL or position changes'
             ELSE ': how much of its PnL and position changes the logs explain cannot be known'

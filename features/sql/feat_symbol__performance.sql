@@ -238,14 +238,14 @@ drawdowns AS (
 ),
 
 -- A close of today whose PnL is unknown may be a loss: that nothing fell is then not known.
-unknown_closes AS (
+closes_today AS (
     SELECT
         symbol,
-        COUNT(close_ms) AS unknown_n,
+        COUNT(close_ms) AS n,
+        COUNT(close_ms) FILTER (realized_pnl_usd IS NULL) AS unknown_n,
     FROM core_window__closes
     WHERE close_ms >= ($as_of_ms - 1) // 86400000 * 86400000
       AND close_ms <= $as_of_ms
-      AND realized_pnl_usd IS NULL
     GROUP BY symbol
 )
 
@@ -255,9 +255,9 @@ SELECT
     COALESCE(r.round_trip_n, 0) AS round_trip_n, -- exits above the dust limit; n of the returns
     s.dust_n AS dust_n, -- closes below the dust limit: in PnL, in no statistic of returns
     s.close_only_n AS close_only_n, -- closes without an attempt
-    CASE WHEN s.n = 0 THEN 0e0 ELSE s.realized_pnl_usd END AS realized_pnl_usd, -- realised PnL of the closes, before fees, USD; NULL = none known
+    CASE WHEN s.n = 0 THEN 0e0 ELSE s.realized_pnl_usd END AS realized_pnl_usd, -- realised PnL of the closes, before fees, USD; 0 = no close, NULL = closes, none of known PnL
     CASE WHEN s.n = s.close_only_n THEN 0e0 ELSE s.realized_pnl_attempts_usd END
-        AS realized_pnl_attempts_usd, -- of closes that belong to an attempt, before fees, USD; NULL = none known
+        AS realized_pnl_attempts_usd, -- of closes that belong to an attempt, before fees, USD; 0 and NULL likewise
     s.pnl_known_n AS pnl_known_n, -- closes of orders whose PnL is known
     s.fees_usd AS fees_usd, -- known fees of all fills, entries too, USD; NULL = none known
     s.fees_known_n AS fees_known_n, -- fills and lone closes with known fees
@@ -279,17 +279,18 @@ SELECT
     COALESCE(e.equity_usd, $equity_usd) AS equity_usd, -- account equity, USD: 24 h median of logged NAV; without any the setting equity_usd
     COALESCE(e.nav_n, 0) AS nav_n, -- NAV values of the 24 h that equity is the median of
     COALESCE(f.nav_rejected_n, 0) AS nav_rejected_n, -- NAV values up to as-of rejected: 0 or too far from that median
-    CASE WHEN u.symbol IS NULL OR d.last_fall_usd < 0 THEN
+    CASE WHEN COALESCE(u.unknown_n, 0) = 0 OR d.last_fall_usd < 0 THEN
         100 * COALESCE(d.last_fall_usd, 0e0) / COALESCE(e.equity_usd, $equity_usd)
     END AS dd_today_pct, -- fall from today's peak of realised net PnL, percent of equity, at most 0; NULL = no known fall, and PnL of today unknown
-    CASE WHEN u.symbol IS NULL OR d.deepest_fall_usd < 0 THEN
+    CASE WHEN COALESCE(u.unknown_n, 0) = 0 OR d.deepest_fall_usd < 0 THEN
         100 * COALESCE(d.deepest_fall_usd, 0e0) / COALESCE(e.equity_usd, $equity_usd)
     END AS max_dd_today_pct, -- deepest such fall today, percent of equity, at most 0; NULL likewise
-    COALESCE(u.unknown_n, 0) AS dd_unknown_n, -- orders with closes of today whose PnL is unknown: the fall is of the others
+    COALESCE(u.n, 0) AS dd_n, -- orders with closes of today
+    COALESCE(u.unknown_n, 0) AS dd_unknown_n, -- of those, of unknown PnL: the fall is of the others, and at least so deep
 FROM sums AS s
 LEFT JOIN return_stats AS r USING (symbol)
 LEFT JOIN drawdowns AS d USING (symbol)
-LEFT JOIN unknown_closes AS u USING (symbol)
+LEFT JOIN closes_today AS u USING (symbol)
 LEFT JOIN equities AS e USING (account)
 LEFT JOIN nav_faults AS f USING (account)
 ORDER BY s.symbol

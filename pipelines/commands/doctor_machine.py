@@ -6,19 +6,22 @@ Put here: looking and advising. Keep out: changing anything; what is published (
 import difflib
 import os
 import shutil
+import time
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from features.words import counted
+from features.words import counted, minute
 from pipelines.commands import common
 from pipelines.commands.findings import Findings, some
 
 if TYPE_CHECKING:
     from features.settings import Settings
     from features.snapshot import Store
+    from pipelines.intake.sources import LogFile
 
+_HALF_LINE_S = 600.0  # without a byte more, for a line that is still being written
 _FREE_SHARE = 0.05
 _FOLDERS = (
     "lake",
@@ -116,10 +119,31 @@ def files(settings: "Settings", found: Findings) -> None:
         )
     found.broken += [f"{problem.path}: {problem.what}" for problem in looked.problems]
     found.broken += some(_unreadable(file.path for file in looked.files), "unreadable log files")
+    found.notes += some(_half(settings, looked.files), "log files that end in half a line")
     found.notes += some(
         [f"{path}: no kind claims it, so it is not read" for path in looked.unclaimed],
         "files that no kind claims",
     )
+
+
+def _half(settings: "Settings", files: Iterable["LogFile"]) -> list[str]:
+    """Say which files end without a newline for long: nothing says that the line is whole."""
+    from pipelines.intake.sources import SeenFiles
+
+    seen = SeenFiles.of(settings.home)
+    told = []
+    for file in files:
+        try:
+            size, changed_s = seen.waiting(file.path), file.path.stat().st_mtime
+        except FileNotFoundError:  # rotated away just now
+            continue
+        if size and time.time() - changed_s > _HALF_LINE_S:
+            told.append(
+                f"{file.path} ends in {counted(size, 'byte')} without a newline since "
+                f"{minute(round(changed_s * 1000))}: they are read once their line ends. "
+                "Where nothing more will come, end it with a newline"
+            )
+    return told
 
 
 def _unreadable(paths: Iterable[Path]) -> list[str]:

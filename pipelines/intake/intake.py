@@ -98,7 +98,7 @@ def ingest(
     report = IntakeReport(
         problems=list(found.problems), unclaimed=[str(p) for p in found.unclaimed]
     )
-    seen = sources.SeenFiles(settings.home / "cache" / "files.json")
+    seen = sources.SeenFiles.of(settings.home)
     listen(Event("intake.found", total=sum(file.size for file in found.files)))
     handles: dict[str, tuple[DeltaTable, Iterator[int]]] = {}
     with ExitStack() as opened:
@@ -161,6 +161,7 @@ def _read_file(run: _Run, file: sources.LogFile, seen: sources.SeenFiles) -> str
         stamp = reader.stamp()
         source = sources.resolve(file, reader, table.transaction_version, run.owners)
         if source is None:
+            seen.note(file, stamp, "", 0, reader.waiting)
             return None
         known = _hashes(table, source.repeats) if source.repeats else None
         offset = source.offset
@@ -175,7 +176,7 @@ def _read_file(run: _Run, file: sources.LogFile, seen: sources.SeenFiles) -> str
             run.counts.count(written)
             read = chunk.end - chunk.start
             run.listen(Event("intake.committed", table=file.kind.table, done=read))
-    seen.note(file, stamp, source.source_id, offset)
+        seen.note(file, stamp, source.source_id, offset, reader.waiting)
     return source.note
 
 

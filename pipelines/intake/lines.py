@@ -103,6 +103,7 @@ class LogReader:
             raise UnreadableFile(path, what) from error
         self._raw = raw
         self._file: Any = raw
+        self.waiting = 0  # bytes behind the last newline, once the file was read to its end
         self._rewind()
 
     def __enter__(self) -> Self:
@@ -147,6 +148,7 @@ class LogReader:
             if damage is not None and data.count(b"\n") < wanted:
                 raise self._broken(damage) from damage
             if len(data) < before + HEAD_BYTES:
+                self.waiting = len(data) - (data.rfind(b"\n") + 1)
                 break
         start = len(_BOM) if data.startswith(_BOM) else 0
         data_start = data.find(b"\n") + 1 if has_header else start
@@ -186,6 +188,7 @@ class LogReader:
         except (EOFError, OSError, zlib.error) as error:
             raise self._broken(error) from error
         carry: bytes | bytearray = b""
+        self.waiting = 0
         long_line: _LongLine | None = None
         damage: Exception | None = None
         while damage is None:
@@ -220,6 +223,8 @@ class LogReader:
                 long_line = _LongLine(chunk.end)
                 long_line.add(carry)
                 carry = b""
+        if damage is None:
+            self.waiting = len(carry) if long_line is None else long_line.end - chunk.end
         if chunk.batches:
             yield chunk
         if damage is not None:

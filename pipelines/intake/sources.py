@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from features.lake import positive_63
 from features.settings import LogFolder
@@ -230,6 +231,9 @@ def _header(line: bytes) -> tuple[str, ...]:
     return tuple(cell.strip().strip('"').strip().lower() for cell in text.split(","))
 
 
+_ENTRY_N = 6  # numbers and words that SeenFiles keeps of a file
+
+
 class SeenFiles:
     """Remember size and time of files that were read to their end, to skip opening them again.
 
@@ -246,9 +250,13 @@ class SeenFiles:
         except (OSError, ValueError):
             self._old = {}
 
+    @classmethod
+    def of(cls, home: Path) -> Self:
+        return cls(home / "cache" / "files.json")
+
     def holds(self, file: LogFile, committed: Callable[[str], int | None]) -> bool:
         entry = self._old.get(str(file.path))
-        if not isinstance(entry, list) or len(entry) != 5:
+        if not isinstance(entry, list) or len(entry) != _ENTRY_N:
             return False
         stat = file.path.stat()
         if entry[:3] != [stat.st_size, stat.st_mtime_ns, stat.st_ino]:
@@ -258,8 +266,23 @@ class SeenFiles:
         self._new[str(file.path)] = entry
         return True
 
-    def note(self, file: LogFile, stamp: list[int], source_id: str, offset: int) -> None:
-        self._new[str(file.path)] = [*stamp, source_id, offset]
+    def note(
+        self, file: LogFile, stamp: list[int], source_id: str, offset: int, waiting: int
+    ) -> None:
+        """Take a file that was read to its end, but for ``waiting`` bytes behind its last newline.
+
+        One of no whole line has no source id yet.
+        """
+        self._new[str(file.path)] = [*stamp, source_id, offset, waiting]
+
+    def waiting(self, path: Path) -> int:
+        """Return how many bytes of a file wait for a newline; 0 where it changed since the run."""
+        entry = self._old.get(str(path))
+        if not isinstance(entry, list) or len(entry) != _ENTRY_N:
+            return 0
+        stat = path.stat()
+        is_same = entry[:3] == [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+        return int(str(entry[5])) if is_same else 0
 
     def keep(self, file: LogFile) -> None:
         """Carry over what is known of a file that this run does not look at."""

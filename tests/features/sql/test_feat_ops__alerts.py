@@ -98,9 +98,9 @@ def test_router_drawdown_sources_and_coverage_speak(con: Con) -> None:
             {**policy, "symbol": "XRPUSDT", "acting_fallback_ratio": 0.65, "acting_slip_bps": 25.0},
         ],
         feat_symbol__performance=[
-            {"symbol": "BTCUSDT", "n": 5, "dd_today_pct": -1.5},
-            {"symbol": "ETHUSDT", "n": 5, "dd_today_pct": -3.0},
-            {"symbol": "SOLUSDT", "n": 5, "dd_today_pct": -1.49},
+            {"symbol": "BTCUSDT", "n": 5, "dd_n": 2, "dd_today_pct": -1.5},
+            {"symbol": "ETHUSDT", "n": 5, "dd_n": 3, "dd_unknown_n": 1, "dd_today_pct": -3.0},
+            {"symbol": "SOLUSDT", "n": 5, "dd_n": 2, "dd_today_pct": -1.49},
             {"symbol": "LTCUSDT", "n": 5},  # equity is not known
         ],
         feat_ops__source_freshness=[
@@ -127,10 +127,15 @@ def test_router_drawdown_sources_and_coverage_speak(con: Con) -> None:
         ("coverage_incomplete", "main"): ("warning", 0.9, 0.95),
     }
     assert all(row["text"] and row["n"] is not None for row in found.values())
+    fallen = {subject: row for (rule, subject), row in found.items() if rule == "drawdown"}
+    assert fallen["BTCUSDT"]["n"] == 2  # those of today, not of the window
+    assert "(n = 2 closes today). Look" in fallen["BTCUSDT"]["text"]
+    assert "(n = 3 closes today, 1 of them of unknown PnL). Look" in fallen["ETHUSDT"]["text"]
 
 
 def covered(account: str, status: str, **values: Any) -> Row:
-    return {"account": account, "day": "*", "n": 7, "status": status, **values}
+    seen = {"n": 7, "position_change_n": 12}
+    return {"account": account, "day": "*", **seen, "status": status, **values}
 
 
 def test_an_account_that_the_logs_do_not_explain_speaks_whether_its_share_is_known_or_not(
@@ -155,7 +160,10 @@ def test_an_account_that_the_logs_do_not_explain_speaks_whether_its_share_is_kno
     }
     assert {rule for rule, _ in found} == {"coverage_incomplete"}
     said = {subject: row["text"] for (_, subject), row in found.items()}
-    assert "94.9 % of its PnL and position changes (n = 7 NAV values)" in said["low"]
+    assert (
+        "94.9 % of its PnL and position changes (n = 7 NAV values, 12 position changes)"
+        in said["low"]
+    )
     assert f"explain {share(0.16171757932916928)} of its PnL" in said["real"]
     assert "explain 16.1 % of its PnL" in said["real"]
     assert "too little" in said["bounded"]

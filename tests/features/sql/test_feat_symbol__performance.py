@@ -341,16 +341,15 @@ def test_a_close_of_unknown_pnl_leaves_no_best_case(con: Con) -> None:
     old = outcome(at=T - 20 * M, close_n=1, close_ms=T - 20 * M)  # of yesterday
     later = outcome(at=T + 20 * M, close_n=1, close_ms=T + 2 * H)  # after as-of: no close yet
     cases = [
-        ([trade(1.0, at=T + M), unknown], None, None, 1),  # it may have lost anything
-        ([trade(-1.0, at=T + M), unknown], -1.0, -1.0, 1),  # a known fall stands
-        ([trade(-1.0, at=T + M), trade(2.0, at=T + 2 * M), unknown], None, -1.0, 1),
-        ([trade(1.0, at=T + M), old], 0.0, 0.0, 0),
-        ([trade(1.0, at=T + M), later], 0.0, 0.0, 0),
+        ([trade(1.0, at=T + M), unknown], None, None, 2, 1),  # it may have lost anything
+        ([trade(-1.0, at=T + M), unknown], -1.0, -1.0, 2, 1),  # a known fall stands
+        ([trade(-1.0, at=T + M), trade(2.0, at=T + 2 * M), unknown], None, -1.0, 3, 1),
+        ([trade(1.0, at=T + M), old], 0.0, 0.0, 1, 0),
+        ([trade(1.0, at=T + M), later], 0.0, 0.0, 1, 0),
     ]
     rows = each_symbol(con, TABLE, [c[0] for c in cases], as_of_ms=T + H, equity_usd=100.0)
-    for row, (_, last, deepest, n) in zip(rows, cases, strict=True):
-        found = (row["dd_today_pct"], row["max_dd_today_pct"], row["dd_unknown_n"])
-        assert found == (last, deepest, n)
+    names = ("dd_today_pct", "max_dd_today_pct", "dd_n", "dd_unknown_n")
+    assert [tuple(row[name] for name in names) for row in rows] == [c[1:] for c in cases]
 
 
 def test_without_equity_no_drawdown(con: Con) -> None:

@@ -1,6 +1,8 @@
 """`execintel doctor`: one look at everything, exit code 1 when something needs a person."""
 
+import gzip
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -114,6 +116,31 @@ def test_a_problem_with_a_file_needs_a_person(published: Desk) -> None:
     result = published.run("doctor")
     assert result.exit_code == 1
     assert "orders_executed.jsonl: a link to nowhere, which " in result.stdout
+
+
+def test_lines_that_wait_for_their_newline_for_long_are_noted(published: Desk) -> None:
+    line = attempt_line(3, ts=time.time() - 500).encode()
+    half = attempt_line(4, ts=time.time() - 900).encode()[:-1]
+    paths = {
+        "order_metrics.jsonl": line[:-1],  # may still be written: not told
+        "order_metrics.jsonl.1": half,
+        "old/order_metrics.jsonl.2.gz": gzip.compress(line + b'{"ts": 17'),
+    }
+    for name, content in paths.items():
+        path = published.logs / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        if name != "order_metrics.jsonl":
+            os.utime(path, (1_700_000_000, 1_700_000_000))
+    _refresh_now(published)
+    told = published.run("doctor").stdout.split("note: ")[1:]
+    first, second = (" ".join(note.split()) for note in told if "without a newline" in note)
+    assert f"order_metrics.jsonl.1 ends in {len(half)} bytes without a newline" in first
+    assert "order_metrics.jsonl.2.gz ends in 9 bytes without a newline since 2023-11-14" in second
+    with (published.logs / "order_metrics.jsonl.1").open("ab") as file:
+        file.write(b"\n")
+    _refresh_now(published)
+    assert published.run("doctor").stdout.count("without a newline") == 1
 
 
 def test_a_log_that_cannot_be_opened_needs_a_person_and_is_named_once(repository: Path) -> None:
