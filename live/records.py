@@ -129,9 +129,9 @@ class Risk(msgspec.Struct, frozen=True, gc=False):
     sharpe_lo90: float | None = None
     dd_today_pct: float | None = None
     max_dd_today_pct: float | None = None
-    dd_n: int | None = None  # None in lines of before it was written
-    dd_unknown_n: int | None = None
     equity_usd: float | None = None
+    dd_n: int | None = None  # None in lines of a release that did not write it
+    dd_unknown_n: int | None = None
 
 
 class Hour(msgspec.Struct, frozen=True, gc=False):

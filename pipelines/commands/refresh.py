@@ -52,8 +52,8 @@ def refresh(
     Run it as often as you like: a line counts once, and an equal snapshot is not made twice.
     In live environments a build whose sizes jump waits until a person looks and says execintel
     snapshots publish. Exit code 1 when a check refused the build, or it holds no symbol and
-    CURRENT does, or is made of fewer lines: CURRENT then stays as it was; and when a named log
-    folder does not exist or is a file, what the others hold is then published.
+    CURRENT does, or is made of fewer lines: CURRENT then stays as it was. 1 too when a named log
+    folder does not exist or is a file (what the others hold is published), or none is configured.
     """
     from pipelines.refresh import refresh as run
 
@@ -75,7 +75,8 @@ def refresh(
             f"{path} is named as a log folder and {what}, or mend --logs, EXECINTEL_LOG_DIR or "
             "the path under [[logs]]"
         )
-    if missing or report.outcome == "rejected" or report.doubt is not None:
+    is_unset = not settings.log_folders()
+    if missing or is_unset or report.outcome == "rejected" or report.doubt is not None:
         raise typer.Exit(1)
 
 

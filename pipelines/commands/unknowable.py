@@ -20,6 +20,10 @@ SELECT
     EXISTS (
         FROM core_position__reconciliation AS r
         WHERE r.account = c.account AND r.position_side <> 'GROSS'
+    ),
+    EXISTS (
+        FROM raw_orders__attempts AS a
+        WHERE a.account = c.account AND a.symbol_gross_json IS NOT NULL
     )
 FROM feat_account__coverage AS c
 WHERE c.day = '*' AND c.status = 'unknowable'
@@ -43,6 +47,7 @@ class Account:
     position_explained_ratio: float | None
     coverage: float | None
     has_states: bool
+    has_gross: bool  # exposure by symbol beside NAV
 
 
 def unknowable(con: "duckdb.DuckDBPyConnection", needed: float) -> dict[str, list[str]]:
@@ -90,6 +95,11 @@ def _of_unrealized(account: Account, needed: float) -> str | None:
         return (
             f"{words}, as positions are not logged: let the executor write position_state.jsonl, "
             "with entry prices"
+        )
+    if not account.has_gross:
+        return (
+            f"{words}: no NAV says what was held at it. Let the executor write gross_usd and "
+            "symbol_gross_usd beside nav_usd in nav_snapshot of orders_attempted.jsonl"
         )
     return (
         f"{words}: position_state.jsonl names no entry price of what was held then, or orders "

@@ -110,7 +110,7 @@ def test_an_account_without_positions_is_told_why_it_is_unknowable(desk: Desk) -
     assert "No change of position was seen that fills do not explain" in output
 
 
-KNOWN = Account("a", 2, 0, 9.0, 0.0, 0.0, 1.0, 2, 1, 1.0, None, has_states=True)
+KNOWN = Account("a", 2, 0, 9.0, 0.0, 0.0, 1.0, 2, 1, 1.0, None, has_states=True, has_gross=True)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +127,11 @@ KNOWN = Account("a", 2, 0, 9.0, 0.0, 0.0, 1.0, 2, 1, 1.0, None, has_states=True)
         (
             {"unrealized_last_usd": None, "pnl_explained_lo": 0.5},
             ["Unrealised PnL at its last NAV is not known: position_state.jsonl names no entry"],
+        ),
+        # what was held at a NAV stands beside it, as exposure by symbol
+        (
+            {"unrealized_first_usd": None, "pnl_explained_lo": 0.5, "has_gross": False},
+            ["Unrealised PnL at its first NAV is not known: no NAV says what was held at it. Let"],
         ),
         # not known, and enough at its least: it is something else that is not known
         (
