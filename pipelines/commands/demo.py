@@ -64,6 +64,7 @@ def demo(
 
 
 def _demo_of_a_week() -> None:
+    from live.results import tied
     from pipelines.demo.week import MAX_AGE_S, REFRESH_HOURS, trade_week
 
     root = common.load_settings().home / "demo"
@@ -76,6 +77,7 @@ def _demo_of_a_week() -> None:
         f"of a minute, {week.trades:,} trades of its strategies from entry to exit, "
         f"{week.net_usd:,.2f} USD after fees"
     )
+    common.say(tied(week.equity_change_usd, week.net_usd, week.open_usd))
     first, second = week.orders
     common.say(
         f"in its first half no snapshot was published yet: {first:,} orders, by fixed defaults. In "

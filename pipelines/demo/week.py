@@ -20,6 +20,7 @@ from live.controls import Controls
 from live.engine import Engine
 from live.market import Bar
 from live.reader import SnapshotReader
+from live.results import worth_of_open
 from live.strategies import make
 from live.telemetry import TelemetryWriter, TradeTelemetry
 from live.venues import Instrument
@@ -45,6 +46,8 @@ class Week:
     minute_bars: int
     trades: int
     net_usd: float
+    open_usd: float | None  # what its open trades came to at the last mark, less their fees so far
+    equity_change_usd: float
     orders: tuple[int, int]
     orders_with_snapshot: tuple[int, int]
     snapshots: int
@@ -88,14 +91,15 @@ def trade_week(
             clock=lambda: clock.now_ms() / 1000,
             on_event=lambda event: None,
         )
+        venue = PaperVenue(
+            clock,
+            seed=seed,
+            equity_usd=EQUITY_USD,
+            config=PaperConfig(partial_rate=0.05, reject_rate=0.01),
+            instruments={symbol: _instrument(symbol) for symbol in symbols},
+        )
         engine = Engine(
-            PaperVenue(
-                clock,
-                seed=seed,
-                equity_usd=EQUITY_USD,
-                config=PaperConfig(partial_rate=0.05, reject_rate=0.01),
-                instruments={symbol: _instrument(symbol) for symbol in symbols},
-            ),
+            venue,
             strategies,
             reader.read,
             settings=settings,
@@ -126,6 +130,7 @@ def trade_week(
             if on_progress and minutes % 60 == 0:
                 on_progress(minutes, total)
         engine.close()
+        account = venue.account()
         bar_files.write_until(clock.true_ms)
     orders, named = _count(settings.log_dir / "order_metrics.jsonl", half_ms, end_ms)
     return Week(
@@ -133,6 +138,8 @@ def trade_week(
         minute_bars=minutes * len(symbols),
         trades=len(trades),
         net_usd=sum(trade.pnl_usd - (trade.fees_usd or 0.0) for trade in trades),
+        open_usd=worth_of_open(engine.executor.sleeves.values(), account.marks),
+        equity_change_usd=account.equity_usd - EQUITY_USD,
         orders=(orders[False], orders[True]),
         orders_with_snapshot=(named[False], named[True]),
         snapshots=snapshots,

@@ -112,6 +112,10 @@ def test_its_own_logs_explain_every_position_and_the_account_to_a_millionth(
     assert positions[1:] == (0, pytest.approx(0.0, abs=1e-6), pytest.approx(0.0, abs=1e-6))
     assert abs(account[3]) > 1.0
     assert account[:3] == ("complete", pytest.approx(1.0), pytest.approx(0.0, abs=1e-6))
+    # What is said of its trades is the venue's equity; the last NAV is of the last order.
+    assert told.open_usd is not None
+    assert told.equity_change_usd == pytest.approx(told.net_usd + told.open_usd, abs=1e-6)
+    assert told.equity_change_usd == pytest.approx(account[3], abs=abs(told.open_usd) + 5.0)
 
 
 def test_two_weeks_of_one_seed_are_the_same_bytes(
