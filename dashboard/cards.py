@@ -38,11 +38,11 @@ Links = tuple[str, Sequence[Choices]]
 
 @dataclass(frozen=True)
 class Fact:
-    """One value of a card with the number of samples behind it."""
+    """One value of a card with the number of samples behind it, or words that say it."""
 
     label: str
     value: str
-    n: int | None = None
+    n: int | str | None = None
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,13 @@ def _of_row(
 
 
 def written(value: object) -> str:
-    """Write a cell as a table does: whole numbers whole, others to four digits at most."""
+    """Write a cell as a table does: whole numbers whole, others to four digits at most.
+
+    What four digits would make 0 is written to six of its own.
+    """
     if isinstance(value, float):
+        if 0 < abs(value) < 0.0001:
+            return f"{value:.6g}"
         return number(value, 4).rstrip("0").rstrip(".")
     if isinstance(value, int):
         return number(value, 0)
@@ -118,7 +123,7 @@ def written(value: object) -> str:
 def _drawn(card: Card, page: str) -> str:
     facts = "".join(
         f"<span><small>{escape(fact.label)}</small> <b>{escape(clip(fact.value, _LONG))}</b>"
-        + (f" <small>n {number(fact.n, 0)}</small>" if fact.n is not None else "")
+        + (f" <small>n {_n(fact.n)}</small>" if fact.n is not None else "")
         + "</span>"
         for fact in card.facts
     )
@@ -129,3 +134,7 @@ def _drawn(card: Card, page: str) -> str:
     if card.choices is None:
         return f'<div class="card">{drawn}</div>'
     return f'<a class="card" href="{escape(f"{page}?{urlencode(card.choices)}")}">{drawn}</a>'
+
+
+def _n(n: int | str) -> str:
+    return escape(n) if isinstance(n, str) else number(n, 0)

@@ -27,13 +27,13 @@ from features import publications
 from features.acknowledgements import Acknowledged, acknowledged
 from features.explain import Part, explain
 from features.publications import Publication
-from features.settings import DECISIONS
 from features.snapshot import SnapshotError, Store, open_snapshot
 from features.words import parse_time
 from live import controls
 from live.acting import SAFE
-from live.answers import Read, answering_from
+from live.answers import Read, answering_from, toggle_of
 from live.generation import Generation
+from live.mirror_desk import UNTOLD, Desk, words_of
 from live.published import PublishedError, load_published, reads_of
 from live.reading import Reading
 from live.records import ALL, Record
@@ -41,6 +41,11 @@ from live.records import ALL, Record
 Status = Literal["fresh", "stale", "demo", "empty", "none"]
 KEPT = 4  # snapshots in memory: now, the one before it for those who look at it, two of playback
 _NEVER_PUBLISHED = Notice("warn", "This build was never published: no engine read it.")
+_MIRRORED_DEMO = Notice(
+    "warn",
+    "Demonstration: the age of generated data is not judged, every status below is that of when"
+    " this snapshot was new.",
+)
 _ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]+")
 
 
@@ -132,7 +137,8 @@ class View:
     held: Held | None = None  # None: nothing published, or the mirror, which has no tables
     traces: TraceTables | None = None  # of trace files, where nothing is published
     read: Read = field(default=lambda symbol: _unknown(symbol))
-    switches: controls.State | None = None  # None: of the past, and in the mirror, nobody knows
+    switches: controls.State | None = None  # None: of the past nobody asks, a mirror may not tell
+    desk: Desk | None = None  # what the mirror tells beside the snapshot; None: no mirror
 
     @property
     def age_s(self) -> float | None:
@@ -151,10 +157,15 @@ class View:
 
     @property
     def applied(self) -> frozenset[str]:
-        """Return which decisions engines act on; for the mirror's nobody here knows: every one."""
+        """Return which decisions are known to act; see ``is_applied_told``."""
         if self.held is None:
-            return frozenset(DECISIONS)
+            return frozenset((self.desk and self.desk.applied) or ())
         return self.settings.base.applied(self.held.manifest["environment"])
+
+    @property
+    def is_applied_told(self) -> bool:
+        """Tell whether it is known what engines act on: a mirror may not say it."""
+        return self.desk is None or self.desk.applied is not None
 
     @property
     def params(self) -> Mapping[str, Any]:
@@ -201,18 +212,27 @@ class View:
             raise LookupError(str(error)) from error
 
     def overruled(self, symbol: str) -> str | None:
-        """Say what a switch has engines do of a symbol; None: none that is known stands."""
-        if self.switches is None:
-            return None
-        return controls.overruling(self.switches, symbol, self.now_ms)
+        """Say what a switch has engines do of a symbol; None: none that is known stands.
+
+        Where a mirror does not tell what engines act on, say that: but that they only reduce is so
+        whatever they act on.
+        """
+        if self.switches is not None:
+            words = controls.overruling(self.switches, symbol, self.now_ms)
+            if words is not None:
+                return words
+        return None if self.is_applied_told or self.read(symbol).reduce_only else UNTOLD
 
     def acknowledged(self) -> Acknowledged:
         """Return which alerts a person had seen by the moment shown, and what was noted."""
         return acknowledged(self.settings.base.home, until_ms=self.now_ms)
 
     def answering(self) -> AbstractContextManager[None]:
-        """Let the calls of live.intel, and so live_helpers.py, answer from this snapshot."""
-        return answering_from(self.read)
+        """Let the calls of live.intel, and so live_helpers.py, answer from this snapshot.
+
+        The switches that they tell are those of the present, and so not of a past one.
+        """
+        return answering_from(self.read, toggle=toggle_of(self.switches, self.now_ms))
 
     def record(self, symbol: str) -> Record | None:
         """Return all that the snapshot says of a symbol to engines; ``*`` is all together."""
@@ -381,21 +401,28 @@ class MirrorSource:
         if header is None:
             notices = notices_of(self.settings, None, None, "none", problem=problem, is_mirror=True)
             return View(self.settings, now_ms, False, "none", notices)
-        age_s = (now_ms - header.as_of_ms) / 1000
+        age_s, desk = (now_ms - header.as_of_ms) / 1000, source.desk
         symbols = source.symbols
-        status = _status(age_s, float(self.settings.base.snapshot_max_age_s), symbols)
+        limit_s = float(self.settings.base.snapshot_max_age_s)
+        status = _status(age_s, limit_s, symbols, is_demo=desk.is_demo)
         notices = notices_of(
             self.settings, None, None, status, problem=problem, is_mirror=True,
-            age_s=age_s, symbols=symbols,
+            age_s=0.0 if desk.is_demo else age_s, symbols=symbols,
         )  # fmt: skip
+        told = [Notice(*words) for words in words_of(desk, header.environment, now_ms)]
+        if desk.is_demo:
+            told.append(_MIRRORED_DEMO)
         # Read once: the mirror may be replaced while the page is drawn.
-        readings = {symbol: source.read(symbol) for symbol in (*symbols, ALL)}
+        read = source.read_as_new if desk.is_demo else source.read
+        readings = {symbol: read(symbol) for symbol in (*symbols, ALL)}
         view = View(
-            self.settings, now_ms, False, status, notices,
+            self.settings, now_ms, False, status,
+            tuple(sorted((*told, *notices), key=lambda notice: notice.level != "bad")),
             snapshot_id=header.snapshot_id, as_of_ms=header.as_of_ms,
             environment=header.environment, window_days=header.window_days,
             symbols=tuple(sorted(symbols)),
             read=lambda symbol: readings.get(symbol) or _unknown(symbol),
+            switches=desk.switches, desk=desk,
         )  # fmt: skip
         if at is not None:
             view = _with(view, Notice("warn", "The mirror has no past: below is the present."))

@@ -4,7 +4,7 @@ Put here: choosing, scaling to bps, words of a status. Keep out: reading (data.p
 (panels.py, charts.py). Unknown stays None.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -14,7 +14,7 @@ from dashboard.data import View
 from features.acknowledgements import made_of
 from features.explain import Part
 from features.explain.words import effect, measured
-from features.words import interval
+from features.words import ends, known_of
 from live.reading import Reading
 from live.records import ALL, HOURS, Hour, Policy, Record, Regime, Risk, Router, Score, Size
 
@@ -22,7 +22,7 @@ _ROUTES = {True: "maker first", False: "never maker", None: "maker if wanted"}
 
 SYMBOLS: dict[str, Any] = {
     "symbol": pl.String, "status": pl.String, "score": pl.Float64, "n": pl.Int64,
-    "size_factor": pl.Float64, "round_trip_n": pl.Int64, "quality": pl.String,
+    "known_n": pl.Int64, "size_factor": pl.Float64, "round_trip_n": pl.Int64, "quality": pl.String,
     "policy": pl.String, "offset_now_bps": pl.Float64, "slip_q50_bps": pl.Float64,
     "slip_n": pl.Int64, "exp_now_bps": pl.Float64, "exp_now_lo95_bps": pl.Float64,
     "exp_now_hi95_bps": pl.Float64, "close_n": pl.Int64, "exp_by_hour_bps": pl.List(pl.Float64),
@@ -49,6 +49,22 @@ def written(
         )
         for name in columns
     ]
+
+
+def rounded(frame: pl.DataFrame, digits: Mapping[str, int]) -> pl.DataFrame:
+    """Return a frame with columns rounded as they are shown: what becomes 0 has no sign left.
+
+    A table's cell would write -0.004 as -0.00.
+    """
+    return frame.with_columns(
+        pl.Series(name, [shown(each, n) for each in frame[name].to_list()], dtype=pl.Float64)
+        for name, n in digits.items()
+    )
+
+
+def shown(value: float | None, digits: int = 2) -> float | None:
+    """Return a number rounded as it is shown: what becomes 0 has no sign left."""
+    return None if value is None else round(value, digits) + 0.0
 
 
 def symbols(view: View) -> pl.DataFrame:
@@ -86,6 +102,7 @@ def _symbol(reading: Reading, hour: int) -> dict[str, Any]:
         "status": reading.status,
         "score": score.score,
         "n": record.n,
+        "known_n": router.n - router.unknown_n,
         "size_factor": reading.acting.size_factor,
         "round_trip_n": size.n,
         "quality": reading.acting.quality,
@@ -116,9 +133,25 @@ def hourly_values(record: Record) -> list[float | None]:
 
 
 def bounds(low: float | None, high: float | None) -> str:
-    """Write the ends of an interval in bps so that a cell holds them: no decimals from 100 on."""
+    """Write the ends of an interval in bps so that a cell holds them: no decimals from 100 on.
+
+    But for an end beside 0, of which they say on which side it lies.
+    """
     furthest = max(abs(low or 0.0), abs(high or 0.0))
-    return interval(low, high, 1 if round(furthest, 1) < 100 else 0)
+    return ends(low, high, 1 if round(furthest, 1) < 100 else 0)
+
+
+def ended(router: Router) -> str:
+    """Write the samples behind what a router is, as `execintel show` does: 16 of 189.
+
+    Of the other attempts nobody knows the end.
+    """
+    return known_of(router.n - router.unknown_n, router.n)
+
+
+def regime_n(n: int, source: str | None) -> str:
+    """Write what a regime was told by: 700 bars, 12 fills."""
+    return f"{n:,} {'fills' if source == 'fills' else 'bars'}"
 
 
 def signs(values: Sequence[float | None]) -> str:
@@ -256,6 +289,7 @@ def health(view: View) -> pl.DataFrame:
             found = live_helpers.execution_health(name)
             router, risk, sizing = found["router"], found["risk"], found["sizing"]
             vol = found["vol"]
+            *_, mine, _, today = parts_of(view.record(name))
             rows.append(
                 {
                     "symbol": name,
@@ -263,6 +297,7 @@ def health(view: View) -> pl.DataFrame:
                     "warnings": ", ".join((*router["router_warnings"], *risk["risk_flags"])),
                     "policy_quality": router["policy_quality"],
                     "n": router["n"],
+                    "known_n": mine.n - mine.unknown_n,
                     "maker_fill_ratio": router["maker_fill_ratio"],
                     "maker_known_n": router["maker_known_n"],
                     "fallback_ratio": router["fallback_ratio"],
@@ -272,10 +307,12 @@ def health(view: View) -> pl.DataFrame:
                     "sharpe_7d": sizing["sharpe_7d"],
                     "round_trip_n": sizing["round_trip_n"],
                     "dd_today_pct": risk["dd_today_pct"],
-                    "close_n": parts_of(view.record(name))[-1].n,
+                    "dd_n": today.dd_n,
+                    "dd_unknown_n": today.dd_unknown_n,
                     "atr_regime": vol["atr_regime"],
                     "atr_ratio": vol["atr_ratio"],
-                    "bars_n": vol["n"],
+                    "regime_n": vol["n"],
+                    "atr_source": vol["atr_source"],
                     "final_size_factor": sizing["final_size_factor"],
                     "applied_size_factor": sizing["applied_size_factor"],
                     "capped_by": ", ".join(sizing["capped_by"]),
@@ -306,13 +343,25 @@ def _bps(fraction: float | None) -> float | None:
 def earned(view: View, symbol: str) -> dict[str, Any] | None:
     """Return a symbol's row of feat_symbol__performance: PnL before and after fees, their ns.
 
-    None where the snapshot has no such table or no close of it.
+    As `execintel show` has it: without a close neither is known, and PnL after fees is not unless
+    the fees of every fill are. ``paid_n`` counts the fills, and the closes without an attempt. None
+    where the snapshot has no such table or no row of it.
     """
     rows = view.table("feat_symbol__performance")
     if "net_pnl_usd" not in rows.columns:
         return None
     found = rows.filter(symbol=symbol)
-    return None if found.is_empty() else found.row(0, named=True)
+    if found.is_empty():
+        return None
+    row = found.row(0, named=True)
+    *_, router, _, _ = parts_of(view.record(symbol))
+    paid_n = router.fill_n + row["close_only_n"]
+    is_whole = row["fees_known_n"] == paid_n
+    return row | {
+        "paid_n": paid_n,
+        "realized_pnl_usd": row["realized_pnl_usd"] if row["n"] else None,
+        "net_pnl_usd": row["net_pnl_usd"] if row["n"] and is_whole else None,
+    }
 
 
 def ack_n(view: View, symbol: str | None) -> int | None:

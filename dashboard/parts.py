@@ -14,9 +14,9 @@ from dashboard.cards import Fact
 from dashboard.data import View
 from dashboard.panels import badge, md, tile, tiles
 from features.explain import MAKER_FIRST, Part
-from features.words import MARKS, UNKNOWN, number
+from features.words import MARKS, UNKNOWN, Level, known_of, number, share, unknown_of
 from live.reading import Reading
-from live.records import Score, Size
+from live.records import Record, Risk, Size
 
 GUARDS = ("evidence_cap", "incomplete", "clamp", "change")  # after the product, in this order
 
@@ -45,15 +45,40 @@ def _step(step: str, measured: str, n: int | None, effect: str, rule: str) -> ca
     return cards.Card(step, effect, (*facts, Fact(rule, "")))
 
 
-def components(score: Score) -> None:
-    """Show the parts of a score where the steps to them are not at hand."""
+def components(record: Record | None) -> None:
+    """Show the parts of a score where the steps to them are not at hand, each with its n."""
+    score, size, regime, router, _, risk = frames.parts_of(record)
+    sharpe, atr, dd = (number(each) for each in (score.sharpe, score.atr_ratio, score.dd_pct))
+    today = drawdown_n(risk) or "n not kept"  # lines of earlier releases lack it
     with tiles("components"):
-        tile("Sharpe adds", score.sharpe_score, signed=True, note=f"of {number(score.sharpe)}")
-        tile("ATR ratio adds", score.atr_score, signed=True, note=f"of {number(score.atr_ratio)}")
-        tile("Router adds", score.router_score, signed=True)
-        tile("Drawdown adds", score.dd_score, signed=True, note=f"of {number(score.dd_pct)} %")
+        _adds("Sharpe", score.sharpe_score, f"of {sharpe}, n = {size.n:,}")
+        _adds("ATR ratio", score.atr_score, f"of {atr}, n = {regime.n:,}")
+        _adds("Router", score.router_score, f"n = {frames.ended(router)}")
+        _adds("Drawdown", score.dd_score, f"of {dd} %, {today}")
     if score.missing:
         st.caption(f"Unknown: {md(', '.join(score.missing))}")
+
+
+def _adds(name: str, value: float | None, note: str) -> None:
+    tile(f"{name} adds", frames.shown(value), signed=True, note=note)
+
+
+def drawdown_n(risk: Risk) -> str:
+    """Say of how many closes of today a drawdown is; nothing where the snapshot does not know."""
+    if risk.dd_n is None:
+        return ""
+    unknown = unknown_of(risk.dd_unknown_n, risk.dd_n)
+    return f"n = {risk.dd_n:,}" + (f", {unknown}" if unknown else "")
+
+
+def regime_level(word: str | None, source: str | None) -> Level:
+    """Return how grave a regime is; one of fills sizes nothing, so it is neither well nor bad."""
+    return "unknown" if source == "fills" else panels.LEVELS.get(word or "", "unknown")
+
+
+def regime_mark(word: str | None, source: str | None) -> str:
+    """Return a regime behind the shape of its level."""
+    return f"{MARKS[regime_level(word, source)]} {word or 'unknown'}"
 
 
 def chain(view: View, reading: Reading, size: Size, part: Part | None) -> None:
@@ -81,9 +106,9 @@ def chain(view: View, reading: Reading, size: Size, part: Part | None) -> None:
     why = "" if acts == size.final_size_factor else f", {md(reading.status)}"
     links.append(f"→ :green-badge[engines {applied} {number(acts)}{why}]")
     st.markdown(" ".join(links))
-    share = "unknown" if size.pnl_coverage is None else f"{100 * size.pnl_coverage:.1f} %"
+    known = "an unknown share" if size.pnl_coverage is None else share(size.pnl_coverage)
     st.caption(
-        f"n = {size.n:,} round trips · logs explain {share} of the account's PnL and positions"
+        f"n = {size.n:,} round trips · logs explain {known} of the account's PnL and positions"
         f" ({md(size.coverage_status)}) · ▲ a guard that changed the factor"
     )
 
@@ -113,9 +138,10 @@ def earned(view: View, symbol: str) -> None:
     if row is None:
         return
     closes = f"n = {row['pnl_known_n']:,} of known PnL"
-    tile("PnL, USD", row["realized_pnl_usd"], signed=True, note=f"before fees, {closes}")
-    fees = f"known fees taken off, n = {row['fees_known_n']:,}"
-    tile("Net PnL, USD", row["net_pnl_usd"], signed=True, note=fees)
+    gross, net = (frames.shown(row[name]) for name in ("realized_pnl_usd", "net_pnl_usd"))
+    tile("PnL, USD", gross, signed=True, note=f"before fees, {closes}")
+    fees = f"less fees, n = {known_of(row['fees_known_n'], row['paid_n'])} known"
+    tile("Net PnL, USD", net, signed=True, note=fees)
     wins = f"before fees, n = {row['round_trip_n']:,}"
     tile("Win rate", row["win_rate"], note=wins, digits=3)
 
@@ -125,6 +151,8 @@ def health(found: Mapping[str, Any], view: View) -> None:
     router, risk, vol, sizing = (found[name] for name in ("router", "risk", "vol", "sizing"))
     st.subheader(md(found["symbol"]), anchor=False)
     reading = view.read(found["symbol"])
+    *_, router_of, _, risk_of = frames.parts_of(reading.record)
+    ended = f"n = {frames.ended(router_of)}"
     panels.reading(reading, view)
     flags = (*router["router_warnings"], *risk["risk_flags"])
     if flags:
@@ -133,12 +161,12 @@ def health(found: Mapping[str, Any], view: View) -> None:
                 badge(flag, level="bad" if "kill" in flag or "disabled" in flag else "warn")
     st.markdown("#### Router")
     with tiles("router"):
-        tile("Quality", router["policy_quality"], n=router["n"])
+        tile("Quality", router["policy_quality"], note=ended)
         tile("Maker fills", router["maker_fill_ratio"], n=router["maker_known_n"], digits=3)
         tile("Fallback", router["fallback_ratio"], n=router["fallback_known_n"], digits=3)
         tile("Slippage q50", router["slip_q50"], n=router["slip_n"], unit=" bps")
         offset_bps = reading.acting.offsets_bps[view.hour_utc]
-        tile(f"Offset at {view.hour_utc:02d} UTC", offset_bps, n=router["n"], unit=" bps")
+        tile(f"Offset at {view.hour_utc:02d} UTC", offset_bps, note=ended, unit=" bps")
     st.caption(
         f"{MAKER_FIRST[router['policy_maker_first']]} · {md(router['policy_taker_bias'])}"
         f" · {md(router['policy_reason'])}"
@@ -149,26 +177,28 @@ def health(found: Mapping[str, Any], view: View) -> None:
         with tiles("risk"):
             trips = sizing.get("round_trip_n", 0)
             tile("Sharpe", sizing["sharpe_7d"], note=f"before fees, n = {trips:,}")
-            *_, record = frames.parts_of(reading.record)
-            tile("Drawdown today", risk["dd_today_pct"], n=record.n, unit=" %", digits=3)
+            today = drawdown_n(risk_of)
+            tile("Drawdown today", risk["dd_today_pct"], note=today, unit=" %", digits=3)
             earned(view, found["symbol"])
         off = {True: "switched off", False: "switched on", None: "no switch known"}
         switch = "" if view.is_past else f" · {off[risk['toggle_active']]}"
         st.caption(
             f"Sharpe state: {md(risk['sharpe_state'])} · drawdown of equity after fees,"
-            f" by n closes{switch}"
+            f" n closes of today{switch}"
         )
+    told = frames.regime_n(vol["n"], vol["atr_source"])
     with right:
         st.markdown("#### Volatility")
         with tiles("vol"):
-            tile("ATR ratio", vol["atr_ratio"], n=vol["n"])
-            tile("ATR now", vol["atr_now"], n=min(vol["n"], 50), unit=" %", digits=3)
+            now = frames.regime_n(min(vol["n"], 50), vol["atr_source"])
+            tile("ATR ratio", vol["atr_ratio"], note=f"n = {told}")
+            tile("ATR now", vol["atr_now"], note=f"n = {now}", unit=" %", digits=3)
         st.caption(f"Regime {md(vol['atr_regime'])}, from {md(vol['atr_source'])}")
     st.markdown("#### Sizing")
     with tiles("sizing"):
         tile("By Sharpe", sizing["size_mult_sharpe"], n=trips, unit=" ×")
-        tile("By regime", sizing["size_mult_regime"], n=vol["n"], unit=" ×")
-        tile("By score", sizing["intel_size_factor"], n=router["n"], unit=" ×")
+        tile("By regime", sizing["size_mult_regime"], note=f"n = {told}", unit=" ×")
+        tile("By score", sizing["intel_size_factor"], note=ended, unit=" ×")
         tile("Product", sizing["final_size_factor"], n=trips, unit=" ×")
         tile("Applied", sizing["applied_size_factor"], n=trips, unit=" ×")
     capped = ", ".join(sizing["capped_by"])

@@ -10,6 +10,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
+from dashboard import frames
 from dashboard.accuracy_charts import COLOURS
 from dashboard.data import View
 from dashboard.panels import mark, source_mark
@@ -22,6 +23,7 @@ from features.words import (
     minute,
     number,
     share,
+    share_range,
     span,
     what_is_missing,
 )
@@ -60,7 +62,7 @@ def lags(freshness: pl.DataFrame) -> pl.DataFrame:
             "source": row["source"],
             "status": mark(row["status"]),
             "age": span(row["lag_s"]),
-            "of allowed": UNKNOWN if row["share"] is None else f"{100 * row['share']:.1f} %",
+            "of allowed": UNKNOWN if row["share"] is None else f"{number(100 * row['share'], 1)} %",
             "newest event, UTC": _utc(row["last_event_at_utc"]),
             "lines (n)": row["n"],
             "rejected, 24 h": row["rejected_24h"],
@@ -215,14 +217,14 @@ def coverage(rows: pl.DataFrame) -> pl.DataFrame:
             {
                 "day": "window" if row["day"] == "*" else row["day"],
                 "status": mark(row["status"]),
-                "of PnL": _range(row["pnl_explained_lo"], row["pnl_explained_hi"]),
-                "of positions": _range(*2 * [row["position_explained_ratio"]]),
+                "of PnL": share_range(row["pnl_explained_lo"], row["pnl_explained_hi"]),
+                "of positions": share(row["position_explained_ratio"]),
                 "position changes (n)": row["position_change_n"],
                 "NAV change": number(row["nav_change_usd"]),
                 "NAVs (n)": row["n"],
-                "PnL before fees": number(row["realized_pnl_usd"]),
+                "PnL before fees": number(row["realized_pnl_usd"] if row["close_n"] else None),
                 "closes with PnL (n)": f"{row['pnl_known_n']} of {row['close_n']}",
-                "fees": number(row["fees_usd"]),
+                "fees": number(row["fees_usd"] if row["trade_n"] else None),
                 "fees known (n)": f"{row['fees_known_n']} of {row['trade_n']}",
                 "unrealised": number(row["unrealized_change_usd"]),
                 "unexplained": number(low) if low == high else interval(low, high),
@@ -258,7 +260,7 @@ def unexplained(rows: pl.DataFrame) -> pl.DataFrame:
         return moment.fill_null(UNKNOWN)
 
     found = rows.filter(pl.col("cause").is_not_null()).sort("from_ms", descending=True)
-    return found.select(
+    return frames.rounded(found, {"unexplained_usd": 2, "pnl_missing_usd": 2}).select(
         "symbol",
         pl.col("position_side").alias("side"),
         pl.col("unexplained_usd").alias("unexplained, USD"),
@@ -282,7 +284,7 @@ def causes(rows: pl.DataFrame) -> pl.DataFrame:
     seen again has no cause and is not explained either.
     """
     cause = pl.col("cause").str.replace_all("_", " ")
-    return (
+    found = (
         rows.with_columns(
             pl.when(pl.col("is_explained").is_null())
             .then(pl.lit(f"unknown, {_PENDING}"))
@@ -295,23 +297,18 @@ def causes(rows: pl.DataFrame) -> pl.DataFrame:
         .group_by("cause")
         .agg(pl.len().alias("changes (n)"), _known_sum("unexplained_usd"))
         .sort("changes (n)", "cause", descending=[True, False])
-        .rename({"cause": "likely cause", "unexplained_usd": "unexplained, USD"})
     )
+    names = {"cause": "likely cause", "unexplained_usd": "unexplained, USD"}
+    return frames.rounded(found, {"unexplained_usd": 2}).rename(names)
 
 
 _PENDING = "position not seen again yet"
 
 
 def _known_sum(name: str) -> pl.Expr:
-    """Sum a column of US dollars to the cent; of unknown values alone it is unknown, not 0."""
+    """Sum a column of US dollars; of unknown values alone it is unknown, not 0."""
     known = pl.col(name).drop_nulls()
-    return pl.when(known.len() > 0).then(known.sum().round(2)).alias(name)
-
-
-def _range(low: float | None, high: float | None) -> str:
-    if low is None or high is None:
-        return UNKNOWN
-    return f"{100 * low:.1f} %" if low == high else f"{100 * low:.1f} to {100 * high:.1f} %"
+    return pl.when(known.len() > 0).then(known.sum()).alias(name)
 
 
 def _utc(moment: Any) -> str:

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from dashboard.settings import DashboardSettings
 from features.snapshot import Store
-from features.words import Level, counted, on_stale, on_status, only_noted, span, when
+from features.words import (
+    Level,
+    after_resume,
+    counted,
+    on_other_environment,
+    on_stale,
+    on_status,
+    only_noted,
+    span,
+    when,
+    why_stale,
+)
 from live import controls
 from live.reader import is_reduce_only
 
@@ -67,7 +78,8 @@ def notices_of(
             limit_s = float(settings.base.snapshot_max_age_s)
             found.append(_empty(reduces_only=is_reduce_only(age_s, limit_s)))
     if held is not None:
-        found += _environment(settings, held)
+        is_held = store is not None and store.hold() is not None
+        found += _environment(settings, held, is_held=is_held)
         if past_ms is None:
             found += _only_noted(settings, held)
         found += _sources(held)
@@ -91,22 +103,22 @@ def _age(
 ) -> Iterator[Notice]:
     """Say what engines do by a snapshot of this age; that of generated data is not judged."""
     limit_s = float(settings.base.snapshot_max_age_s)
-    limit, is_fresh = span(limit_s), 0 <= age_s <= limit_s
+    why = why_stale(age_s, limit_s, *(["the moment shown"] if is_past else []))
     does = on_stale(reduces_only=is_reduce_only(age_s, limit_s))
     if is_demo:
         moment = "at this moment" if is_past else "today"
-        would = f" An engine reading this folder {moment} would treat it as stale (older than"
+        would = (
+            f" An engine reading this folder {moment} would treat it as stale ({why}) and {does}."
+        )
         yield Notice(
             "warn",
             "Demonstration: the age of generated data is not judged, every status below is that of"
-            f" when this snapshot was new.{'' if is_fresh else f'{would} {limit}) and {does}.'}",
+            f" when this snapshot was new.{would if why else ''}",
         )
-    elif not is_fresh:
-        yield Notice(
-            "bad",
-            f"Stale: older than {limit}. Engines {does} until a newer snapshot comes."
-            " execintel doctor says why there is none.",
-        )
+    elif why is not None:
+        until = "until it is reached" if age_s < 0 else "until a newer snapshot comes"
+        says = "what to do" if age_s < 0 else "why there is none"
+        yield Notice("bad", f"Stale: {why}. Engines {does} {until}. execintel doctor says {says}.")
 
 
 def _switches(state: controls.State) -> Iterator[Notice]:
@@ -115,14 +127,10 @@ def _switches(state: controls.State) -> Iterator[Notice]:
         yield Notice(level, text)
 
 
-def _environment(settings: DashboardSettings, held: "Held") -> Iterator[Notice]:
+def _environment(settings: DashboardSettings, held: "Held", *, is_held: bool) -> Iterator[Notice]:
     there, asked = held.manifest["environment"], settings.base.environment
     if there != asked:
-        yield Notice(
-            "bad",
-            f"This snapshot is of environment {there}, configured is {asked}: engines of {asked}"
-            " refuse it, open nothing and only reduce. Set EXECINTEL_ENVIRONMENT, or refresh.",
-        )
+        yield Notice("bad", on_other_environment(there, asked, is_held=is_held))
 
 
 def _only_noted(settings: DashboardSettings, held: "Held") -> Iterator[Notice]:
@@ -165,10 +173,11 @@ def _publication(store: Store, held: "Held | None") -> Iterator[Notice]:
     refused = [each for each in store.rejected() if each["sequence"] > shown]
     if refused:
         stays = "nothing is published yet" if held is None else "the snapshot below stays"
-        yield Notice("bad", _refusal(refused[-1], stays))
+        yield Notice("bad", _refusal(refused[-1], stays, is_held=hold is not None))
 
 
-def _refusal(build: dict[str, Any], stays: str) -> str:
+def _refusal(build: dict[str, Any], stays: str, *, is_held: bool) -> str:
+    refresh = after_resume("execintel refresh", is_held=is_held)
     causes = [
         f"{check['name']}, {counted(check['rows'], 'row')}: {check['cause']}"
         for check in build["checks"]
@@ -176,7 +185,7 @@ def _refusal(build: dict[str, Any], stays: str) -> str:
     ]
     return (
         f"The last build, of {when(build['created_ms'])}, was refused and {stays}."
-        f" {'; '.join(causes)}. Mend the cause, then execintel refresh."
+        f" {'; '.join(causes)}. Mend the cause, then {refresh}."
     )
 
 

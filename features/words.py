@@ -9,6 +9,7 @@ from math import floor
 from typing import Literal
 
 UNKNOWN = "–"
+_CLOCK = "this machine's clock"
 Level = Literal["ok", "warn", "bad", "unknown"]
 MARKS: dict[Level, str] = {"ok": "●", "warn": "▲", "bad": "■", "unknown": "○"}
 
@@ -81,9 +82,9 @@ def span(seconds: float | None) -> str:
     """Write a duration in its two largest units: 3 d 4 h, 5 min 2 s."""
     if seconds is None:
         return UNKNOWN
-    if seconds < 0:
-        return f"-{span(-seconds)}"
     left = round(seconds)
+    if left < 0:
+        return f"-{span(-left)}"
     parts = []
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
         count, left = divmod(left, size)
@@ -111,6 +112,46 @@ def parse_time(words: str) -> int:
 def counted(n: int, noun: str) -> str:
     """Write a count with its noun: 1 row, 2 rows."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def aged(age_s: float, clock: str = _CLOCK) -> str:
+    """Write how long ago an as-of is, or how far ahead of a clock it lies."""
+    return f"{span(age_s)} ago" if age_s >= 0 else f"{span(-age_s)} ahead of {clock}"
+
+
+def why_stale(age_s: float, limit_s: float, clock: str = _CLOCK) -> str | None:
+    """Say why engines find a snapshot of this age stale, as live/reader.py does; None: they do not.
+
+    An as-of ahead of the clock is as stale as one beyond the limit. The words are the same while
+    time passes: a page is drawn anew where its notices change.
+    """
+    if age_s < 0:
+        return f"its as-of lies ahead of {clock}"
+    return f"older than {span(limit_s)}" if age_s > limit_s else None
+
+
+def after_resume(command: str, *, is_held: bool) -> str:
+    """Write what to run so that something is published; under HOLD that is ended first."""
+    return f"execintel snapshots resume, then {command}" if is_held else command
+
+
+def on_ahead(*, is_held: bool) -> str:
+    """Say what to do about a CURRENT whose as-of lies ahead of the clock."""
+    refresh = after_resume("execintel refresh --publish", is_held=is_held)
+    return (
+        f"Is the clock right? Where it is, {refresh} makes one of now, or execintel snapshots "
+        "rollback --reason … goes back to one before"
+    )
+
+
+def on_other_environment(there: str, asked: str, *, is_held: bool = False) -> str:
+    """Say what engines do by a snapshot of another environment than theirs, and what to do."""
+    refresh = after_resume("execintel refresh --publish", is_held=is_held)
+    return (
+        f"This snapshot is of environment {there}, configured is {asked}: engines of {asked} "
+        "refuse it, open nothing and only reduce. Set EXECINTEL_ENVIRONMENT, or "
+        f"{refresh} makes one of {asked}."
+    )
 
 
 def on_stale(*, reduces_only: bool) -> str:
@@ -195,14 +236,18 @@ def _listed(words: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
-def on_status(status: str, *, reduces_only: bool = False, acts: bool = True) -> str:
+def on_status(
+    status: str, *, reduces_only: bool = False, acts: bool = True, is_ahead: bool = False
+) -> str:
     """Say what engines do by a symbol's reading of this status; raises KeyError of another.
 
     With ``acts`` False they act on nothing of a snapshot, see only_noted; old ones hold back still.
+    ``is_ahead`` is True where a stale one is dated ahead of the clock.
     """
     if status == "ok":
         return "engines act on these values" if acts else "engines only note these values"
-    why = {"stale": "too old", "insufficient": "few samples", "unknown": "not there"}[status]
+    stale = "dated ahead" if is_ahead else "too old"
+    why = {"stale": stale, "insufficient": "few samples", "unknown": "not there"}[status]
     if reduces_only:
         by_far = " by far" if status == "stale" else ""
         return f"{why}{by_far}: engines {on_stale(reduces_only=True)}"
@@ -231,6 +276,16 @@ def number(value: float | None, digits: int = 2) -> str:
     return written.removeprefix("-") if float(written.replace(",", "")) == 0 else written
 
 
+def signed(value: float | None, digits: int = 2) -> str:
+    """Write a number that is added or moves both ways: what is rounded to 0 has no sign."""
+    written = number(value, digits)
+    return written if value is None or value <= 0 or _is_0(written) else f"+{written}"
+
+
+def _is_0(written: str) -> bool:
+    return float(written.replace(",", "")) == 0
+
+
 def guards(capped_by: Iterable[str]) -> str:
     """Say what the guards that limited a size do; those of another release by their names alone."""
     return "; ".join(f"{name}: {_GUARDS[name]}" if name in _GUARDS else name for name in capped_by)
@@ -253,10 +308,38 @@ def with_n(value: float | None, n: int | None, digits: int = 2) -> str:
     return f"{number(value, digits)} ({number(n, 0)})"
 
 
+def known_of(known_n: int, n: int) -> str:
+    """Write of how many samples something is known: 16 of 189."""
+    return f"{known_n:,} of {n:,}"
+
+
+def unknown_of(unknown_n: int | None, n: int | None) -> str:
+    """Say of how many samples something is unknown: 3 of 12 unknown; nothing where it is of none.
+
+    Snapshots of earlier releases do not hold these counts.
+    """
+    return f"{unknown_n:,} of {n:,} unknown" if unknown_n and n is not None else ""
+
+
 def interval(low: float | None, high: float | None, digits: int = 2) -> str:
     if low is None or high is None:
         return UNKNOWN
     return f"{number(low, digits)} to {number(high, digits)}"
+
+
+def ends(low: float | None, high: float | None, digits: int = 2) -> str:
+    """Write an interval each end of which stays on its side of 0.
+
+    An end that is not 0 and would be rounded to 0 is written to its first digit: -0.4 to 150.
+    """
+    if low is None or high is None:
+        return UNKNOWN
+    return f"{_end(low, digits)} to {_end(high, digits)}"
+
+
+def _end(value: float, digits: int) -> str:
+    written = number(value, digits)
+    return f"{value:.1g}" if value and _is_0(written) else written
 
 
 def size(count: float) -> str:

@@ -10,11 +10,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from live.reader import SnapshotReader
 from live.reading import Reading
 from live.records import ALL, Header
+
+if TYPE_CHECKING:
+    from live.controls import State
 
 Read = Callable[[str], Reading]
 Toggle = Callable[[str], Mapping[str, Any] | None]
@@ -37,6 +40,7 @@ class _Call(threading.local):
 
     def __init__(self) -> None:
         self.read: Read | None = None
+        self.toggle: Toggle | None = None
         self.readings: dict[str, Reading] | None = None
 
 
@@ -112,11 +116,29 @@ def _read(name: str) -> Reading:
 
 def toggle(symbol: str) -> tuple[bool | None, Mapping[str, Any] | None]:
     """Return whether a symbol is switched off and why; (None, None) where nobody says."""
-    ask = _source.toggle
+    ask = _call.toggle or _source.toggle
     if ask is None:
         return None, None
     why = ask(symbol)
     return why is not None, why
+
+
+def toggle_of(switches: "State | None", now_ms: int) -> Toggle | None:
+    """Return what tells why a symbol is off by the switches of a control file.
+
+    None where nobody can tell: of no switches, and of a kill that nobody set, which stands for a
+    file that cannot be read.
+    """
+    if switches is None or (switches.mode != "run" and not switches.at_ms):
+        return None
+
+    def why(symbol: str) -> Mapping[str, Any] | None:
+        off = switches.off(symbol, now_ms)
+        if off is None:
+            return None
+        return {"reason": off.reason, "until": off.until_ms and off.until_ms / 1000}
+
+    return why
 
 
 def one_snapshot(function: Callable[_P, _T]) -> Callable[_P, _T]:
@@ -136,14 +158,17 @@ def one_snapshot(function: Callable[_P, _T]) -> Callable[_P, _T]:
 
 
 @contextmanager
-def answering_from(read: Read) -> Iterator[None]:
-    """Answer this thread's calls in the block from another source, such as an older snapshot."""
-    before = _call.read, _call.readings
-    _call.read, _call.readings = read, None
+def answering_from(read: Read, *, toggle: Toggle | None = None) -> Iterator[None]:
+    """Answer this thread's calls in the block from another source, such as an older snapshot.
+
+    ``toggle`` gives why a symbol is switched off; without it those of ``configure`` answer.
+    """
+    before = _call.read, _call.toggle, _call.readings
+    _call.read, _call.toggle, _call.readings = read, toggle, None
     try:
         yield
     finally:
-        _call.read, _call.readings = before
+        _call.read, _call.toggle, _call.readings = before
 
 
 def current_database() -> tuple[Path, Header] | None:

@@ -24,6 +24,7 @@ from live.firestore_publication import (
     difference,
 )
 from live.generation import DamagedError, Generation
+from live.mirror_desk import Desk
 from live.mirror_documents import (
     HEALTH,
     INTEL,
@@ -197,7 +198,11 @@ def _refuse(where: str, error: Exception) -> None:
 
 
 def publish_snapshot(
-    generation: Generation, *, verify: bool | None = None, deadline_s: float | None = None
+    generation: Generation,
+    *,
+    desk: Desk | None = None,
+    verify: bool | None = None,
+    deadline_s: float | None = None,
 ) -> Published:
     """Write all documents of a generation that differ from what stands there, `current` last.
 
@@ -206,6 +211,8 @@ def publish_snapshot(
 
     Args:
         generation: what ``live.generation.load`` gave.
+        desk: what `current` tells beside it, and is written again for where it alone changed; None
+            tells nothing.
         verify: read every document back first and mend those that differ; by default with the
             first publication of a UTC day. Otherwise the hashes in `current` are believed, unless
             the last publication did not come to its end.
@@ -218,7 +225,7 @@ def publish_snapshot(
     snapshot_id = generation.snapshot_id
     try:
         firestore_link.require()
-        documents = documents_of(generation, hedge_env())
+        documents = documents_of(generation, hedge_env(), desk)
     except OffError as error:
         return Published("off", snapshot_id, str(error))
     except (DocumentError, DamagedError) as error:

@@ -4,6 +4,7 @@ Put here: when a mirrored generation is whole. Keep out: what is made of one (re
 written (firestore_mirror.py). For remote eyes, not for the order path.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -15,9 +16,11 @@ from live.acting import entry_of
 from live.firestore_link import bounds, hedge_env, root_of
 from live.firestore_publication import current_of, read_documents, relative
 from live.generation import Generation
+from live.mirror_desk import Desk, desk_of
 from live.mirror_documents import INTEL, as_of_ms, content_hash, name_of, record_of
+from live.published import reads_of
 from live.reader import SnapshotReader, State
-from live.reading import ReaderEvent
+from live.reading import ReaderEvent, Reading
 from live.records import ALL, FORMAT, Header, Place, Record
 
 if TYPE_CHECKING:
@@ -35,12 +38,19 @@ class _NotWhole(Exception):
     """Some documents are not those that `current` names."""
 
 
+class _Mirrored(Generation):
+    """A mirrored generation, and what its desk said when `current` was read last."""
+
+    desk = Desk()
+
+
 class FirestoreSource(SnapshotReader):
     """The newest whole generation that is mirrored below hedge/{env}, for any number of threads.
 
     ``read``, ``symbols``, ``header``, ``health`` and ``problem`` are those of a SnapshotReader. A
     document counts only with the hash that ``snapshots/current`` names; until all do, the last
-    whole generation is served, and nothing before there was one. ``problem`` says so.
+    whole generation is served, and nothing before there was one. ``problem`` says so. ``desk`` is
+    what `current` tells beside it.
     """
 
     def __init__(
@@ -72,7 +82,7 @@ class FirestoreSource(SnapshotReader):
         self._looking = threading.Lock()  # between a `look` of a caller and one of the thread
         self._contents: dict[str, tuple[str, Mapping[str, Any]]] = {}  # by path: hash, document
         self._hashes: Mapping[str, Any] = {}  # by path, of the generation that is served
-        self._found: tuple[Generation | None, str | None] = (None, None)  # with what is wrong
+        self._found: tuple[_Mirrored | None, str | None] = (None, None)  # with what is wrong
         self._wanted = environment
         self._receive()
         super().__init__(
@@ -125,6 +135,24 @@ class FirestoreSource(SnapshotReader):
             return before
         return State(generation, (), generation.snapshot_id, None, problem)
 
+    # -- what stands beside the readings ---------------------------------------------------------
+
+    @property
+    def desk(self) -> Desk:
+        """Return what the desk that mirrors said of what is served."""
+        generation = self._state.generation
+        return generation.desk if isinstance(generation, _Mirrored) else Desk()
+
+    def read_as_new(self, symbol: str) -> Reading:
+        """Return what an engine read of a symbol when the snapshot was new.
+
+        Generated data is old by nature, and shown by this.
+        """
+        generation = self._state.generation
+        if not generation.snapshot_id:
+            return self.read(symbol)
+        return reads_of(generation, age_s=0.0, max_age_s=math.inf)(symbol)
+
     # -- keeping up ------------------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -137,8 +165,8 @@ class FirestoreSource(SnapshotReader):
 
     # -- one generation --------------------------------------------------------------------------
 
-    def _read_generation(self, served: Generation | None) -> Generation:
-        """Return the generation that `current` names.
+    def _read_generation(self, served: _Mirrored | None) -> _Mirrored:
+        """Return the generation that `current` names, with what its desk says now.
 
         Raises _NotWhole when its documents are not all there, and what the client raises.
         """
@@ -147,6 +175,7 @@ class FirestoreSource(SnapshotReader):
             current = self._read_current(until_s)
             is_served = served is not None and served.snapshot_id == current["snapshot_id"]
             if served is not None and is_served and self._hashes == current["docs"]:
+                served.desk = desk_of(current)
                 return served
             wrong = self._fetch(current["docs"], until_s)
             if not wrong:
@@ -202,14 +231,15 @@ class FirestoreSource(SnapshotReader):
             f" {current['snapshot_id']} ({why}), such as {wrong[0]}"
         )
 
-    def _generation(self, current: Mapping[str, Any]) -> Generation:
+    def _generation(self, current: Mapping[str, Any]) -> _Mirrored:
         records: dict[str, Record] = {}
         if current["all"] is not None:
             records[ALL] = record_of(current["all"], current)
         for path, (_, content) in sorted(self._contents.items()):
             symbol = name_of(path.removeprefix(f"{INTEL}/"))
             records[symbol] = record_of(content, current)
-        generation = Generation(_header(current, dict.fromkeys(records, _NOWHERE)), b"", None)
+        generation = _Mirrored(_header(current, dict.fromkeys(records, _NOWHERE)), b"", None)
+        generation.desk = desk_of(current)
         generation.entries = {symbol: entry_of(record) for symbol, record in records.items()}
         return generation
 

@@ -19,6 +19,7 @@ import msgspec
 from live import intel
 from live.acting import careful
 from live.generation import Generation
+from live.mirror_desk import Desk, fields_of
 from live.reading import Reading, Status
 from live.records import ALL, Record
 
@@ -177,8 +178,8 @@ class Documents(msgspec.Struct, frozen=True):
     total_bytes: int  # with `current`, as Firestore counts them
 
 
-def documents_of(generation: Generation, env: str) -> Documents:
-    """Build every document of a snapshot.
+def documents_of(generation: Generation, env: str, desk: Desk | None = None) -> Documents:
+    """Build every document of a snapshot; `current` tells what ``desk`` does.
 
     Raises:
         DocumentError: one cannot be stored, or there are too many for one ``current``.
@@ -213,6 +214,7 @@ def documents_of(generation: Generation, env: str) -> Documents:
             "equity_usd": equity_usd,
             "all": every,
             "docs": hashes,
+            **fields_of(desk or Desk()),
         },
         "snapshots/current",
     )

@@ -23,7 +23,8 @@ from filelock import FileLock, Timeout
 from features.acknowledgements import SEVERITY_RANK as _RANK
 from features.acknowledgements import Acknowledged, acknowledged, key_of
 from features.settings import Settings
-from features.snapshot import SnapshotError, Store, open_snapshot
+from features.snapshot import Hold, SnapshotError, Store, open_snapshot
+from features.words import after_resume
 
 if TYPE_CHECKING:
     from pipelines.refresh import RefreshReport
@@ -86,16 +87,27 @@ def open_alerts(store: Store) -> list[Alert]:
     return [Alert(*row) for row in rows]
 
 
-def publication_alerts(report: "RefreshReport", as_of_ms: int) -> list[Alert]:
-    """Return what keeps readers on an older snapshot: no snapshot of theirs can say so."""
+def publication_alerts(
+    report: "RefreshReport", as_of_ms: int, hold: Hold | None = None
+) -> list[Alert]:
+    """Return what keeps readers on an older snapshot: no snapshot of theirs can say so.
+
+    Under a hold nothing is published until that is ended, whatever else waits.
+    """
     checks = {"rejected": report.built.failed, "held": report.built.held}.get(report.outcome, [])
     causes = "; ".join(f"{check.name}: {check.cause}" for check in checks)
     if report.outcome == "rejected":
         text = f"No new snapshot is published: {causes}. execintel doctor says more."
         return [Alert("build_rejected", "snapshot", "critical", text, as_of_ms)]
     if report.outcome == "held":
-        why = causes or "HOLD is set"
-        text = f"A snapshot waits for a person: {why}. execintel snapshots list, then publish."
+        mend = "execintel snapshots list, then execintel snapshots publish"
+        why = causes or "a check holds it"
+        if hold is not None:
+            after = mend if causes else "execintel refresh"
+            mend = after_resume(after, is_held=True)
+            held = f"HOLD is set by {hold.by} ({hold.reason})"
+            why = f"{held}; {causes}" if causes else held
+        text = f"A snapshot waits for a person: {why}. {mend}."
         return [Alert("publication_held", "snapshot", "warning", text, as_of_ms)]
     if report.doubt is not None:
         return [Alert("publication_held", "snapshot", "warning", report.doubt, as_of_ms)]
@@ -135,7 +147,7 @@ def after_refresh(
     found = Delivery()
     try:
         if settings.alert_urls:
-            alerts = [*open_alerts(store), *publication_alerts(report, as_of_ms)]
+            alerts = [*open_alerts(store), *publication_alerts(report, as_of_ms, store.hold())]
             found = deliver(settings, alerts, now_ms=now_ms)
     except (SnapshotError, duckdb.Error, OSError) as error:
         found.problems.append(f"alerts of CURRENT cannot be read: {error}")

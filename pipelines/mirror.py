@@ -1,17 +1,21 @@
 """From the published snapshots to the mirror: what is mirrored now, and what a day of it takes.
 
-Put here: choosing generations and estimating. Keep out: documents and writing them (live/).
+Put here: choosing generations, what is told beside them, and estimating. Keep out: documents and
+writing them (live/).
 """
 
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from features.settings import Settings
 from features.snapshot import SnapshotError, Store
 from live import firestore_link
+from live.controls import Controls
 from live.firestore_mirror import publish_snapshot
 from live.firestore_publication import Published
 from live.generation import DamagedError, Generation, load
+from live.mirror_desk import Desk, Hold
 from live.mirror_documents import Documents, documents_of
 
 # The free quota of one database a project has, Standard edition, as of 2026.
@@ -43,19 +47,41 @@ def generation_of(store: Store, snapshot_id: str | None) -> Generation:
         raise NotMirrorableError(f"{error}; execintel snapshots verify names the damage") from error
 
 
+def desk_of(store: Store, snapshot_id: str, settings: Settings) -> Desk:
+    """Return what is told beside a snapshot: its origin, what acts, HOLD and switches.
+
+    Raises SnapshotError where the snapshot's manifest cannot be read.
+    """
+    manifest, hold = store.manifest(snapshot_id), store.hold()
+    return Desk(
+        manifest.get("origin"),
+        tuple(sorted(settings.applied(manifest["environment"]))),
+        None if hold is None else Hold(hold.since_ms, hold.by, hold.reason),
+        Controls(settings.controls_root).state(),
+    )
+
+
 def mirror_current(
-    store: Store, *, verify: bool | None = None, deadline_s: float | None = None
+    store: Store,
+    settings: Settings | None = None,
+    *,
+    verify: bool | None = None,
+    deadline_s: float | None = None,
 ) -> Published:
-    """Mirror CURRENT; never raises, as ``publish_snapshot`` does not."""
+    """Mirror CURRENT, and what is told beside it; never raises, as ``publish_snapshot`` does not.
+
+    ``settings`` are by default those that this process's environment names.
+    """
     current = store.current()
     try:
         firestore_link.require()
         generation = generation_of(store, current)
+        desk = desk_of(store, generation.snapshot_id, settings or Settings())
     except firestore_link.OffError as error:
         return Published("off", current or "", str(error))
-    except NotMirrorableError as error:
+    except (NotMirrorableError, SnapshotError) as error:
         return Published("refused", current or "", str(error))
-    return publish_snapshot(generation, verify=verify, deadline_s=deadline_s)
+    return publish_snapshot(generation, desk=desk, verify=verify, deadline_s=deadline_s)
 
 
 @dataclass(frozen=True)

@@ -20,20 +20,20 @@ _PER_PAGE = 7  # symbols beside "all" in the heatmap: their values fit a phone
 _HOURS = {
     "hour": st.column_config.NumberColumn("UTC hour", width=70, format="%02d:00", pinned=True),
     "exp_bps": st.column_config.NumberColumn(
-        "expectancy", width=94, format="%+.2f bps", help="PnL per notional, before fees"
+        "expectancy", width=94, format="%.2f bps", help="PnL per notional, before fees"
     ),
     "exp_lo95_bps": st.column_config.NumberColumn(
-        "from", width=66, format="%+.2f", help="95 % interval"
+        "from", width=66, format="%.2f", help="95 % interval"
     ),
     "exp_hi95_bps": st.column_config.NumberColumn(
-        "to", width=66, format="%+.2f", help="95 % interval"
+        "to", width=66, format="%.2f", help="95 % interval"
     ),
     "closes": st.column_config.NumberColumn("n closes", width=64),
     "exp_net_bps": st.column_config.NumberColumn(
-        "net", width=66, format="%+.2f", help="less fees; unknown unless those of every fill are"
+        "net", width=66, format="%.2f", help="less fees; unknown unless those of every fill are"
     ),
     "exp_shrunk_bps": st.column_config.NumberColumn(
-        "shrunk", format="%+.2f", help="before fees, drawn towards all hours of the symbol, bps"
+        "shrunk", format="%.2f", help="before fees, drawn towards all hours of the symbol, bps"
     ),
     "slip_bps_avg": st.column_config.NumberColumn("slippage", format="%.2f bps", help="mean"),
     "slip_n": st.column_config.NumberColumn("n slippage"),
@@ -41,6 +41,9 @@ _HOURS = {
     "fills": st.column_config.NumberColumn("n fills"),
     "offset_bps": st.column_config.NumberColumn("offset", format="%.2f bps"),
 }
+_DIGITS = dict.fromkeys(
+    ("exp_bps", "exp_lo95_bps", "exp_hi95_bps", "exp_net_bps", "exp_shrunk_bps", "slip_bps_avg"), 2
+)
 
 
 def render(view: View) -> None:
@@ -105,22 +108,24 @@ def _explained(view: View, symbol: str) -> dict[str, Part]:
 
 def _answers(view: View, symbol: str) -> None:
     reading = view.read(symbol)
-    score, size, regime, router, policy, _ = frames.parts_of(reading.record)
+    score, size, regime, router, *_ = frames.parts_of(reading.record)
+    ended, told = frames.ended(router), frames.regime_n(regime.n, regime.atr_source)
     panels.reading(reading, view)
     with panels.tiles("answers"):
-        panels.tile("Symbol score", score.score, n=router.n, signed=True)
+        panels.tile("Symbol score", frames.shown(score.score), note=f"n = {ended}", signed=True)
         panels.tile("Size factor", reading.acting.size_factor, n=size.n, unit=" ×")
         panels.tile(
             f"Offset at {view.hour_utc:02d} UTC", reading.acting.offsets_bps[view.hour_utc],
-            n=router.n, unit=" bps",
+            note=f"n = {ended}", unit=" bps",
         )  # fmt: skip
-        panels.tile("Router", reading.acting.quality, n=policy.n)
-        panels.tile("ATR regime", regime.regime, n=regime.n)
+        panels.tile("Router", reading.acting.quality, note=f"n = {ended}")
+        panels.tile("ATR regime", regime.regime, note=f"n = {told}")
         panels.tile("Slippage q50", router.slip_q50, n=router.slip_n, unit=" bps")
 
 
 def _score(view: View, symbol: str, part: Part | None) -> None:
-    score, *_ = frames.parts_of(view.record(symbol))
+    record = view.record(symbol)
+    score, *_ = frames.parts_of(record)
     st.markdown("### Score")
     st.caption(
         "Score components are derived from Sharpe, volatility regime, router effectiveness, and DD"
@@ -128,7 +133,7 @@ def _score(view: View, symbol: str, part: Part | None) -> None:
         " fees."
     )
     if part is None:
-        parts.components(score)
+        parts.components(record)
         return
     left, right = st.columns(2, gap="medium")
     with left:
@@ -157,7 +162,8 @@ def _hours(view: View, symbol: str) -> None:
         " and stand in the table. Age: of the snapshot above."
     )
     with cards.wide("hours"):
-        panels.table(rows.select(list(_HOURS)), key="hours", columns=_HOURS, height=280)
+        shown = frames.rounded(rows.select(list(_HOURS)), _DIGITS)
+        panels.table(shown, key="hours", columns=_HOURS, height=280)
     cards.narrow("hours", [_hour(row) for row in rows.iter_rows(named=True)])
 
 
@@ -196,10 +202,10 @@ def _offset(view: View, symbol: str, part: Part | None) -> None:
     st.markdown("### Maker offset by hour")
     rows = frames.offsets(view, symbol)
     st.altair_chart(charts.offsets(rows, view.hour_utc), key="offsets", alt="Maker offset by hour")
-    record = view.record(symbol)
-    n = record.n if record else 0
+    *_, router, _, _ = frames.parts_of(view.record(symbol))
     st.caption(
-        f"Blue: what acts, marked at {view.hour_utc:02d}:00; dashed: as v5.10. n = {n:,} attempts."
+        f"Blue: what acts, marked at {view.hour_utc:02d}:00; dashed: as v5.10."
+        f" n = {frames.ended(router)} attempts, those of known end."
     )
     if part is not None:
         with st.expander("Steps of this hour"):
@@ -209,12 +215,13 @@ def _offset(view: View, symbol: str, part: Part | None) -> None:
 def _policy(view: View, symbol: str, part: Part | None) -> None:
     st.markdown("### Router policy")
     reading = view.read(symbol)
-    *_, policy, _ = frames.parts_of(reading.record)
+    *_, router, policy, _ = frames.parts_of(reading.record)
     acting = reading.acting
     with st.container(horizontal=True):
         panels.badge(acting.quality)
         st.write(
-            f"{MAKER_FIRST[acting.maker_first]} · {panels.md(acting.taker_bias)} · n = {policy.n:,}"
+            f"{MAKER_FIRST[acting.maker_first]} · {panels.md(acting.taker_bias)}"
+            f" · n = {frames.ended(router)}"
         )
     st.caption(f"Reason: {panels.md(policy.reason)}")
     if part is not None:
@@ -224,11 +231,13 @@ def _policy(view: View, symbol: str, part: Part | None) -> None:
 def _regime(view: View, symbol: str) -> None:
     st.markdown("### Volatility regime")
     _, _, regime, *_ = frames.parts_of(view.record(symbol))
-    panels.badge(regime.regime or "unknown", level=panels.LEVELS.get(regime.regime or "", None))
+    level = parts.regime_level(regime.regime, regime.atr_source)
+    panels.badge(regime.regime or "unknown", level=level)
+    now, told = (frames.regime_n(n, regime.atr_source) for n in (min(regime.n, 50), regime.n))
     with panels.tiles("regime"):
-        panels.tile("ATR ratio", regime.atr_ratio, n=regime.n)
-        panels.tile("ATR now", regime.atr_pct_50, n=min(regime.n, 50), unit=" %", digits=3)
-        panels.tile("ATR usual", regime.atr_pct_500, n=regime.n, unit=" %", digits=3)
+        panels.tile("ATR ratio", regime.atr_ratio, note=f"n = {told}")
+        panels.tile("ATR now", regime.atr_pct_50, note=f"n = {now}", unit=" %", digits=3)
+        panels.tile("ATR usual", regime.atr_pct_500, note=f"n = {told}", unit=" %", digits=3)
     source = {"bars": "bars", "short": "bars, fewer than 500", "fills": "fills: sizes nothing"}
     st.caption(
         f"n = {regime.n:,} {source.get(regime.atr_source or '', 'no bars')}"

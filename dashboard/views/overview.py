@@ -11,7 +11,7 @@ import streamlit as st
 from dashboard import cards, charts, frames, panels, session
 from dashboard.cards import Fact
 from dashboard.data import View
-from features.words import number, span
+from features.words import known_of, number, span
 from live.records import ALL
 
 _SOURCES = {
@@ -20,6 +20,7 @@ _SOURCES = {
     "age": st.column_config.TextColumn("age", width=80),
     "rejected": st.column_config.NumberColumn("rejected", width=66),
 }
+_DIGITS = dict.fromkeys(("score", "slip_q50_bps", "exp_now_bps"), 2)
 
 
 def _columns(hour: int) -> dict[str, Any]:
@@ -36,8 +37,13 @@ def _columns(hour: int) -> dict[str, Any]:
             help="what engines multiply targets by, after every guard",
         ),
         "round_trip_n": number("n trips", width=54, help="round trips behind the size"),
-        "score": number("score", width=50, format="%+.2f"),
-        "n": number("n", width=46, help="attempts behind score, router and offset"),
+        "score": number("score", width=50, format="%.2f"),
+        "known": text(
+            "known of n",
+            width=78,
+            alignment="right",
+            help="attempts behind score, router and offset: those of known end, of all",
+        ),
         "quality": text("router", width=80),
         "policy": text("route", width=150),
         "offset_now_bps": number(
@@ -53,7 +59,7 @@ def _columns(hour: int) -> dict[str, Any]:
         "exp_now_bps": number(
             f"expect. {hour:02d} h",
             width=84,
-            format="%+.2f",
+            format="%.2f",
             help=f"PnL per notional, before fees, {of_hour}",
         ),
         "interval": text(
@@ -125,11 +131,12 @@ def _table(view: View, rows: pl.DataFrame) -> None:
         "interval": [
             frames.bounds(row["exp_now_lo95_bps"], row["exp_now_hi95_bps"]) for row in lines
         ],
+        "known": [known_of(row["known_n"], row["n"]) for row in lines],
         "signs": [frames.signs(row["exp_by_hour_bps"]) for row in lines],
         "by_hour": [charts.spark(row["exp_by_hour_bps"]) for row in lines],
     }
     columns = _columns(view.hour_utc)
-    shown = rows.with_columns(
+    shown = frames.rounded(rows, _DIGITS).with_columns(
         *(pl.Series(name, texts, dtype=pl.String) for name, texts in drawn.items()),
         *frames.written(rows, ("status", "quality"), panels.mark),
         *frames.written(rows, ("symbol",), panels.clip),
@@ -151,12 +158,13 @@ def _card(row: dict[str, Any], view: View) -> cards.Card:
     expected = number(row["exp_now_bps"])
     if row["exp_now_lo95_bps"] is not None:
         expected += f" ({frames.bounds(row['exp_now_lo95_bps'], row['exp_now_hi95_bps'])})"
+    known = known_of(row["known_n"], row["n"])
     facts = (
         Fact("size ×", number(row["size_factor"]), row["round_trip_n"]),
-        Fact("score", number(row["score"]), row["n"]),
+        Fact("score", number(row["score"]), known),
         Fact("slip q50", number(row["slip_q50_bps"]), row["slip_n"]),
-        Fact("router", f"{panels.mark(row['quality'])}, {row['policy']}", row["n"]),
-        Fact(f"offset {hour}", number(row["offset_now_bps"]), row["n"]),
+        Fact("router", f"{panels.mark(row['quality'])}, {row['policy']}", known),
+        Fact(f"offset {hour}", number(row["offset_now_bps"]), known),
         Fact(f"expect. {hour}", expected, row["close_n"]),
     )
     status = panels.mark(row["status"])

@@ -101,7 +101,7 @@ def _address(publication: Publication) -> str:
 
 
 def _publications(view: View, kept: Kept, made: list[Publication]) -> pl.DataFrame:
-    newest = made[::-1]
+    newest, shown, changes = made[::-1], _shown(view, made), _changes(made)
     pages = -(-len(newest) // _PAGE)
     page = st.pagination(pages, key="publications page") if pages > 1 else 1
     lines = newest[(page - 1) * _PAGE : page * _PAGE]
@@ -109,7 +109,8 @@ def _publications(view: View, kept: Kept, made: list[Publication]) -> pl.DataFra
         [
             {
                 "published, UTC": when(each.published_ms).removesuffix(" UTC"),
-                "shown": "● shown" if each.snapshot_id == view.snapshot_id else "",
+                "shown": "● shown" if each is shown else "",
+                "change": changes.get(each.n, ""),
                 "kept": kept.extent(each.snapshot_id),
                 "snapshot": each.snapshot_id,
                 "by": each.by,
@@ -135,6 +136,29 @@ def _publications(view: View, kept: Kept, made: list[Publication]) -> pl.DataFra
         " with decisions only, what engines were told is kept: score, size, offset, policy, hours."
     )
     return frame
+
+
+def _shown(view: View, made: list[Publication]) -> Publication | None:
+    """Return the publication by which the snapshot shown was in force: one may be made twice."""
+    by_then = [
+        each
+        for each in made
+        if each.snapshot_id == view.snapshot_id
+        and (each.published_ms <= view.now_ms or not view.is_past)
+    ]
+    return by_then[-1] if by_then else None
+
+
+def _changes(made: list[Publication]) -> dict[int, str]:
+    """Say which publications went back, or forward again, to a snapshot in force before; by n."""
+    changes, seen, before = {}, set[str](), ""
+    for each in made:
+        if each.snapshot_id in seen:
+            is_older = each.snapshot_id < before  # an id begins with its as-of
+            changes[each.n] = "rollback" if is_older else "published again"
+        seen.add(each.snapshot_id)
+        before = each.snapshot_id
+    return changes
 
 
 def _utc(epoch_ms: int) -> dt.datetime:

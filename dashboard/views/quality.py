@@ -16,6 +16,10 @@ _PAGE = 20
 _LINES = 10  # rejected lines of a page; each is up to a screen
 _LINE_CHARS = 500
 STATUS_PX = 140  # of the longest: missing, required
+_QUANTITIES = {  # of an instrument: 0.00002 of one is not nothing
+    name: st.column_config.NumberColumn(format="%.6g")
+    for name in ("before", "after", "fills", "unexplained")
+}
 _Tables = dict[str, pl.DataFrame]
 
 
@@ -206,7 +210,7 @@ def _reconciliation(view: View) -> _Tables:
     else:
         cards.either(
             unexplained, key="unexplained", title="symbol", status="side",
-            page_rows=_PAGE, height="content",
+            page_rows=_PAGE, height="content", columns=_QUANTITIES,
         )  # fmt: skip
     return {"coverage": coverage, "unexplained": unexplained}
 

@@ -36,9 +36,10 @@ def explain(
     sizing = _row(con, "feat_symbol__sizing", symbol=symbol)
     offset = _row(con, "feat_router__maker_offsets", symbol=symbol, hour_utc=hour_utc)
     policy = _row(con, "feat_router__policies", symbol=symbol)
+    risk = _rows(con, "feat_symbol__performance", symbol=symbol)
     return (
         size_part(sizing, regime, active, params),
-        score_part(active, models, params),
+        score_part(active, models, params, risk[0] if risk else None),
         offset_part(offset, policy, params),
         policy_part(policy, params),
     )

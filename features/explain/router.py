@@ -6,6 +6,7 @@ computing any of it (sql/).
 
 import math
 
+from features import words
 from features.explain.steps import Line, Params, Part, Row, named
 
 # -- offset -------------------------------------------------------------------------------------
@@ -61,8 +62,8 @@ def _hour_rule(row: Row, params: Params) -> str:
         return f"speaks from {needed:g} closes on"
     if row["exp_lo95"] is None or row["exp_hi95"] is None:
         return "speaks with bounds, which are unknown"
-    low, high = 1e4 * row["exp_lo95"], 1e4 * row["exp_hi95"]
-    return f"speaks where its bounds exclude 0: {low:.1f} to {high:.1f}"
+    bounds = words.ends(1e4 * row["exp_lo95"], 1e4 * row["exp_hi95"], 1)
+    return f"speaks where its bounds exclude 0: {bounds}"
 
 
 # -- policy -------------------------------------------------------------------------------------
@@ -152,8 +153,10 @@ def _policy_notes(row: Row) -> tuple[str, ...]:
         ("slippage", "slip_bps_q50", "acting_slip_bps"),
     ):
         if row[acting] is not None and row[now] != row[acting]:
-            seen = "unknown" if row[now] is None else f"{row[now]:.2f}, of too few samples"
-            notes.append(f"{what} {row[acting]:.2f} is remembered: now it is {seen}")
+            seen = (
+                "unknown" if row[now] is None else f"{words.number(row[now])}, of too few samples"
+            )
+            notes.append(f"{what} {words.number(row[acting])} is remembered: now it is {seen}")
     if row["acting_regime"] != row["regime"]:
         notes.append(f"regime {row['acting_regime']} acts: bars do not confirm {row['regime']}")
     if row["left_out_n"]:

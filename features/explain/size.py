@@ -113,7 +113,7 @@ def _guards(sizing: Row, params: Params, capped: frozenset[str]) -> tuple[Line, 
                 _coverage_rule(sizing, params),
                 sizing["after_incomplete"],
                 sizing["pnl_coverage"],
-                "share",
+                "coverage",
             ),
             Line(
                 "clamp",
@@ -161,13 +161,21 @@ _SCORES = (
     ("maker fills", "maker_score", "maker_fill_ratio", "share", "maker_known_n", "maker"),
     ("fallback", "fallback_score", "fallback_ratio", "share", "fallback_known_n", "fallback"),
     ("slippage q50", "slip_score", "slip_bps_q50", "bps", "slip_n", "slip"),
-    ("drawdown today", "dd_score", "dd_pct", "pct", None, "dd"),
+    ("drawdown today", "dd_score", "dd_pct", "pct", "dd_n", "dd"),
     ("fees", "fee_score", "fee_bps", "bps", "fee_n", "fee"),
 )
 
 
-def score_part(active: Row, models: Mapping[str, Row], params: Params) -> Part:
-    """Explain the score of the acting model: every part with its input and rule."""
+def score_part(
+    active: Row, models: Mapping[str, Row], params: Params, risk: Row | None = None
+) -> Part:
+    """Explain the score of the acting model: every part with its input and rule.
+
+    ``risk`` is the symbol's row of feat_symbol__performance: the closes behind the drawdown.
+    Snapshots of earlier releases do not hold them.
+    """
+    risk = risk or {}
+    counts = {**active, "dd_n": risk.get("dd_n")}
     excluded = active["excluded"].split(",")
     rules = _v510_rules(params) if active["model"] == "v5.10" else _v511_rules(params)
     lines = []
@@ -177,19 +185,28 @@ def score_part(active: Row, models: Mapping[str, Row], params: Params) -> Part:
             rule = "left out: the size has a factor of its own for it"
         elif value is None:
             rule = "unknown adds nothing"
+        if n == "dd_n":
+            rule += _unknown_rule(risk)
         lines.append(
-            Line(what, rule, effect, value, unit, None if n is None else active[n], effect != 0)
+            Line(what, rule, effect, value, unit, None if n is None else counts[n], effect != 0)
         )
     known = f"{100 * active['coverage']:.0f} % of its parts known"
     missing = f", missing: {active['missing'].replace(',', ', ')}" if active["missing"] else ""
     others = tuple(
-        f"{row['model']} beside it: score {row['score']:+.2f}, size factor {row['size_factor']:.2f}"
+        f"{row['model']} beside it: score {words.signed(row['score'])},"
+        f" size factor {row['size_factor']:.2f}"
         for row in models.values()
         if row is not active
     )
-    answer = f"{active['score']:+.2f} by {active['model']}, {known}{missing}"
+    answer = f"{words.signed(active['score'])} by {active['model']}, {known}{missing}"
     total = Line("score", f"sum; sizes {active['size_factor']:.2f}", active["score"])
     return Part("score", answer, "adds", (*lines, total), others)
+
+
+def _unknown_rule(risk: Row) -> str:
+    """Say of how many of today's closes the drawdown knows no PnL; nothing where it knows all."""
+    unknown = words.unknown_of(risk.get("dd_unknown_n"), risk.get("dd_n"))
+    return unknown and f"; {unknown}"
 
 
 def _v510_rules(params: Params) -> dict[str, str]:

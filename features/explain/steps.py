@@ -20,7 +20,7 @@ class Line:
     rule: str
     effect: Value = None
     measured: Value = None
-    unit: str = ""  # of measured: share, pct or bps
+    unit: str = ""  # of measured: share, coverage, pct or bps
     n: int | None = None
     is_fired: bool = False  # the rule changed something
 

@@ -4,7 +4,7 @@ Put here: units and signs. Keep out: the steps (size.py, router.py), tables of t
 """
 
 from features.explain.steps import Line
-from features.words import UNKNOWN, number
+from features.words import UNKNOWN, number, share, signed
 
 
 def measured(line: Line) -> str:
@@ -13,6 +13,8 @@ def measured(line: Line) -> str:
         return UNKNOWN if line.unit or line.n is not None else ""
     if isinstance(line.measured, str):
         return line.measured
+    if line.unit == "coverage":
+        return share(line.measured)
     unit = {"pct": " %", "bps": " bps"}.get(line.unit, "")
     digits = 3 if line.unit == "share" else 2  # 0.504 is above one half
     return number(line.measured, digits) + unit
@@ -24,5 +26,4 @@ def effect(value: float | str | None, name: str) -> str:
         return UNKNOWN
     if isinstance(value, str):
         return value
-    written = number(value)
-    return f"+{written}" if name == "adds" and value > 0 and written != "0.00" else written
+    return signed(value) if name == "adds" else number(value)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from features.words import on_status
+from features.words import aged, on_status
 from pipelines.commands import common
 from pipelines.commands.common import number
 from pipelines.commands.sql import Format, finite
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _HOUR_MS = 3_600_000
 _ALL_HOURS = -1
+_ALL = "*"
 _HEAD = ("snapshot_id", "as_of_ms", "available_ms", "age_ms", "availability")
 _PROBE = "feat_router__effectiveness.n"  # of `*` every snapshot has one
 
@@ -79,7 +80,8 @@ def asof(
 
     as of: where its windows end. available: since when it could be read.
     recorded: really published; simulated: put there by a backtest or backfill.
-    engines: what one started at T acted on, by EXECINTEL_SNAPSHOT_MAX_AGE_S.
+    engines: what one started at T acted on, by EXECINTEL_SNAPSHOT_MAX_AGE_S;
+    of * nothing, for nobody trades it.
     """
     settings = common.load_settings()
     store = common.open_store(settings)
@@ -109,14 +111,14 @@ def _seen(settings: "Settings", store: "Store", symbol: str, moment_ms: int) -> 
     from features import catalog, history
 
     lake_root = settings.lake_root
-    head = _ask(lake_root, moment_ms, [{"symbol": "*"}], [_PROBE])[0]
+    head = _ask(lake_root, moment_ms, [{"symbol": _ALL}], [_PROBE])[0]
     _require_known(store, moment_ms, head)
     there = history.symbols(
         lake_root, snapshot_id=head["snapshot_id"], available_ms=head["available_ms"]
     )
     named = {name.upper(): name for name in there}.get(symbol.upper())
     if named is None:
-        others = ", ".join(name for name in there if name != "*") or "none"
+        others = ", ".join(name for name in there if name != _ALL) or "none"
         raise common.CommandError(
             f"{symbol} was unknown at {common.when(moment_ms)}: snapshot {head['snapshot_id']}, "
             f"in force then, has no row of it; there are: {others}"
@@ -206,8 +208,13 @@ def _iso(epoch_s: int) -> str:
     return f"{dt.datetime.fromtimestamp(epoch_s, tz=dt.UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _reading(settings: "Settings", store: "Store", seen: _Seen) -> "Reading | str":
-    """Return what an engine that started at T read, or why that cannot be told any more."""
+def _reading(settings: "Settings", store: "Store", seen: _Seen) -> "Reading | str | None":
+    """Return what an engine that started at T read, or why that cannot be told any more.
+
+    None of all symbols together: nobody trades ``*``.
+    """
+    if seen.symbol == _ALL:
+        return None
     from features.snapshot import SnapshotError, Store
     from live.published import PublishedError, reads_as_published
 
@@ -229,11 +236,13 @@ def _reading(settings: "Settings", store: "Store", seen: _Seen) -> "Reading | st
 # -- showing --------------------------------------------------------------------------------------
 
 
-def _print_json(seen: _Seen, reading: "Reading | str") -> None:
+def _print_json(seen: _Seen, reading: "Reading | str | None") -> None:
     import msgspec
 
-    told: Row = {"problem": reading}
-    if not isinstance(reading, str):
+    told: Row | None = None
+    if isinstance(reading, str):
+        told = {"problem": reading}
+    elif reading is not None:
         acting = msgspec.structs.asdict(reading.acting)
         told = {"status": reading.status, "reduce_only": reading.reduce_only, **acting}
     whole = finite({**asdict(seen), "engine": told})
@@ -253,19 +262,20 @@ def _print_csv(seen: _Seen) -> None:
                     writer.writerow([*said, f"{table}.{column}", *keys, finite(value)])
 
 
-def _print_tables(seen: _Seen, reading: "Reading | str") -> None:
+def _print_tables(seen: _Seen, reading: "Reading | str | None") -> None:
     from features import catalog
 
     known_s = (seen.moment_ms - seen.available_ms) / 1000
     common.say(f"moment       {common.when(seen.moment_ms)}")
     common.say(f"snapshot     {seen.snapshot_id}, {seen.availability}")
-    common.say(
-        f"as of        {common.when(seen.as_of_ms)}, {common.span(seen.age_ms / 1000)} old at T"
-    )
+    age_s = seen.age_ms / 1000
+    age = f"{common.span(age_s)} old at T" if age_s >= 0 else aged(age_s, "T")
+    common.say(f"as of        {common.when(seen.as_of_ms)}, {age}")
     common.say(
         f"available    since {common.when(seen.available_ms)}, {common.span(known_s)} before T"
     )
-    _print_engine(seen, reading)
+    if reading is not None:
+        _print_engine(seen, reading)
     for name, rows in seen.tables.items():
         if not rows:
             continue
@@ -294,7 +304,7 @@ def _print_engine(seen: _Seen, reading: "Reading | str") -> None:
     if isinstance(reading, str):
         common.say(f"engines      cannot be told: {reading}", style="yellow")
         return
-    words = on_status(reading.status, reduces_only=reading.reduce_only)
+    words = on_status(reading.status, reduces_only=reading.reduce_only, is_ahead=seen.age_ms < 0)
     common.say(f"engines      {reading.status}, {words}", style=style_of(reading.status))
     acting, hour = reading.acting, seen.hour_utc
     common.say(

@@ -5,11 +5,22 @@ what a command shows of them.
 """
 
 import contextlib
+import datetime as dt
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from features.words import counted, on_stale, only_noted, when
+from features.words import (
+    after_resume,
+    aged,
+    counted,
+    on_ahead,
+    on_other_environment,
+    on_stale,
+    only_noted,
+    when,
+    why_stale,
+)
 from pipelines.commands import common
 
 if TYPE_CHECKING:
@@ -20,10 +31,72 @@ if TYPE_CHECKING:
 
 _DAY_MS = 86_400_000
 
+
+def _collected(settings: "Settings", store: "Store", name: str) -> str | None:
+    """Say where the decisions of a published snapshot that was collected are still to be seen.
+
+    None where ``name`` is the beginning of a snapshot that stands, or nothing of it is kept.
+    """
+    from features import publications
+
+    if any(path.name.startswith(name) for path in store.root.glob("[0-9]*")):
+        return None
+    made = {each.snapshot_id: each for each in publications.in_force(store.root)}
+    found = [each for each in made.values() if each.snapshot_id.startswith(name)]
+    if not found:
+        return None
+    last = found[-1]
+    moment = _iso(last.published_ms)
+    ways = []
+    if _is_in_history(settings, last.snapshot_id, last.published_ms):
+        ways.append(f"execintel asof SYMBOL {moment}")
+    if (store.root / "archive" / last.snapshot_id).is_dir():
+        ways.append(f"the page Playback (execintel dashboard) at {moment}")
+    if not ways:
+        return None
+    others = f", nor is any other that begins with {name}" if len(found) > 1 else ""
+    return (
+        f"snapshot {last.snapshot_id} is kept no longer{others}. What it decided is still shown by "
+        + " and by ".join(ways)
+    )
+
+
+def _iso(epoch_ms: int) -> str:
+    """Write a moment to the millisecond: publications may follow within a second."""
+    moment = dt.datetime.fromtimestamp(epoch_ms / 1000, tz=dt.UTC)
+    return f"{moment.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+
+
+def _is_in_history(settings: "Settings", snapshot_id: str, published_ms: int) -> bool:
+    from features import history
+    from features.lake import LakeDamageError
+
+    try:
+        return bool(
+            history.symbols(settings.lake_root, snapshot_id=snapshot_id, available_ms=published_ms)
+        )
+    except (LakeDamageError, OSError):  # doctor tells of what is damaged
+        return False
+
+
+def _kept(context: typer.Context, name: str | None) -> str | None:
+    """Return the option as it is.
+
+    Raises CommandError where it means a snapshot that is gone, naming where it is still seen.
+    """
+    if name is None or context.resilient_parsing:
+        return name
+    settings = common.load_settings()
+    if words := _collected(settings, common.open_store(settings), name):
+        raise common.CommandError(words)
+    return name
+
+
 SnapshotOption = Annotated[
     str | None,
     typer.Option(
         "--snapshot",
+        callback=_kept,
         help="A snapshot other than CURRENT, by its id or the beginning of it, such as "
         "--snapshot 20251106T000000Z; execintel snapshots list names them.",
     ),
@@ -51,21 +124,29 @@ def head(settings: "Settings", store: "Store", snapshot_id: str) -> None:
     is_demo = manifest["origin"] == "demo"
     age_s = (common.now_ms() - manifest["as_of_ms"]) / 1000
     common.say(f"snapshot     {snapshot_id}{'' if is_current else ' (not CURRENT)'}")
-    common.say(f"as of        {common.when(manifest['as_of_ms'])}, {common.span(age_s)} ago")
+    common.say(f"as of        {common.when(manifest['as_of_ms'])}, {aged(age_s)}")
     common.say(
         f"environment  {manifest['environment']}, window of {manifest['window_days']} days"
         + (", generated demo data" if is_demo else "")
     )
     environment = manifest["environment"]
+    if is_current and environment != settings.environment:
+        common.say(
+            on_other_environment(environment, settings.environment, is_held=hold is not None),
+            style="bold red",
+        )
     if is_current and (noted := only_noted(settings.applied(environment), environment)):
         common.say(noted, style="yellow")
-    if is_current and not is_demo and age_s > settings.snapshot_max_age_s:
+    why = why_stale(age_s, settings.snapshot_max_age_s)
+    if is_current and not is_demo and why is not None:
         does = on_stale(reduces_only=is_reduce_only(age_s, settings.snapshot_max_age_s))
-        common.say(
-            f"stale: older than {common.span(settings.snapshot_max_age_s)}; engines {does}. "
-            + (of_old_logs(settings, store) or "execintel refresh makes a new one"),
-            style="yellow",
+        refresh = after_resume("execintel refresh", is_held=hold is not None)
+        mend = (
+            on_ahead(is_held=hold is not None)
+            if age_s < 0
+            else of_old_logs(settings, store) or f"{refresh} makes a new one"
         )
+        common.say(f"stale: {why}; engines {does}. {mend}", style="yellow")
     for name, count in manifest["left_out"].items():
         common.say(f"left out     {count} outcomes of environment {name}", style="yellow")
     for check in manifest["checks"]:

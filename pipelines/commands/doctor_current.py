@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from features.words import (
     MARKS,
+    after_resume,
+    aged,
     counted,
+    on_ahead,
     on_emptied,
     on_lost,
     on_stale,
     share_range,
     source_state,
     what_is_missing,
+    why_stale,
 )
 from pipelines.commands import common
 from pipelines.commands.chosen import of_old_logs
@@ -30,6 +34,8 @@ def snapshot(settings: "Settings", store: "Store", found: Findings) -> None:
     from features.snapshot import SnapshotError, is_emptied, lost_lines
 
     hold = store.hold()
+    is_held = hold is not None
+    first = ". Publication is on HOLD: execintel snapshots resume first" if is_held else ""
     if hold is not None:
         found.broken.append(
             f"publication is on HOLD since {common.when(hold.since_ms)} by {hold.by}: "
@@ -58,21 +64,22 @@ def snapshot(settings: "Settings", store: "Store", found: Findings) -> None:
         f"published {common.when(published_ms)}; {len(store.ids())} snapshots kept"
     )
     idle_s = (common.now_ms() - max(newest["created_ms"], published_ms)) / 1000
-    _age(settings, store, manifest, idle_s, found)
+    _age(settings, store, manifest, idle_s, found, is_held=is_held)
     if manifest["environment"] != settings.environment:
         found.broken.append(
             f"CURRENT is of environment {manifest['environment']}, configured is "
             f"{settings.environment}, whose builds are kept, not published: mend "
-            "EXECINTEL_ENVIRONMENT, or say execintel refresh --publish"
+            "EXECINTEL_ENVIRONMENT, or say "
+            + after_resume("execintel refresh --publish", is_held=is_held)
         )
     is_next = (
         newest["environment"] == manifest["environment"]
         and newest["as_of_ms"] > manifest["as_of_ms"]
     )
     if is_next and (lost := lost_lines(newest, manifest)):
-        found.broken.append(on_lost(newest["snapshot_id"], lost))
+        found.broken.append(on_lost(newest["snapshot_id"], lost) + first)
     elif is_next and is_emptied(newest, manifest):
-        found.broken.append(on_emptied(newest["snapshot_id"]))
+        found.broken.append(on_emptied(newest["snapshot_id"]) + first)
     missing = _missing_files(manifest["inputs"].values())
     found.broken += missing
     if not missing and Path(manifest["lake_root"]).resolve() != settings.lake_root:
@@ -97,34 +104,45 @@ def _age(
     manifest: dict[str, Any],
     idle_s: float,
     found: Findings,
+    *,
+    is_held: bool,
 ) -> None:
-    """Tell of old logs, of a schedule that stopped, else of an as-of that engines find too old."""
+    """Tell of an as-of ahead of the clock, of old logs, of a schedule that stopped, else of age."""
     from live.reader import is_reduce_only
 
     age_s = (common.now_ms() - manifest["as_of_ms"]) / 1000
+    if why_stale(age_s, settings.snapshot_max_age_s) is None:
+        return
     allowed = common.span(settings.snapshot_max_age_s)
     does = on_stale(reduces_only=is_reduce_only(age_s, settings.snapshot_max_age_s))
-    words = (
-        f"CURRENT is stale: its as-of is {common.span(age_s)} old, allowed are {allowed}; engines "
-        f"{does} by it"
+    at = (
+        f"lies {aged(age_s)}"
+        if age_s < 0
+        else f"is {common.span(age_s)} old, allowed are {allowed}"
     )
-    if age_s <= settings.snapshot_max_age_s:
-        return
+    words = f"CURRENT is stale: its as-of {at}; engines {does} by it"
     if manifest["origin"] == "demo":
-        found.notes.append(f"{words}. Generated demo data is old by nature")
+        nature = "" if age_s < 0 else ". Generated demo data is old by nature"
+        found.notes.append(f"{words}{nature}")
+    elif age_s < 0:
+        found.broken.append(f"{words}. {on_ahead(is_held=is_held)}")
     elif (old := of_old_logs(settings, store)) is not None:
         found.broken.append(f"{words}. {old}")
     elif idle_s > settings.snapshot_max_age_s:
         found.broken.append(
             f"the last build is {common.span(idle_s)} old, allowed are {allowed}: is execintel up "
-            "running? execintel refresh builds now"
+            f"running? {after_resume('execintel refresh', is_held=is_held)} builds now"
         )
     else:
-        found.broken.append(f"{words}. execintel refresh without --as-of makes one of now")
+        refresh = after_resume("execintel refresh without --as-of", is_held=is_held)
+        found.broken.append(f"{words}. {refresh} makes one of now")
 
 
 def alerts(settings: "Settings", store: "Store", found: Findings) -> None:
-    """Name the critical alerts that nobody acknowledged; a broken file was told of before."""
+    """Name the critical alerts that nobody acknowledged, count the others.
+
+    A broken file was told of before.
+    """
     import duckdb
 
     from features.acknowledgements import acknowledged
@@ -135,9 +153,14 @@ def alerts(settings: "Settings", store: "Store", found: Findings) -> None:
         there = alerts.open_alerts(store)
     except (duckdb.Error, SnapshotError):
         return
-    waiting = [each for each in there if each.severity == "critical"]
     seen = acknowledged(settings.home)
-    waiting = [each for each in waiting if not alerts.is_seen(each, seen)]
+    unseen = [each for each in there if not alerts.is_seen(each, seen)]
+    waiting = [each for each in unseen if each.severity == "critical"]
+    if minor_n := len(unseen) - len(waiting):
+        found.notes.append(
+            f"{counted(minor_n, 'open alert')} below critical that nobody has seen: execintel "
+            "alerts list"
+        )
     found.broken += some(
         [
             f"critical alert {each.key}, open since {common.when(each.since_ms)}: {each.text} "
@@ -294,7 +317,8 @@ def last_failed(store: "Store", found: Findings) -> None:
             lines.append(f"    {check['name']}, {counted(check['rows'], 'row')}: {check['cause']}")
             lines += [f"        {example}" for example in check["examples"]]
     if is_newest:
-        lines.append("    mend the cause, then execintel refresh")
+        refresh = after_resume("execintel refresh", is_held=store.hold() is not None)
+        lines.append(f"    mend the cause, then {refresh}")
         found.broken += ["\n".join(lines)]
     else:
         found.notes += ["\n".join(lines)]

@@ -95,6 +95,8 @@ def _plain(value: object) -> str:
 
 
 def files(settings: "Settings", found: Findings) -> None:
+    from live.backtest import RESULT
+    from pipelines.audit import SUMMARY
     from pipelines.intake import sources
     from pipelines.intake.kinds import RAW_TABLES
 
@@ -121,7 +123,11 @@ def files(settings: "Settings", found: Findings) -> None:
     found.broken += some(_unreadable(file.path for file in looked.files), "unreadable log files")
     found.notes += some(_half(settings, looked.files), "log files that end in half a line")
     found.notes += some(
-        [f"{path}: no kind claims it, so it is not read" for path in looked.unclaimed],
+        [
+            f"{path}: no kind claims it, so it is not read"
+            for path in looked.unclaimed
+            if path.name not in (RESULT, SUMMARY)  # our own, beside the logs they are of
+        ],
         "files that no kind claims",
     )
 
@@ -217,8 +223,8 @@ def history(settings: "Settings", store: "Store", found: Findings) -> None:
     if kept.first_ms is None:
         return
     common.say(
-        f"history: {kept.publication_n} publications since {common.when(kept.first_ms)}, "
-        f"kept {settings.history_days} days"
+        f"history: {counted(kept.publication_n, 'publication')} since "
+        f"{common.when(kept.first_ms)}, kept {settings.history_days} days"
     )
     if kept.without_rows_n:
         found.notes.append(

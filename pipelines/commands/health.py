@@ -4,42 +4,62 @@ Put here: which reading a snapshot gives, and its lines. Keep out: the document 
 """
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from features.words import guards, on_status
+from features.words import guards, on_status, signed
 from pipelines.commands import common
 from pipelines.commands.common import number, with_n
 
 if TYPE_CHECKING:
     from features.settings import Settings
     from features.snapshot import Store
-    from live.answers import Read
+    from live.answers import Read, Toggle
+    from live.reading import Reading
 
 Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Readings:
+    """The readings of a snapshot, and why a symbol is switched off; None: nobody tells."""
+
+    read: "Read"
+    toggle: "Toggle | None" = None
+
+    def __call__(self, symbol: str) -> "Reading":
+        return self.read(symbol)
 
 
 def style_of(status: str) -> str:
     return "green" if status == "ok" else "yellow"
 
 
-def reads(settings: "Settings", store: "Store", snapshot_id: str) -> "Read":
+def reads(settings: "Settings", store: "Store", snapshot_id: str) -> Readings:
     """Return what an engine that starts now reads from CURRENT; of others, what it read then.
 
-    Generated data is old by nature: of a demonstration, what it would have read then.
+    Generated data is old by nature: of a demonstration, what it would have read then. The switches
+    are those that stand now, and so are CURRENT's alone.
     """
+    from live.answers import toggle_of
+    from live.controls import Controls
     from live.published import reads_as_published
     from live.reader import SnapshotReader
 
+    toggle = None
+    if snapshot_id == store.current():
+        toggle = toggle_of(Controls(settings.controls_root).state(), common.now_ms())
     manifest = store.manifest(snapshot_id)
     if is_past(store, snapshot_id):
-        return reads_as_published(store.root, snapshot_id, manifest["environment"])
+        read = reads_as_published(store.root, snapshot_id, manifest["environment"])
+        return Readings(read, toggle)
 
     reader = SnapshotReader(
         store.root, environment=manifest["environment"], max_age_s=settings.snapshot_max_age_s
     )
     if reader.problem is not None:
         raise common.CommandError(reader.problem)
-    return reader.read
+    return Readings(reader.read, toggle)
 
 
 def is_past(store: "Store", snapshot_id: str) -> bool:
@@ -47,20 +67,20 @@ def is_past(store: "Store", snapshot_id: str) -> bool:
     return snapshot_id != store.current() or store.manifest(snapshot_id)["origin"] == "demo"
 
 
-def document(read: "Read", symbol: str | None) -> Document:
+def document(read: Readings, symbol: str | None) -> Document:
     """Return the health document of a symbol, of all together for None."""
     from live import intel
 
-    with intel.answering_from(read):
+    with intel.answering_from(read, toggle=read.toggle):
         return intel.compute_execution_health(symbol)
 
 
-def documents(read: "Read", symbol: str) -> tuple[Document, Document, bool]:
+def documents(read: Readings, symbol: str) -> tuple[Document, Document, bool]:
     """Return a symbol's health document, its score, and whether engines only reduce it."""
     from live import intel
 
     found = read(symbol)
-    with intel.answering_from(lambda _: found):
+    with intel.answering_from(lambda _: found, toggle=read.toggle):
         health = intel.compute_execution_health(symbol)
         return health, intel.compute_symbol_score(symbol), found.reduce_only
 
@@ -72,22 +92,28 @@ def print_health(
     *,
     is_past: bool = False,
     overruled: str | None = None,
-    acts: bool = True,
+    acts: bool | None = True,
 ) -> None:
     """Print a symbol's document as a few lines, warnings in yellow.
 
     ``overruled`` is what engines do instead of acting on it, because of a switch. ``acts`` is False
-    where they act on nothing of a snapshot.
+    where they act on nothing of a snapshot, None where that is not known.
     """
-    words = overruled or on_status(found["status"], reduces_only=only_reduces, acts=acts)
+    from live.mirror_desk import UNTOLD
+
+    words = on_status(found["status"], reduces_only=only_reduces, acts=bool(acts))
+    if acts is None and not only_reduces:  # that they do whatever else they act on
+        words = UNTOLD
+    words = overruled or words
     style = "yellow" if overruled else style_of(found["status"])
+    capped_by = found["sizing"]["capped_by"]
     then = "when this snapshot was new: " if is_past else ""
     common.say()
     common.say(f"{found['symbol']}: {then}{found['status']}, {words}", style=f"bold {style}")
     common.show_fields(
         (
             ("size", _size(found["sizing"])),
-            *[("", guards([name])) for name in found["sizing"]["capped_by"]],
+            *[("", guards([name])) for name in capped_by if name != found["status"]],
             ("", coverage_line(found["sizing"])),
             ("score", _score(score)),
             ("router", _router(found["router"])),
@@ -128,9 +154,9 @@ def _score(score: Document) -> str:
     parts = score["components"]
     missing = f"; missing {', '.join(score['missing'])}" if score["missing"] else ""
     return (
-        f"{score['score']:+.2f} by {score['model'] or common.UNKNOWN}"
-        f" (Sharpe {parts['sharpe_score']:+.2f}, ATR {parts['atr_score']:+.2f},"
-        f" router {parts['router_score']:+.2f}, drawdown {parts['dd_score']:+.2f}){missing}"
+        f"{signed(score['score'])} by {score['model'] or common.UNKNOWN}"
+        f" (Sharpe {signed(parts['sharpe_score'])}, ATR {signed(parts['atr_score'])},"
+        f" router {signed(parts['router_score'])}, drawdown {signed(parts['dd_score'])}){missing}"
     )
 
 

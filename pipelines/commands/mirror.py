@@ -51,18 +51,18 @@ def mirror(
     if once and dry_run:
         raise common.CommandError("--once writes, --dry-run does not: give one of them")
     if once:
-        _once(store)
+        _once(settings, store)
     elif dry_run:
         _dry_run(settings, store, refreshes)
     else:
         _state(settings, store)
 
 
-def _once(store: "Store") -> None:
+def _once(settings: "Settings", store: "Store") -> None:
     from pipelines.mirror import mirror_current
 
     with common.counting("mirroring"):
-        done = mirror_current(store, verify=True, deadline_s=_PATIENCE_S)
+        done = mirror_current(store, settings, verify=True, deadline_s=_PATIENCE_S)
     if not done.is_good:
         why = "" if done.outcome == "off" else f" ({done.outcome})"
         raise common.CommandError(f"not mirrored{why}: {done.detail}")
@@ -73,7 +73,9 @@ def _once(store: "Store") -> None:
 
 
 def _state(settings: "Settings", store: "Store") -> None:
+    from live.mirror_desk import fields_of
     from pipelines.commands import mirrored
+    from pipelines.mirror import desk_of
 
     with mirrored.open_source(settings) as source:
         header = source.header
@@ -83,20 +85,27 @@ def _state(settings: "Settings", store: "Store") -> None:
     current = store.current()
     if current is None:
         common.say(f"CURRENT      none under {store.root}")
-    elif current == header.snapshot_id:
-        common.say("CURRENT      is what is mirrored")
-    else:
+    elif current != header.snapshot_id:
         common.say(f"CURRENT      {current}: execintel mirror --once mirrors it", style="yellow")
+    elif fields_of(desk_of(store, current, settings)) != fields_of(source.desk):
+        common.say(
+            "CURRENT      is what is mirrored; HOLD, a switch or which decisions act has changed"
+            " since: execintel mirror --once mirrors it",
+            style="yellow",
+        )
+    else:
+        common.say("CURRENT      is what is mirrored")
 
 
 def _dry_run(settings: "Settings", store: "Store", refreshes: int) -> None:
     from live.firestore_link import hedge_env
     from live.mirror_documents import DocumentError, documents_of
-    from pipelines.mirror import NotMirrorableError, generation_of
+    from pipelines.mirror import NotMirrorableError, desk_of, generation_of
 
     try:
         generation = generation_of(store, store.current())
-        documents = documents_of(generation, hedge_env())
+        desk = desk_of(store, generation.snapshot_id, settings)
+        documents = documents_of(generation, hedge_env(), desk)
     except (NotMirrorableError, DocumentError) as error:
         raise common.CommandError(f"not mirrored: {error}") from error
     common.say(f"snapshot     {generation.snapshot_id}")

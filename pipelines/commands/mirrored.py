@@ -4,6 +4,7 @@ Put here: choosing and formatting what a reading holds. Keep out: reading it (li
 """
 
 import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from pipelines.commands import common, health
@@ -11,6 +12,7 @@ from pipelines.commands.common import interval, number, with_n
 
 if TYPE_CHECKING:
     from features.settings import Settings
+    from live.answers import Read
     from live.firestore_source import FirestoreSource
     from live.reading import Reading
     from live.records import Header
@@ -33,35 +35,56 @@ def open_source(settings: "Settings") -> "FirestoreSource":
 
 def show(settings: "Settings", symbol: str | None, *, is_json: bool) -> None:
     """Print what is mirrored, or one symbol of it with its health and hours."""
+    from live.answers import toggle_of
+    from live.controls import overruling
+
     with open_source(settings) as source:
         header = source.header
         if header is None:
             raise common.CommandError(f"nothing whole is mirrored: {source.problem}")
         named = None if symbol is None else _known(source, symbol)
+        desk, now_ms = source.desk, common.now_ms()
+        toggle = toggle_of(desk.switches, now_ms)
+        overruled = None
+        if desk.switches is not None and named is not None:
+            overruled = overruling(desk.switches, named, now_ms)
+        # Generated data is old by nature: it is shown as engines read it when it was new.
+        read = health.Readings(source.read_as_new if desk.is_demo else source.read, toggle)
         if is_json:
-            found = health.document(source.read, named)
+            found = health.document(read, named)
             common.say(json.dumps(found, indent=1, allow_nan=False))
             return
         head(settings, source, header)
         if named is None:
-            _all(source)
-        else:
-            health.print_health(*health.documents(source.read, named))
-            _hours(source.read(named))
+            _all(read, source.symbols)
+            return
+        health.print_health(
+            *health.documents(read, named),
+            is_past=desk.is_demo,
+            overruled=overruled,
+            acts=None if desk.applied is None else bool(desk.applied),
+        )
+        _hours(read(named))
 
 
 def head(settings: "Settings", source: "FirestoreSource", header: "Header") -> None:
     """Say which snapshot is mirrored, how old it is, and what keeps a newer one from being read."""
     from live.firestore_link import hedge_env, where
+    from live.mirror_desk import words_of
 
-    served = source.health()
+    served, desk = source.health(), source.desk
+    for level, words in words_of(desk, header.environment, common.now_ms()):
+        common.say(words, style="bold red" if level == "bad" else "yellow")
     common.say(f"mirror       {where()}, hedge/{hedge_env()}")
     common.say(f"snapshot     {header.snapshot_id}")
     common.say(f"as of        {common.when(header.as_of_ms)}, {common.span(served.age_s)} ago")
-    common.say(f"environment  {header.environment}, window of {header.window_days} days")
+    common.say(
+        f"environment  {header.environment}, window of {header.window_days} days"
+        + (", generated demo data" if desk.is_demo else "")
+    )
     if served.problem is not None:
         common.say(f"problem      {served.problem}", style="yellow")
-    if served.is_stale:
+    if served.is_stale and not desk.is_demo:
         common.say(
             f"stale: older than {common.span(settings.snapshot_max_age_s)}; does the pipeline"
             " publish, and mirror? execintel doctor there",
@@ -77,14 +100,14 @@ def _known(source: "FirestoreSource", symbol: str) -> str:
     return known[symbol.upper()]
 
 
-def _all(source: "FirestoreSource") -> None:
+def _all(read: "Read", symbols: Iterable[str]) -> None:
     from live import own
     from live.records import Router
     from pipelines.commands.show import MAKER_FIRST
 
     rows: list[tuple[Any, ...]] = []
-    for symbol in sorted(source.symbols):
-        reading = source.read(symbol)
+    for symbol in sorted(symbols):
+        reading = read(symbol)
         record, acting = reading.record, reading.acting
         if record is None:
             continue

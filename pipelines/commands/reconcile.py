@@ -10,7 +10,7 @@ import typer
 
 from features.words import likely_missing, mending_missing, share_range
 from pipelines.commands import common
-from pipelines.commands.chosen import SnapshotOption
+from pipelines.commands.chosen import SnapshotOption, head
 from pipelines.commands.common import number
 from pipelines.commands.sql import Format, write_rows
 
@@ -86,7 +86,8 @@ def reconcile(
             f"--utc-offset {utc_offset:g}: no zone is that far from UTC; hours ahead of it are "
             f"{_LEAST_OFFSET_H} to {_MOST_OFFSET_H}"
         )
-    store = common.open_store(common.load_settings())
+    settings = common.load_settings()
+    store = common.open_store(settings)
     snapshot_id = store.resolve(snapshot)
     manifest = store.manifest(snapshot_id)
     try:
@@ -95,6 +96,8 @@ def reconcile(
         raise common.CommandError(str(error)) from error
     with open_snapshot(store.database(snapshot_id)) as con:
         if not exports:
+            if output is Format.TABLE:
+                head(settings, store, snapshot_id)
             _coverage(con, account)
             _unknowable(con, account, manifest["params"]["min_pnl_coverage"])
             _causes(con, account)
@@ -111,6 +114,8 @@ def reconcile(
         items = log_items(con, manifest["environment"], account, first_ms, last_ms, kinds)
     found = compare(entries, items)
     unreadable = [line for each in exports for line in each.unreadable]
+    if output is Format.TABLE:
+        head(settings, store, snapshot_id)
     _print(found, unreadable, output)
     if found.differences or unreadable:
         raise typer.Exit(1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from features.words import counted
+from features.words import after_resume, counted
 from pipelines.commands import common
 from pipelines.operator import operator
 
@@ -55,13 +55,14 @@ def list_snapshots() -> None:
         rows,
         left=3,
     )
+    hold = store.hold()
     if current not in (None, *store.ids()):
+        refresh = after_resume("execintel refresh", is_held=hold is not None)
         common.say(
-            f"CURRENT names {current}, which cannot be read: execintel refresh makes another, "
+            f"CURRENT names {current}, which cannot be read: {refresh} makes another, "
             "execintel snapshots rollback --reason … goes back",
             style="bold red",
         )
-    hold = store.hold()
     if hold is not None:
         common.say(
             f"HOLD since {common.when(hold.since_ms)} by {hold.by}: {hold.reason}. "

@@ -162,6 +162,64 @@ def test_age_of_a_demonstration_is_told_and_a_snapshot_without_symbols_is_bad(
 
 
 @pytest.mark.parametrize(
+    ("origin", "ahead_s", "level", "said"),
+    [
+        ("logs", 58_980, "bad",
+         "Stale: its as-of lies ahead of this machine's clock. Engines open nothing and only reduce"
+         " until it is reached. execintel doctor says what to do."),
+        ("logs", 1_800, "bad", "Engines size at most 1.00 and quote at least 2.00 bps until it is"),
+        ("demo", 58_980, "warn",
+         "would treat it as stale (its as-of lies ahead of this machine's clock) and open nothing"),
+    ],
+)  # fmt: skip
+def test_an_as_of_ahead_is_said_and_the_words_stay_while_time_passes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    origin: str, ahead_s: int, level: str, said: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("EXECINTEL_HOME", str(tmp_path))
+    as_of_ms = time.time_ns() // 1_000_000 + 1000 * ahead_s
+    name = "20251105T000000Z-abc"
+    path = files.publish(tmp_path / "snapshots", name, [files.line()], as_of_ms=as_of_ms)
+    manifest = {"environment": "paper", "origin": origin, "tables": {}, "sequence": 1}
+    path.with_name("manifest.json").write_text(json.dumps(manifest))
+    source = LocalSource(load([]))
+    view = source.view()
+    (notice,) = [each for each in view.notices if "ahead" in each.text]
+    assert notice.level == level
+    assert said in notice.text
+    assert not any("older than" in each.text for each in view.notices)
+    time.sleep(1.1)
+    assert source.view().notices == view.notices  # else the page is drawn anew every second
+
+
+def test_advice_under_hold_begins_with_a_resume(
+    copy: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXECINTEL_ENVIRONMENT", "live")
+    current = copy.resolve(None)
+    manifest = copy.manifest(current) | {
+        "sequence": 99, "failed_checks": ["x"], "checks": [], "created_ms": 1_762_300_800_000,
+    }  # fmt: skip
+    refused = copy.root / "rejected" / "20251107T000000Z-bad"
+    refused.mkdir(parents=True)
+    (refused / "manifest.json").write_text(json.dumps(manifest))
+
+    def ends() -> list[str]:
+        texts = [notice.text for notice in LocalSource(load([])).view().notices]
+        return [text for text in texts if "refuse it" in text or "was refused" in text]
+
+    last, other = ends()
+    assert last.endswith("Mend the cause, then execintel refresh.")
+    assert other.endswith(
+        "EXECINTEL_ENVIRONMENT, or execintel refresh --publish makes one of live."
+    )
+    copy.set_hold(now_ms=1, by="ann", reason="look at it")
+    last, other = ends()
+    assert last.endswith("then execintel snapshots resume, then execintel refresh.")
+    assert "or execintel snapshots resume, then execintel refresh --publish makes" in other
+
+
+@pytest.mark.parametrize(
     ("environment", "apply", "applied"),
     [
         ("paper", None, {"size", "offset", "policy"}),  # nothing is at stake

@@ -1,5 +1,6 @@
 """Replays: the live engine over real bars, what it writes, and that nothing of later is known."""
 
+import argparse
 import csv
 import datetime as dt
 import json
@@ -497,6 +498,69 @@ def test_a_bad_flag_is_one_line_that_says_what_is_allowed(
     for main in (backtest.main, live_main):
         assert main([*usual, *words]) == 1
         assert f"error: {said}" in capsys.readouterr().err
+
+
+def test_symbols_are_found_in_any_case(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bars_1m: Path
+) -> None:
+    words = ["--bars", str(bars_1m), "--end", "2025-05-05", "--seed", "7", "--symbols"]
+    folders = {
+        backtested(tmp_path, monkeypatch, *words, symbol)
+        for symbol in ("BTCUSDT", "btcusdt", "BtcUsdt")
+    }
+    (folder,) = folders  # one replay: the file's name counts, not what was asked for
+    assert json.loads((folder / "backtest.json").read_text())["parameters"]["symbols"] == [
+        "BTCUSDT"
+    ]
+    assert {line["symbol"] for line in lines_of(folder, "order_metrics")} == {"BTCUSDT"}
+
+
+def test_of_files_that_differ_in_case_the_one_asked_for_is_read(tmp_path: Path) -> None:
+    for name in ("btcusdt_1m.csv", "BTCUSDT_5m.csv.gz", "ETHUSDT_5m.csv", "x_1m.txt", "_1m.csv"):
+        (tmp_path / name).touch()
+
+    def named(*symbols: str, interval: str | None = None) -> list[str]:
+        return backtest._as_named(
+            argparse.Namespace(bars=tmp_path, quotes=None, symbols=symbols, interval=interval)
+        )
+
+    assert named("btcusdt", "BTCUSDT", "ethusdt") == ["btcusdt", "BTCUSDT", "ETHUSDT"]
+    assert named("BTCUSDT", interval="1m") == ["btcusdt"]
+    with pytest.raises(
+        bars.BarFileError,
+        match=r"holds no bars of solusdt; it holds 1m: btcusdt; 5m: BTCUSDT, ETHUSDT$",
+    ):
+        named("solusdt")
+    with pytest.raises(bars.BarFileError, match="holds no 1m bars of ethusdt; it holds 1m: btc"):
+        named("ethusdt", interval="1m")
+
+
+def test_a_symbol_without_bars_names_those_there_are_by_interval(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bars_1m: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("EXECINTEL_HOME", str(tmp_path))
+    assert backtest.main(["--symbols", "dogeusdt", "--bars", str(bars_1m)]) == 1
+    said = capsys.readouterr().err
+    assert f"error: {bars_1m} holds no bars of dogeusdt; it holds 1m: BTCUSDT, ETHUSDT, " in said
+    assert "csv" not in said
+    (tmp_path / "none").mkdir()
+    assert backtest.main(["--symbols", "BTCUSDT", "--bars", str(tmp_path / "none")]) == 1
+    assert "holds no bars at all, as BTCUSDT_1m.csv.gz would be" in capsys.readouterr().err
+    assert backtest.main(["--symbols", "BTCUSDT", "--bars", str(tmp_path / "no")]) == 1
+    assert "no is no folder: name the one with files" in capsys.readouterr().err
+
+
+def test_recordings_trade_the_symbol_that_snapshots_know(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quotes_btc: Path
+) -> None:
+    folder = backtested(
+        tmp_path, monkeypatch, "--symbols", "btcusdt", "--quotes", str(quotes_btc), "--seed", "7",
+        "--end", "2024-08-08T00:05:00Z",
+    )  # fmt: skip
+    told = json.loads((folder / "backtest.json").read_text())
+    assert told["parameters"]["symbols"] == ["BTCUSDT"]
+    assert told["result"]["bar_n"] > 0
 
 
 def test_a_paper_run_over_bars_ends_with_what_its_backtest_says(

@@ -1,16 +1,22 @@
 """The execution health document of v5.10: warnings, flags and states at each threshold, sizing."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from live import intel
+from live import answers, intel
+from live.controls import Controls, Disabled, State
 from live.intel import (
     RouterPolicy,
     classify_risk_health,
     classify_router_health,
     compute_execution_health,
 )
+from live.mirror_documents import documents_of
+from tests.live import mirrors
+from tests.live.conftest import Intel
+from tests.live.files import line
 
 
 @pytest.mark.parametrize(
@@ -167,3 +173,88 @@ def test_without_a_symbol_there_is_the_router_part_alone() -> None:
     assert document["symbol"] is None
     assert document["router"]["router_warnings"] == []
     assert (document["risk"], document["vol"], document["sizing"]) == (None, None, None)
+
+
+# -- while data is lost ---------------------------------------------------------------------------
+
+
+def test_the_product_is_the_snapshots_and_the_status_limits_what_is_applied(
+    published: Intel,
+) -> None:
+    size = {"sharpe_mult": 2.0, "intel_size_factor": 1.3, "final_size_factor": 2.0}
+    published.publish(line(size={**size, "capped_by": ["clamp"]}))
+    fresh = compute_execution_health("BTCUSDT")["sizing"]
+    assert (fresh["final_size_factor"], fresh["applied_size_factor"]) == (2.6, 2.0)
+    published.clock.now_s += 1_000
+    document = compute_execution_health("BTCUSDT")
+    sizing = document["sizing"]
+    assert document["status"] == "stale"
+    factors = ("size_mult_sharpe", "size_mult_regime", "intel_size_factor", "final_size_factor")
+    assert {name: sizing[name] for name in factors} == {name: fresh[name] for name in factors}
+    assert (sizing["applied_size_factor"], sizing["capped_by"]) == (1.0, ["clamp", "stale"])
+    # what an order is made with, or multiplied by hand, is none of that
+    assert intel.size_for("BTCUSDT", 100.0) == 100.0
+    by_hand = intel.size_multiplier("BTCUSDT") * intel.volatility_regime_scale("BTCUSDT")
+    assert by_hand * intel.symbol_size_factor("BTCUSDT")["size_factor"] <= 1.0
+    assert intel.symbol_size_factor("BTCUSDT")["capped_by"] == ["clamp"]
+
+
+@pytest.mark.parametrize("factor", [1.3, 0.5])
+def test_both_documents_of_a_mirrored_symbol_have_one_product(
+    tmp_path: Path, factor: float
+) -> None:
+    few = line(
+        "FEW", status="insufficient",
+        size={"sharpe_mult": 2.0, "intel_size_factor": factor, "product_v510": 2 * factor},
+    )  # fmt: skip
+    made = documents_of(mirrors.generation(tmp_path, 1, [few]), "dev").documents
+    size, sizing = made["execution_intel/FEW"]["size"], made["execution_health/FEW"]["sizing"]
+    assert sizing["intel_size_factor"] == size["intel_size_factor"] == factor
+    assert sizing["final_size_factor"] == size["product_v510"]
+    assert sizing["applied_size_factor"] == 1.0
+    assert sizing["capped_by"] == [*size["capped_by"], "insufficient"]
+
+
+def test_a_callers_own_factors_stay_his_while_data_is_lost(
+    published: Intel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published.publish(line(size={"sharpe_mult": 2.0}))
+    published.clock.now_s += 1_000
+    monkeypatch.setattr(intel, "size_multiplier", lambda symbol: 0.9)
+    monkeypatch.setattr(
+        intel, "symbol_size_factor", lambda symbol: {"symbol": symbol, "size_factor": 0.8}
+    )
+    sizing = compute_execution_health("BTCUSDT")["sizing"]
+    assert (sizing["size_mult_sharpe"], sizing["intel_size_factor"]) == (0.9, 0.8)
+    assert sizing["applied_size_factor"] == sizing["final_size_factor"] == pytest.approx(0.72)
+    assert sizing["capped_by"] == []
+
+
+# -- switches of a control file -------------------------------------------------------------------
+
+
+def test_switches_of_a_control_file_answer_within_a_block(published: Intel) -> None:
+    published.publish(line(), line("ETHUSDT"))
+    state = State(disabled={"BTCUSDT": Disabled("delisted"), "ETHUSDT": Disabled("spread", 5_000)})
+    read = answers.default_reader().read
+    with intel.answering_from(read, toggle=answers.toggle_of(state, 5_000)):
+        risk = compute_execution_health("BTCUSDT")["risk"]
+        assert (risk["toggle_active"], risk["risk_flags"]) == (True, ["symbol_disabled"])
+        assert risk["toggle_meta"] == {"reason": "delisted", "until": None}
+        risk = compute_execution_health("ETHUSDT")["risk"]  # it is over
+        assert (risk["toggle_active"], risk["toggle_meta"]) == (False, None)
+    with intel.answering_from(read, toggle=answers.toggle_of(state, 4_999)):
+        meta = compute_execution_health("ETHUSDT")["risk"]["toggle_meta"]
+        assert meta == {"reason": "spread", "until": 5.0}
+    assert compute_execution_health("BTCUSDT")["risk"]["toggle_active"] is None
+
+
+def test_no_symbol_is_said_to_be_on_where_the_control_file_cannot_be_read(tmp_path: Path) -> None:
+    controls = Controls(tmp_path)
+    controls.disable("BTCUSDT", "delisted", None)
+    assert answers.toggle_of(controls.state(), 0) is not None
+    (tmp_path / "controls.json").write_text("{")
+    assert controls.state().mode == "kill"
+    assert answers.toggle_of(controls.state(), 0) is None
+    controls.set("kill", "flood", by="ann", now_ms=1)  # a person's own: written, and read
+    assert answers.toggle_of(controls.state(), 0) is not None

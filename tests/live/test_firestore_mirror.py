@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from live import firestore_mirror, firestore_publication
+from live.controls import Disabled, State
 from live.firestore_mirror import (
     get_client,
     has_generation,
@@ -22,6 +23,7 @@ from live.firestore_mirror import (
     state,
 )
 from live.firestore_publication import Published
+from live.mirror_desk import Desk, Hold, desk_of
 from live.mirror_documents import LARGEST_BYTES, document_id
 from tests.live import mirrors
 from tests.live.files import hour_line, line
@@ -151,6 +153,31 @@ def test_of_200_symbols_only_what_changed_is_written(firestore: str, tmp_path: P
     changed = generation(tmp_path, 4, two_hundred(risk={"sharpe_7d": 2.0}, n=401))
     assert counts(publish_snapshot(changed)) == ("published", 2, 0, 399)
     assert_mirrors(changed)
+
+
+def test_current_alone_is_written_again_where_the_desk_alone_changed(
+    firestore: str, tmp_path: Path
+) -> None:
+    whole = generation(tmp_path, 1, [line("A"), line("B")])
+    calm = Desk("logs", ("size", "offset", "policy"), None, State())
+    publish_snapshot(whole, desk=calm)
+    before = stored()
+    assert counts(publish_snapshot(whole, desk=calm)) == ("unchanged", 0, 0, 4)
+    for changed in (
+        Desk("logs", calm.applied, Hold(1_762_300_800_000, "ann", "wrong fees"), State()),  # HOLD
+        calm,  # resumed
+        Desk("logs", (), None, State()),  # noted alone
+        Desk("logs", (), None, State(disabled={"A": Disabled("delisted")})),
+    ):
+        assert counts(publish_snapshot(whole, desk=changed)) == ("published", 1, 0, 4)
+        found = stored()
+        current = found.pop("snapshots/current")
+        told = desk_of(current)
+        assert (told.origin, told.applied) == (changed.origin, changed.applied)
+        assert (told.hold, told.switches) == (changed.hold, changed.switches)
+        assert current["docs"] == before["snapshots/current"]["docs"]  # no hash covers it
+        assert found == {p: d for p, d in before.items() if p != "snapshots/current"}
+        assert counts(publish_snapshot(whole, desk=changed)) == ("unchanged", 0, 0, 4)
 
 
 def test_symbols_that_are_gone_are_deleted(firestore: str, tmp_path: Path) -> None:

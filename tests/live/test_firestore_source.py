@@ -8,9 +8,11 @@ import pytest
 
 from live import firestore_publication, intel
 from live.acting import SAFE
+from live.controls import State
 from live.firestore_link import OffError
 from live.firestore_mirror import get_client, publish_snapshot
 from live.firestore_source import FirestoreSource
+from live.mirror_desk import Desk, Hold
 from live.reader import SnapshotReader
 from tests.live import mirrors
 from tests.live.conftest import Clock
@@ -165,6 +167,57 @@ def test_a_document_changed_by_somebody_else_is_not_accepted(
     get_client().document("hedge/dev/execution_intel/A").update({"executor": {"status": "ok"}})
     source.look()
     assert source.read("A").acting.size_factor == 1.25
+
+
+def test_what_the_desk_says_is_followed_while_the_snapshot_stands(
+    open_source: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = generation(tmp_path, 1, [line("A"), line("B")])
+    publish_snapshot(whole, desk=Desk("logs", ("size",), None, State()))
+    events: list[str] = []
+    source = open_source(on_event=lambda event: events.append(event.name))
+    desk = source.desk
+    assert (desk.origin, desk.applied, desk.hold) == ("logs", ("size",), None)
+    assert desk.told_ms is not None
+    hold = Hold(1_762_300_800_000, "ann", "wrong fees")
+    publish_snapshot(whole, desk=Desk("logs", ("size",), hold, State()))
+
+    def none_is_read(*words: Any, **named: Any) -> Any:
+        raise AssertionError("no document has changed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(get_client()), "get_all", none_is_read)
+        source.look()
+    assert (source.desk.hold, source.problem) == (hold, None)
+    assert events == ["adopted"]  # the snapshot is the one that was served
+    # what a release before wrote tells nothing of it
+    publish_snapshot(generation(tmp_path, 2, [line("A")]))
+    from google.cloud.firestore import DELETE_FIELD
+
+    names = ("origin", "applied", "hold", "switches")
+    get_client().document("hedge/dev/snapshots/current").update(dict.fromkeys(names, DELETE_FIELD))
+    source.look()
+    assert source.health().snapshot_id == name(2)
+    assert source.desk == Desk(told_ms=source.desk.told_ms)
+
+
+def test_generated_data_can_be_read_as_when_it_was_new(
+    open_source: Open, clock: Clock, tmp_path: Path
+) -> None:
+    lines = [line("A"), line("FEW", status="insufficient")]
+    publish_snapshot(generation(tmp_path, 1, lines), desk=Desk("demo"))
+    local = SnapshotReader(tmp_path, environment="paper", clock=clock)
+    new = {symbol: local.read(symbol) for symbol in ("A", "FEW", "NEVER")}
+    clock.now_s += 1_000_000
+    source = open_source()
+    assert source.desk.is_demo
+    assert source.read("A").status == "stale"
+    for symbol, reading in new.items():
+        found = source.read_as_new(symbol)
+        assert (found.status, found.acting, found.record) == (
+            reading.status, reading.acting, reading.record
+        )  # fmt: skip
+        assert not found.reduce_only
 
 
 def test_an_empty_mirror_and_one_of_another_environment_are_named(

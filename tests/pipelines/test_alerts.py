@@ -15,7 +15,9 @@ from filelock import FileLock
 from typer.testing import CliRunner
 
 from features.acknowledgements import acknowledged
+from features.build import Built, CheckResult
 from features.settings import Settings
+from features.snapshot import Hold, Store
 from pipelines.alerts import Alert, acknowledge, deliver, publication_alerts
 from pipelines.cli import app
 from pipelines.demo.example_traces import write_example_traces
@@ -225,6 +227,28 @@ def test_a_build_without_any_symbol_waits_for_a_person() -> None:
     assert publication_alerts(older, NOW_MS) == []  # asked for by a person: nothing to tell
 
 
+def test_under_hold_a_message_begins_with_the_resume() -> None:
+    def text(report: RefreshReport, hold: Hold | None) -> str:
+        (alert,) = publication_alerts(report, NOW_MS, hold)
+        assert (alert.rule, alert.severity) == ("publication_held", "warning")
+        return alert.text
+
+    hold = Hold(NOW_MS, "ann@desk", "fees are wrong")
+    check = CheckResult("feat_symbol__sizing_jumped", "hold", "sizes jump", 2)
+    waits = RefreshReport(outcome="held", built=Built(checks=[check]))
+    publish = "execintel snapshots list, then execintel snapshots publish."
+    assert text(RefreshReport(outcome="held"), hold) == (
+        "A snapshot waits for a person: HOLD is set by ann@desk (fees are wrong). "
+        "execintel snapshots resume, then execintel refresh."
+    )
+    assert text(waits, None).endswith(f"sizing_jumped: sizes jump. {publish}")
+    assert text(waits, hold).endswith(
+        f"(fees are wrong); feat_symbol__sizing_jumped: sizes jump. execintel snapshots resume, "
+        f"then {publish}"
+    )
+    assert text(RefreshReport(outcome="held"), None).endswith(f"a check holds it. {publish}")
+
+
 # ------------------------------------------------------------------------------- after a refresh
 
 
@@ -273,6 +297,21 @@ def test_a_refresh_tells_beats_and_goes_on_without_its_services(
     assert service.calls == []
     assert json.loads((home / "heartbeat.json").read_text())["is_alive"] is False
     assert "No new snapshot is published: feat_ops__source_freshness" in service.got[-1]["message"]
+
+
+def test_a_refresh_under_hold_tells_of_it_and_what_ends_it(
+    tmp_path: Path, logs: Path, service: Service
+) -> None:
+    settings = settings_of(tmp_path / "home", service, log_dir=logs)
+    as_of_ms = 1_760_054_400_000  # 2025-10-10, where the traces end
+    refresh(settings, as_of_ms=as_of_ms, now_ms=NOW_MS)
+    Store(settings.snapshots_root).set_hold(now_ms=NOW_MS, by="ann@desk", reason="look at it")
+    held = refresh(settings, as_of_ms=as_of_ms + 300_000, now_ms=NOW_MS + 300_000)
+    assert held.outcome == "held"
+    assert (
+        "HOLD is set by ann@desk (look at it). execintel snapshots resume, then execintel re"
+        in (service.got[-1]["message"])
+    )
 
 
 def test_commands_list_acknowledge_and_try(

@@ -206,3 +206,22 @@ def test_engines_of_then_are_told_by_the_age_of_the_snapshot_also_once_it_was_co
     assert store.collect_garbage(common.now_ms()) == [first]
     assert not store.path(first).exists()
     assert seen(desk, "BTCUSDT", iso(moment_ms)) == before
+
+
+def test_nobody_trades_all_symbols_together(twice: Desk) -> None:
+    moment = iso(published(twice)[1]["published_ms"])
+    assert seen(twice, "*", moment)["engine"] is None
+    assert seen(twice, "BTCUSDT", moment)["engine"]["status"] == "stale"
+    output = twice.run("asof", "*", moment).stdout
+    assert "engines" not in output.partition("feat_")[0]
+    assert "router" not in output.partition("feat_")[0]
+    assert re.search(r"^n +5 ", output, re.MULTILINE)  # its values stand there
+    assert "engines      stale" in twice.run("asof", "BTCUSDT", moment).stdout
+
+
+def test_an_as_of_after_the_moment_is_said_to_lie_ahead(desk: Desk) -> None:
+    desk.write(attempt(1))
+    as_of = common.when(common.now_ms() + 58_980_000)[:19].replace(" ", "T")
+    assert desk.run("refresh", "--logs", str(desk.logs), "--as-of", as_of).exit_code == 0
+    output = desk.run("asof", "*", iso(published(desk)[0]["published_ms"])).stdout
+    assert re.search(r"^as of .* UTC, 16 h 2[12] min ahead of T$", output, re.MULTILINE)

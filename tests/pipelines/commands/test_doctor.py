@@ -16,8 +16,10 @@ import duckdb
 import pytest
 
 from features.settings import Settings
+from features.snapshot import Store
 from live.controls import Controls
 from pipelines import alerts
+from pipelines.commands import common
 from tests.pipelines.commands.desk import Desk
 from tests.pipelines.commands.desk import attempt as attempt_line
 
@@ -79,7 +81,7 @@ def test_a_healthy_desk_is_told_so(published: Desk) -> None:
     assert "EXECINTEL_LOG_DIR" in result.stdout
     assert published.current in result.stdout
     assert "format 1" in result.stdout
-    assert "history: 1 publications since" in result.stdout
+    assert "history: 1 publication since" in result.stdout
     assert "lake/hist_features" in result.stdout
 
 
@@ -109,6 +111,26 @@ def test_unclaimed_files_are_noted(published: Desk) -> None:
     assert result.exit_code == 0
     assert "metrics.txt: no kind claims it" in result.stdout
     assert "risk_vetoes.csv: no kind claims it" in result.stdout
+
+
+def test_what_execintel_writes_itself_beside_its_logs_is_not_noted(
+    published: Desk, bars_1m: Path
+) -> None:
+    words = ("--symbols", "btcusdt", "--bars", str(bars_1m), "--end", "2025-05-05")
+    ended = published.process("backtest", *words, "--seed", "7", "--log-level", "ERROR")
+    assert ended.returncode == 0, ended.stderr
+    audited = published.process(
+        "audit", "--symbols", "BTCUSDT", "--strategies", "intraday", "--bars", str(bars_1m),
+        "--to", "2025-05-05",
+    )  # fmt: skip
+    assert audited.returncode == 0, audited.stderr
+    written = {path.name for path in (published.home / "analytics").rglob("*.json")}
+    assert written == {"backtest.json", "audit.json"}
+    (published.home / "analytics" / "notes.json").write_text("{}")
+    told = published.run("doctor").stdout
+    assert re.findall(r"(\S+): no kind claims it", told) == [
+        str(published.home / "analytics" / "notes.json")
+    ]
 
 
 def test_a_problem_with_a_file_needs_a_person(published: Desk) -> None:
@@ -192,8 +214,6 @@ def test_a_log_that_cannot_be_opened_needs_a_person_and_is_named_once(repository
 def test_a_schedule_that_stopped_needs_a_person(
     published: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipelines.commands import common
-
     now_ms = common.now_ms()
     monkeypatch.setattr(common, "now_ms", lambda: now_ms + 3_600_000)
     result = published.run("doctor")
@@ -433,7 +453,7 @@ def test_a_lost_log_of_publications_needs_a_person_until_it_is_restored(publishe
     result = published.run("doctor")
     assert result.exit_code == 1
     assert "published.jsonl is not the log whose first" in result.stdout
-    assert "history: 1 publications since" in result.stdout
+    assert "history: 1 publication since" in result.stdout
     log.write_bytes(kept)
     assert published.run("doctor").exit_code == 0
 
@@ -441,6 +461,57 @@ def test_a_lost_log_of_publications_needs_a_person_until_it_is_restored(publishe
 def test_a_warning_alone_needs_nobody(published: Desk) -> None:
     _plant_alert(published, "warning")
     assert published.run("doctor").exit_code == 0
+
+
+def test_alerts_that_nobody_has_seen_are_counted(published: Desk) -> None:
+    there = alerts.open_alerts(Store(published.home / "snapshots"))
+    assert [each.severity for each in there] == ["warning"]  # no NAV is logged
+    _plant_alert(published, "warning")
+    result = published.run("doctor")
+    assert "note: 2 open alerts below critical that nobody has seen: execintel alerts" in (
+        result.stdout
+    )
+    assert "healthy: nothing needs a person" in result.stdout
+    planted = alerts.Alert("source_stale", "raw_x", "warning", "", 1000)
+    alerts.acknowledge(published.home, planted, now_ms=2000, by="me")
+    assert "note: 1 open alert below critical that" in published.run("doctor").stdout
+    alerts.acknowledge(published.home, there[0], now_ms=2000, by="me")
+    assert "nobody has seen" not in published.run("doctor").stdout
+    _plant_alert(published, "critical")  # to mend, and not counted twice
+    assert "nobody has seen" not in published.run("doctor").stdout
+
+
+def test_a_current_dated_ahead_needs_a_person(published: Desk) -> None:
+    as_of = f"{common.when(common.now_ms() + 58_980_000)[:19].replace(' ', 'T')}Z"
+    assert published.run("refresh", "--as-of", as_of).exit_code == 0
+    result = published.run("doctor")
+    assert result.exit_code == 1
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("- CURRENT")]
+    assert re.match(
+        r"- CURRENT is stale: its as-of lies 16 h 2[12] min ahead of this machine's clock; engines "
+        r"open nothing and only reduce by it\. Is the clock right\? Where it is, execintel refresh "
+        r"--publish makes one of now, or execintel snapshots rollback --reason … goes back",
+        line,
+    )
+    back = published.run("snapshots", "rollback", "--reason", "its as-of was mistyped")
+    assert back.exit_code == 0
+    assert "CURRENT is stale" not in published.run("doctor").stdout
+
+
+def test_advice_under_hold_begins_with_a_resume(
+    published: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published.run("snapshots", "rollback", published.current, "--reason", "look at it")
+    now_ms = common.now_ms()
+    monkeypatch.setattr(common, "now_ms", lambda: now_ms + 3_600_000)
+    monkeypatch.setenv("EXECINTEL_ENVIRONMENT", "testnet")
+    told = published.run("doctor").stdout
+    assert "running? execintel snapshots resume, then execintel refresh builds now" in told
+    assert "or say execintel snapshots resume, then execintel refresh --publish" in told
+    published.run("snapshots", "resume")
+    told = published.run("doctor").stdout
+    assert "running? execintel refresh builds now" in told
+    assert "or say execintel refresh --publish" in told
 
 
 def test_trading_stands_one_changed_value_a_row(

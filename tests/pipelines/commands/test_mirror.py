@@ -2,9 +2,12 @@
 
 import json
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 
+from live.firestore_mirror import get_client
 from tests.live import mirrors
 from tests.pipelines.commands.desk import Desk, attempt
 
@@ -94,3 +97,125 @@ def test_what_is_not_mirrored_is_named(published: Desk, firestore: str) -> None:
     result = published.run("show", "--source", "firestore", "--snapshot", published.current)
     assert "the mirror holds the newest snapshot only" in result.stderr
     assert "give one of them" in published.run("mirror", "--once", "--dry-run").stderr
+
+
+# -- what stands at the desk ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def own(published: Desk, firestore: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """Mirror a copy of the snapshots, for a test that changes what is in force; they are fresh."""
+    home = tmp_path / "home"
+    shutil.copytree(published.home / "snapshots", home / "snapshots")
+    monkeypatch.setenv("EXECINTEL_HOME", str(home))
+    monkeypatch.setenv("EXECINTEL_SNAPSHOT_MAX_AGE_S", str(100 * 366 * 86_400))
+    desk = Desk(home, published.logs)
+    assert desk.run("mirror", "--once").exit_code == 0
+    return desk
+
+
+def remote(desk: Desk, *words: str) -> str:
+    result = desk.run("show", *words, "--source", "firestore")
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def line_of(output: str, symbol: str) -> str:
+    return next(line for line in output.splitlines() if line.startswith(f"{symbol}: "))
+
+
+def test_a_rollbacks_hold_is_mirrored_and_ends_with_it(own: Desk) -> None:
+    last = own.current
+    assert "HOLD" not in remote(own)
+    done = own.run("snapshots", "rollback", "--reason", "wrong fees")
+    assert done.exit_code == 0, done.output
+    assert own.current != last
+    assert f"{own.current}: execintel mirror --once mirrors it" in own.run("mirror").stdout
+    assert own.run("mirror", "--once").exit_code == 0
+    for output in (remote(own), remote(own, "BTCUSDT"), own.run("mirror").stdout):
+        assert re.match(
+            r"HOLD: nothing is published since 20\S+ \S+ UTC, by .+: wrong fees\.", output
+        )
+        assert "HOLD and switches are as they were mirrored at 20" in output
+        assert own.current in output
+    assert "unchanged" in own.run("mirror", "--once").stdout
+    # HOLD alone changes: CURRENT stays
+    assert own.run("snapshots", "resume").exit_code == 0
+    assert "HOLD, a switch or which decisions act has changed since" in own.run("mirror").stdout
+    assert rows(own.run("mirror", "--dry-run").stdout)["snapshots"][-1] == "1"
+    assert f"published {own.current}: 1 documents written" in own.run("mirror", "--once").stdout
+    assert "HOLD" not in remote(own)
+    assert own.run("mirror").stdout.endswith("CURRENT      is what is mirrored\n")
+
+
+def test_values_that_are_only_noted_are_not_said_to_act_from_afar(
+    own: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted = "Engines of paper only note size, offset and policy"
+    assert "only note" not in remote(own, "BTCUSDT")
+    monkeypatch.setenv("EXECINTEL_APPLY", "none")
+    assert noted not in remote(own, "BTCUSDT")  # what counts is set at the desk that mirrors
+    assert own.run("mirror", "--once").exit_code == 0
+    monkeypatch.delenv("EXECINTEL_APPLY")
+    output = remote(own, "BTCUSDT")
+    assert noted in output
+    monkeypatch.setenv("EXECINTEL_APPLY", "none")
+    local = own.run("show", "BTCUSDT").stdout
+    assert line_of(output, "BTCUSDT") == line_of(local, "BTCUSDT")
+    monkeypatch.setenv("EXECINTEL_APPLY", "size")
+    assert own.run("mirror", "--once").exit_code == 0
+    assert "Engines of paper only note offset and policy" in remote(own)
+
+
+def test_a_mirror_that_does_not_tell_what_acts_is_not_guessed_at(own: Desk) -> None:
+    from google.cloud.firestore import DELETE_FIELD
+
+    current = get_client().document("hedge/dev/snapshots/current")
+    current.update(dict.fromkeys(("origin", "applied", "hold", "switches"), DELETE_FIELD))
+    output = remote(own, "BTCUSDT")
+    assert line_of(output, "BTCUSDT").endswith(
+        ", whether engines act on these values is not known here"
+    )
+    assert "The mirror does not tell on which decisions engines act" in output
+    assert "act on these values," not in output
+    found = json.loads(remote(own, "BTCUSDT", "--format", "json"))
+    assert found["risk"]["toggle_active"] is None
+
+
+def test_switches_are_the_same_from_afar(own: Desk) -> None:
+    own.run("disable", "BTCUSDT", "--reason", "delisted")
+    own.run("reduce-only", "--reason", "drill")
+    assert own.run("mirror", "--once").exit_code == 0
+    for symbol in ("BTCUSDT", "ETHUSDT"):
+        there = remote(own, symbol, "--format", "json")
+        local = own.run("show", symbol, "--format", "json").stdout
+        assert json.loads(there) == json.loads(local)
+    output = remote(own, "BTCUSDT")
+    assert re.match(r"REDUCE-ONLY since 20.*: drill\. Engines only reduce", output)
+    assert "BTCUSDT is switched off until execintel enable: delisted" in output
+    assert line_of(output, "BTCUSDT").endswith("but reduce-only stands: engines only reduce")
+    assert "warning     symbol_disabled" in output
+    own.run("resume")
+    assert own.run("mirror", "--once").exit_code == 0
+    assert line_of(remote(own, "BTCUSDT"), "BTCUSDT").endswith(
+        "but BTCUSDT is switched off: engines only close what they hold of it"
+    )
+
+
+def test_generated_data_is_told_as_such_from_afar(
+    desk: Desk, firestore: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXECINTEL_HOME", str(desk.home))
+    monkeypatch.setenv("EXECINTEL_ORIGIN", "demo")
+    desk.write(*(attempt(n) for n in (1, 2, 3)))
+    assert desk.refresh().exit_code == 0
+    assert desk.run("mirror", "--once").exit_code == 0
+    monkeypatch.delenv("EXECINTEL_ORIGIN")
+    output = remote(desk, "BTCUSDT")
+    assert "environment  paper, window of 7 days, generated demo data" in output
+    assert "stale" not in output  # old by nature
+    assert line_of(output, "BTCUSDT") == line_of(desk.run("show", "BTCUSDT").stdout, "BTCUSDT")
+    assert "BTCUSDT: when this snapshot was new: insufficient" in output
+    there = remote(desk, "BTCUSDT", "--format", "json")
+    local = desk.run("show", "BTCUSDT", "--format", "json").stdout
+    assert json.loads(there) == json.loads(local)

@@ -3,11 +3,13 @@
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
+from features.snapshot import Store
 from pipelines.commands.unknowable import Account, reasons
 from tests.pipelines.commands.desk import START_S, Desk, attempt
 
@@ -165,3 +167,30 @@ def test_an_offset_that_no_zone_has_is_refused(published: Desk, hours: str) -> N
 @pytest.mark.parametrize("hours", ["-12", "14", "5.75"])
 def test_an_offset_of_a_zone_is_taken(published: Desk, hours: str) -> None:
     assert published.run("reconcile", "--utc-offset", hours).exit_code == 0
+
+
+def test_it_says_which_snapshot_it_asked_and_a_hold_as_show_does(published: Desk) -> None:
+    shown = published.run("show").stdout.partition("\n\n")[0]
+    assert f"snapshot     {published.current}" in shown
+    assert published.run("reconcile").stdout.startswith(f"{shown}\n\n")
+    Store(published.home / "snapshots").set_hold(now_ms=1000, by="ann", reason="fees are wrong")
+    try:
+        output = published.run("reconcile").stdout
+    finally:
+        published.run("snapshots", "resume")
+    assert output.startswith("HOLD: nothing is published since 1970-01-01 00:00:01 UTC, by ann:")
+
+
+def test_what_programs_read_of_an_export_has_no_head(published: Desk, tmp_path: Path) -> None:
+    path = tmp_path / "income.csv"
+    path.write_text(
+        "Time,Type,Amount,Asset,Symbol,Transaction ID\n"
+        "2025-11-05 10:54:20,COMMISSION,-9.5,USDT,BTCUSDT,1\n"
+    )
+    words = ("reconcile", "--income", str(path))
+    table = published.run(*words)
+    assert table.exit_code == 1
+    assert table.stdout.startswith(f"snapshot     {published.current}\nas of        2025-11-06 ")
+    told = published.run(*words, "--format", "csv").stdout
+    assert told.startswith("what,kind,symbol,UTC,venue,logs,order,where\n")
+    assert json.loads(published.run(*words, "--format", "json").stdout)[0]["kind"] == "fee"

@@ -1,15 +1,21 @@
 """`execintel show`: unknown is a dash, every estimate stands with its n, a hold comes first."""
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import time
 from typing import Any
 
 import duckdb
 import pytest
 
-from pipelines.commands import show
+from features import snapshot
+from features.snapshot import Store
+from features.words import on_other_environment
+from pipelines.commands import common, show
 from tests.pipelines.commands.desk import Desk, attempt
 
 
@@ -265,3 +271,107 @@ def test_coverage_says_what_it_is_a_share_of(sizing: dict[str, Any], words: str)
     from pipelines.commands.health import coverage_line
 
     assert coverage_line(sizing).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "does"),
+    [
+        (58_980, "engines open nothing and only reduce"),
+        (1_800, "engines size at most 1.00 and quote at least 2.00 bps"),  # under four times 15 min
+    ],
+)
+def test_a_current_dated_ahead_is_stale_and_says_what_to_do(
+    desk: Desk, ahead_s: int, does: str
+) -> None:
+    desk.write(attempt(1, ts=time.time() - 600))
+    as_of = common.when(common.now_ms() + 1000 * ahead_s)[:19].replace(" ", "T")
+    for moment in ((), ("--as-of", as_of)):
+        assert desk.run("refresh", "--logs", str(desk.logs), *moment).exit_code == 0
+    for words in (["show"], ["show", "BTCUSDT"], ["explain", "BTCUSDT"]):
+        output = desk.run(*words).stdout
+        assert re.search(r"^as of .* UTC, \d+ .*min.* ahead of this machine's clock$", output, re.M)
+        assert f"stale: its as-of lies ahead of this machine's clock; {does}. Is the" in output
+        assert "execintel refresh --publish makes one of now" in output
+        assert "execintel snapshots rollback --reason" in output
+        assert "snapshots resume" not in output
+        assert "older than" not in output
+    desk.run("snapshots", "rollback", desk.current, "--reason", "look at it")
+    assert (
+        "execintel snapshots resume, then execintel refresh --publish makes one of now"
+        in desk.run("show").stdout
+    )
+    desk.run("snapshots", "resume")
+    # What it says mends it.
+    assert desk.run("refresh", "--logs", str(desk.logs), "--publish").exit_code == 0
+    assert "stale" not in desk.run("show").stdout
+
+
+def test_under_hold_what_makes_a_newer_snapshot_begins_with_a_resume(desk: Desk) -> None:
+    for n in (1, 2):
+        desk.write(attempt(n))
+        desk.refresh()
+    desk.run("snapshots", "rollback", "--reason", "fees are wrong")
+    desk.write(attempt(3, ts=time.time()))  # the executor is alive
+    advice = "execintel snapshots resume, then execintel refresh"
+    assert f"and only reduce. {advice} makes a new one" in desk.run("show").stdout
+    assert f"{advice} without --as-of makes one of now" in desk.run("doctor").stdout
+    desk.run("snapshots", "resume")
+    assert "and only reduce. execintel refresh makes a new one" in desk.run("show").stdout
+    assert "by it. execintel refresh without --as-of makes" in desk.run("doctor").stdout
+
+
+def test_a_current_of_another_environment_is_said_to_be_refused(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in (1, 2):
+        desk.write(attempt(n))
+        desk.refresh()
+    first = Store(desk.home / "snapshots").ids()[0]
+    assert "refuse it" not in desk.run("show").stdout
+    monkeypatch.setenv("EXECINTEL_ENVIRONMENT", "testnet")
+    refused = on_other_environment("paper", "testnet")
+    assert refused.startswith("This snapshot is of environment paper, configured is testnet: ")
+    for words in (["show"], ["explain", "BTCUSDT"], ["reconcile"]):
+        assert refused in desk.run(*words).stdout
+    assert "refuse it" not in desk.run("show", "--snapshot", first).stdout  # no engine reads it
+    desk.run("snapshots", "rollback", "--reason", "look at it")
+    held = on_other_environment("paper", "testnet", is_held=True)
+    assert held in desk.run("show").stdout
+
+
+def test_a_snapshot_that_was_collected_says_where_its_decisions_are_seen(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in (1, 2):
+        desk.write(attempt(n))
+        desk.refresh()
+    store = Store(desk.home / "snapshots")
+    first, second = store.ids()
+    monkeypatch.setattr(snapshot, "_KEPT_WHOLE", 1)
+    monkeypatch.setattr(snapshot, "_KEPT_DAILY_DAYS", -1)
+    assert store.collect_garbage(common.now_ms()) == [first]
+    gone = f"snapshot {first} is kept no longer. What it decided is still shown by "
+    for words in (["show"], ["show", "BTCUSDT"], ["explain", "BTCUSDT"], ["sql", "SELECT 1"],
+                  ["reconcile"]):  # fmt: skip
+        result = desk.run(*words, "--snapshot", first)
+        assert result.exit_code == 1, words
+        assert gone in result.stderr
+        assert result.stdout == ""
+    moment = re.search(r"execintel asof SYMBOL (\S+) and by the page Playback", result.stderr)
+    assert moment is not None
+    assert f"the page Playback (execintel dashboard) at {moment[1]}" in result.stderr
+    found = json.loads(desk.run("asof", "BTCUSDT", moment[1], "--format", "json").stdout)
+    assert found["snapshot_id"] == first
+    assert found["engine"]["status"] == "stale"
+    # A beginning that a kept one has too means that one.
+    common_part = os.path.commonprefix([first, second])
+    assert second in desk.run("show", "--snapshot", common_part).stdout
+
+    shutil.rmtree(store.root / "archive")
+    history_alone = desk.run("show", "--snapshot", first).stderr
+    assert f"execintel asof SYMBOL {moment[1]}" in history_alone
+    assert "Playback" not in history_alone
+    shutil.rmtree(desk.home / "lake" / "hist_features")
+    nothing = desk.run("show", "--snapshot", first).stderr
+    assert f"is called or begins with {first}" in nothing
+    assert "is called or begins with none" in desk.run("show", "--snapshot", "none").stderr
