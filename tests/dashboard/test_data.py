@@ -5,18 +5,25 @@ import json
 import shutil
 import time
 import weakref
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from dashboard.data import KEPT, LocalSource
+from dashboard import frames, live_helpers
+from dashboard.data import KEPT, LocalSource, MirrorSource, View
 from dashboard.settings import load
 from features.publications import in_force
 from features.snapshot import SnapshotError, Store
-from live.controls import Controls
+from live.controls import Controls, Disabled, State
+from live.firestore_mirror import publish_snapshot
+from live.mirror_desk import UNTOLD, Desk, Hold
+from live.published import load_published
 from tests.dashboard import homes
 from tests.live import files
+
+Mirrored = Callable[[Desk | None], View]
 
 
 @pytest.fixture
@@ -305,6 +312,90 @@ def test_switches_are_said_first_and_not_of_the_past(copy: Store, tmp_path: Path
     assert view.overruled("LINKUSDT") == (
         "but LINKUSDT is switched off: engines only close what they hold of it"
     )
+
+
+def test_documents_tell_the_switches_of_now_and_none_of_the_past(
+    copy: Store, tmp_path: Path
+) -> None:
+    source = LocalSource(load([]))
+    Controls(tmp_path / "control").disable("LINKUSDT", "delisted", None)
+    view, past = source.view(), source.view(copy.ids()[0])
+    with view.answering():
+        risk = live_helpers.execution_health("LINKUSDT")["risk"]
+        other = live_helpers.execution_health("SUIUSDT")["risk"]
+    assert "symbol_disabled" in risk["risk_flags"]
+    assert (risk["toggle_active"], risk["toggle_meta"]["reason"]) == (True, "delisted")
+    assert other["toggle_active"] is False
+    warnings = {row["symbol"]: row["warnings"] for row in frames.health(view).to_dicts()}
+    assert "symbol_disabled" in warnings["LINKUSDT"]
+    assert "symbol_disabled" not in warnings["SUIUSDT"]
+    with past.answering():
+        assert live_helpers.execution_health("LINKUSDT")["risk"]["toggle_active"] is None
+
+
+# -- the mirror -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mirrored(copy: Store, firestore: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirrored]:
+    """Return what mirrors CURRENT with what a desk tells, and looks at it from afar."""
+    monkeypatch.setenv("EXECINTEL_ENVIRONMENT", "testnet")
+    generation = load_published(copy.root, copy.resolve(None), "testnet")
+    sources: list[MirrorSource] = []
+
+    def mirror(desk: Desk | None) -> View:
+        assert publish_snapshot(generation, desk=desk).is_good
+        if not sources:
+            sources.append(MirrorSource(load(["--source", "firestore"])))
+        sources[0]._source.look()
+        return sources[0].view()
+
+    yield mirror
+    for source in sources:
+        source._source.close()
+
+
+def test_from_afar_it_is_told_what_stands_at_the_desk_that_mirrors(mirrored: Mirrored) -> None:
+    everything = ("size", "offset", "policy")
+    view = mirrored(Desk("logs", everything, None, State()))
+    assert (view.status, view.notices) == ("fresh", ())
+    assert (view.applied, view.overruled("SUIUSDT")) == (frozenset(everything), None)
+
+    hold = Hold(1_762_300_800_000, "ann", "wrong fees")
+    off = State(disabled={"LINKUSDT": Disabled("delisted")})
+    view = mirrored(Desk("logs", (), hold, off))
+    texts = [notice.text for notice in view.notices]
+    assert texts[0].startswith("HOLD: nothing is published since 2025-11-05 00:00:00 UTC, by ann:")
+    assert "LINKUSDT is switched off until execintel enable: delisted" in texts
+    assert any("Engines of testnet only note size, offset and policy" in text for text in texts)
+    assert view.applied == frozenset()
+    assert "switched off" in str(view.overruled("LINKUSDT"))
+    with view.answering():
+        assert live_helpers.execution_health("LINKUSDT")["risk"]["toggle_active"] is True
+        assert live_helpers.execution_health("SUIUSDT")["risk"]["toggle_active"] is False
+
+
+def test_a_mirror_that_tells_nothing_of_its_desk_is_not_guessed_at(mirrored: Mirrored) -> None:
+    view = mirrored(None)
+    (notice,) = view.notices
+    assert UNTOLD in notice.text
+    assert view.overruled("SUIUSDT") == UNTOLD
+    assert not view.is_applied_told
+    with view.answering():
+        assert live_helpers.execution_health("SUIUSDT")["risk"]["toggle_active"] is None
+
+
+def test_generated_data_is_demo_from_afar_and_old_by_nature(
+    mirrored: Mirrored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXECINTEL_SNAPSHOT_MAX_AGE_S", "900")
+    view = mirrored(Desk("demo", ("size", "offset", "policy"), None, State()))
+    assert view.status == "demo"
+    assert [notice.text[:14] for notice in view.notices] == ["Demonstration:"]
+    assert {view.read(symbol).status for symbol in view.symbols} <= {"ok", "insufficient"}
+    view = mirrored(Desk("logs", ("size", "offset", "policy"), None, State()))
+    assert view.status == "stale"
+    assert {view.read(symbol).status for symbol in view.symbols} == {"stale"}
 
 
 @pytest.mark.parametrize(

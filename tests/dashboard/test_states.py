@@ -13,7 +13,9 @@ from features.publications import in_force
 from features.settings import Freshness
 from features.snapshot import Store, open_snapshot
 from features.words import when
+from live.controls import Disabled, State
 from live.firestore_mirror import publish_snapshot
+from live.mirror_desk import UNTOLD, Desk, Hold
 from live.published import load_published
 from pipelines.refresh import refresh
 from tests import loads
@@ -199,6 +201,21 @@ def test_mirror_shows_what_its_documents_hold_and_names_what_they_lack(
         assert "Steps and slippage by hour are not shown" in tab.text
         tab.open(server.address("health", symbol="SUIUSDT"))
         assert tab.metric("Slippage q50")
+        assert f"● ok\n\n{UNTOLD}" in tab.text
+        assert "no switch known" in tab.text
+        assert tab.errors == []
+
+        hold = Hold(1_762_300_800_000, "ann", "venue is *down*")
+        off = State(disabled={"SUIUSDT": Disabled("delisted")})
+        assert publish_snapshot(generation, desk=Desk("logs", (), hold, off)).written == 1
+        tab.page.get_by_text("HOLD: nothing is published").wait_for()  # the page shows it by itself
+        tab.settle()
+        assert "since 2025-11-05 00:00:00 UTC, by ann: venue is *down*." in tab.text
+        assert "Engines of testnet only note size, offset and policy" in tab.text
+        assert "but SUIUSDT is switched off: engines only close what they hold of it" in tab.text
+        assert "■ symbol_disabled" in tab.text
+        assert "no switch known" not in tab.text
+        assert "engines act on these values" not in tab.text
         assert tab.errors == []
 
 
