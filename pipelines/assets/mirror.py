@@ -24,7 +24,7 @@ def firestore_mirror(
     if firestore_link.where() is None:
         context.log.info("mirroring is off: no Firestore is configured")
         return
-    done = mirror_current(refresh.store)
+    done = mirror_current(refresh.store, refresh.settings)
     if done.is_good:
         yield dg.MaterializeResult(
             metadata=describe.mirrored(done), data_version=dg.DataVersion(done.snapshot_id)

@@ -556,7 +556,7 @@ def test_recordings_trade_the_symbol_that_snapshots_know(
 ) -> None:
     folder = backtested(
         tmp_path, monkeypatch, "--symbols", "btcusdt", "--quotes", str(quotes_btc), "--seed", "7",
-        "--end", "2024-08-08T00:05:00Z",
+        "--end", "2024-08-08T23:58:00Z",
     )  # fmt: skip
     told = json.loads((folder / "backtest.json").read_text())
     assert told["parameters"]["symbols"] == ["BTCUSDT"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pipelines.commands import health
 from tests.pipelines.commands.desk import Desk, attempt
 
 
@@ -69,3 +70,10 @@ def test_what_a_status_limits_stands_beside_the_snapshots_own_product(published:
     assert ("stale" in found["sizing"]["capped_by"]) == is_limited
     output = published.run("show", "BTCUSDT").stdout
     assert not re.search(r"^ +stale$", output, re.MULTILINE)  # the line above says what that does
+
+
+def test_a_score_that_is_rounded_to_nothing_has_no_sign() -> None:
+    names = ("sharpe_score", "atr_score", "router_score", "dd_score")
+    score = {"score": -0.004, "model": "v5.10", "missing": []}
+    words = health._score({**score, "components": dict.fromkeys(names, -0.004)})
+    assert words == "0.00 by v5.10 (Sharpe 0.00, ATR 0.00, router 0.00, drawdown 0.00)"
