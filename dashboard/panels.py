@@ -78,8 +78,9 @@ def reading(found: Reading, view: View) -> None:
     """
     when_new = "when this snapshot was new: " if view.status == "demo" else ""
     does = when_new + on_status(
-        found.status, reduces_only=found.reduce_only, acts=bool(view.applied)
-    )
+        found.status, reduces_only=found.reduce_only, acts=bool(view.applied),
+        is_ahead=(found.age_s or 0.0) < 0,
+    )  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="center"):
         badge(found.status)
         st.caption(view.overruled(found.symbol) or does)

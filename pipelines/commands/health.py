@@ -62,6 +62,10 @@ def reads(settings: "Settings", store: "Store", snapshot_id: str) -> Readings:
     return Readings(reader.read, toggle)
 
 
+def is_ahead(read: Readings, symbol: str) -> bool:
+    return (read(symbol).age_s or 0.0) < 0
+
+
 def is_past(store: "Store", snapshot_id: str) -> bool:
     """Tell whether a snapshot is shown as it was when new: others than CURRENT, and generated."""
     return snapshot_id != store.current() or store.manifest(snapshot_id)["origin"] == "demo"
@@ -93,15 +97,19 @@ def print_health(
     is_past: bool = False,
     overruled: str | None = None,
     acts: bool | None = True,
+    is_ahead: bool = False,
 ) -> None:
     """Print a symbol's document as a few lines, warnings in yellow.
 
     ``overruled`` is what engines do instead of acting on it, because of a switch. ``acts`` is False
-    where they act on nothing of a snapshot, None where that is not known.
+    where they act on nothing of a snapshot, None where that is not known. ``is_ahead``: it is dated
+    ahead of the clock.
     """
     from live.mirror_desk import UNTOLD
 
-    words = on_status(found["status"], reduces_only=only_reduces, acts=bool(acts))
+    words = on_status(
+        found["status"], reduces_only=only_reduces, acts=bool(acts), is_ahead=is_ahead
+    )
     if acts is None and not only_reduces:  # that they do whatever else they act on
         words = UNTOLD
     words = overruled or words

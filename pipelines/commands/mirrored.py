@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from features.words import aged, why_stale
 from pipelines.commands import common, health
 from pipelines.commands.common import interval, number, with_n
 
@@ -63,6 +64,7 @@ def show(settings: "Settings", symbol: str | None, *, is_json: bool) -> None:
             is_past=desk.is_demo,
             overruled=overruled,
             acts=None if desk.applied is None else bool(desk.applied),
+            is_ahead=health.is_ahead(read, named),
         )
         _hours(read(named))
 
@@ -77,17 +79,17 @@ def head(settings: "Settings", source: "FirestoreSource", header: "Header") -> N
         common.say(words, style="bold red" if level == "bad" else "yellow")
     common.say(f"mirror       {where()}, hedge/{hedge_env()}")
     common.say(f"snapshot     {header.snapshot_id}")
-    common.say(f"as of        {common.when(header.as_of_ms)}, {common.span(served.age_s)} ago")
+    common.say(f"as of        {common.when(header.as_of_ms)}, {aged(served.age_s or 0.0)}")
     common.say(
         f"environment  {header.environment}, window of {header.window_days} days"
         + (", generated demo data" if desk.is_demo else "")
     )
     if served.problem is not None:
         common.say(f"problem      {served.problem}", style="yellow")
-    if served.is_stale and not desk.is_demo:
+    why = why_stale(served.age_s or 0.0, settings.snapshot_max_age_s)
+    if why is not None and not desk.is_demo:
         common.say(
-            f"stale: older than {common.span(settings.snapshot_max_age_s)}; does the pipeline"
-            " publish, and mirror? execintel doctor there",
+            f"stale: {why}; does the pipeline publish, and mirror? execintel doctor there",
             style="yellow",
         )
 

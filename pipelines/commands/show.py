@@ -200,6 +200,7 @@ def _health(settings: "Settings", store: "Store", snapshot_id: str, symbol: str)
         is_past=is_past,
         overruled=overruled,
         acts=bool(settings.applied(store.manifest(snapshot_id)["environment"])),
+        is_ahead=health.is_ahead(read, symbol),
     )
 
 
@@ -285,7 +286,7 @@ def _counts(con: "duckdb.DuckDBPyConnection") -> None:
     for n, fills, unfilled, unknown, closes, trips in con.sql(_COUNTS).fetchall():
         common.say(
             f"{counted(n, 'attempt')} = {counted(fills, 'fill')} + {unfilled:,} not filled + "
-            f"{unknown:,} unknown. {counted(closes, 'close')} of fills that reduced a position, "
+            f"{unknown:,} unknown. {counted(closes, 'close')} as logged, by order and time, "
             f"{counted(trips, 'round trip')}: the closes of a position until it is flat or "
             "turns around, of one still open its closes so far"
         )
