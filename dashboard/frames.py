@@ -14,7 +14,7 @@ from dashboard.data import View
 from features.acknowledgements import made_of
 from features.explain import Part
 from features.explain.words import effect, measured
-from features.words import ends, known_of
+from features.words import counted, ends, known_of
 from live.reading import Reading
 from live.records import ALL, HOURS, Hour, Policy, Record, Regime, Risk, Router, Score, Size
 
@@ -141,6 +141,11 @@ def bounds(low: float | None, high: float | None) -> str:
     return ends(low, high, 1 if round(furthest, 1) < 100 else 0)
 
 
+def room(texts: Iterable[str | None]) -> int:
+    """Return how many pixels of a table hold the longest of some counts and their head."""
+    return max(78, *(16 + 7 * len(text or "") for text in texts))
+
+
 def ended(router: Router) -> str:
     """Write the samples behind what a router is, as `execintel show` does: 16 of 189.
 
@@ -151,7 +156,7 @@ def ended(router: Router) -> str:
 
 def regime_n(n: int, source: str | None) -> str:
     """Write what a regime was told by: 700 bars, 12 fills."""
-    return f"{n:,} {'fills' if source == 'fills' else 'bars'}"
+    return counted(n, "fill" if source == "fills" else "bar")
 
 
 def signs(values: Sequence[float | None]) -> str:

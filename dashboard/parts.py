@@ -52,7 +52,8 @@ def components(record: Record | None) -> None:
     today = drawdown_n(risk) or "n not kept"  # lines of earlier releases lack it
     with tiles("components"):
         _adds("Sharpe", score.sharpe_score, f"of {sharpe}, n = {size.n:,}")
-        _adds("ATR ratio", score.atr_score, f"of {atr}, n = {regime.n:,}")
+        told = frames.regime_n(regime.n, regime.atr_source)
+        _adds("ATR ratio", score.atr_score, f"of {atr}, n = {told}")
         _adds("Router", score.router_score, f"n = {frames.ended(router)}")
         _adds("Drawdown", score.dd_score, f"of {dd} %, {today}")
     if score.missing:

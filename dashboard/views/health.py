@@ -15,6 +15,7 @@ from features.words import MARKS, known_of, number, unknown_of
 
 _TEXT, _NUMBER = st.column_config.TextColumn, st.column_config.NumberColumn
 WARNINGS_PX = 310  # the two of a router stand side by side
+TODAY_PX = 114  # of the longest: 3 of 12 unknown
 # A page of 1280 pixels has room for these; the others stand in a table of their own below.
 _ACTS = {
     "symbol": _TEXT("symbol", pinned=True, width=88),
@@ -23,16 +24,15 @@ _ACTS = {
     "applied_size_factor": _NUMBER(
         "applied ×", width=68, format="%.2f", help="what engines multiply targets by"
     ),
-    "final_size_factor": _NUMBER("product ×", width=72, format="%.2f", help="before the guards"),
-    "capped_by": _TEXT("limited by", width=110, help="guards that changed the product"),
+    "final_size_factor": _NUMBER("product ×", width=68, format="%.2f", help="before the guards"),
+    "capped_by": _TEXT("limited by", width=100, help="guards that changed the product"),
     "round_trip_n": _NUMBER("n trips", width=58, help="round trips behind size and Sharpe"),
     "sharpe_7d": _NUMBER("Sharpe", width=58, format="%.2f", help="of round trips, before fees"),
     "dd_today_pct": _NUMBER("dd today", width=70, format="%.3f %%", help="drawdown, % of equity"),
     "today": _TEXT(
-        "n today", width=96, alignment="right", help="orders with closes of today, by drawdown"
+        "n today", width=TODAY_PX, alignment="right", help="closes of today, behind the drawdown"
     ),
     "policy_quality": _TEXT("router", width=86),
-    "known": _TEXT("known of n", width=78, alignment="right", help="attempts of known end, of all"),
 }
 _RESTS_ON = {
     "symbol": _TEXT("symbol", pinned=True, width=88),
@@ -98,10 +98,13 @@ def _tables(rows: pl.DataFrame) -> None:
         for row in st.session_state["health table"].selection.rows:
             session.choose(rows["symbol"][row])
 
+    room = frames.room(drawn["known"])
+    known = _TEXT("known of n", width=room, alignment="right", help="attempts of known end, of all")
+    columns = {**_ACTS, "known": known}
     panels.table(
-        shown.select(list(_ACTS)),
+        shown.select(list(columns)),
         key="health table",
-        columns=_ACTS,
+        columns=columns,
         on_select=choose,
         selection_mode="single-row",
     )

@@ -205,7 +205,7 @@ def _offset(view: View, symbol: str, part: Part | None) -> None:
     *_, router, _, _ = frames.parts_of(view.record(symbol))
     st.caption(
         f"Blue: what acts, marked at {view.hour_utc:02d}:00; dashed: as v5.10."
-        f" n = {frames.ended(router)} attempts, those of known end."
+        f" n = {frames.ended(router)} attempts."
     )
     if part is not None:
         with st.expander("Steps of this hour"):

@@ -23,13 +23,13 @@ _SOURCES = {
 _DIGITS = dict.fromkeys(("score", "slip_q50_bps", "exp_now_bps"), 2)
 
 
-def _columns(hour: int) -> dict[str, Any]:
+def _columns(hour: int, known_px: int) -> dict[str, Any]:
     """Return how each column looks; two are of one hour of the day, which their heads name."""
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     of_hour = f"of the UTC hour {hour:02d}:00 to {hour:02d}:59 on all days of the window, in bps"
     return {
-        "symbol": text("symbol", pinned=True, width=88),
-        "status": text("status", width=98, help="ok: engines act on these values"),
+        "symbol": text("symbol", pinned=True, width=86),
+        "status": text("status", width=94, help="ok: engines act on these values"),
         "size_factor": number(
             "size ×",
             width=52,
@@ -37,25 +37,25 @@ def _columns(hour: int) -> dict[str, Any]:
             help="what engines multiply targets by, after every guard",
         ),
         "round_trip_n": number("n trips", width=54, help="round trips behind the size"),
-        "score": number("score", width=50, format="%.2f"),
+        "score": number("score", width=46, format="%.2f"),
         "known": text(
             "known of n",
-            width=78,
+            width=known_px,
             alignment="right",
             help="attempts behind score, router and offset: those of known end, of all",
         ),
-        "quality": text("router", width=80),
-        "policy": text("route", width=150),
+        "quality": text("router", width=78),
+        "policy": text("route", width=126),
         "offset_now_bps": number(
             "offset", width=52, format="%.2f", help=f"maker offset from mid {of_hour}"
         ),
         "slip_q50_bps": number(
             "slip q50",
-            width=62,
+            width=61,
             format="%.2f",
             help="median against the decision price over all hours, bps; up is a cost",
         ),
-        "slip_n": number("n fills", width=50, help="fills behind the median"),
+        "slip_n": number("n fills", width=49, help="fills behind the median"),
         "exp_now_bps": number(
             f"expect. {hour:02d} h",
             width=84,
@@ -65,13 +65,13 @@ def _columns(hour: int) -> dict[str, Any]:
         "interval": text(
             "95 %", width=97, help="interval of that expectancy; one close alone has none"
         ),
-        "close_n": number("n closes", width=62, help=f"closes behind expectancy {of_hour}"),
+        "close_n": number("n closes", width=61, help=f"closes behind expectancy {of_hour}"),
         "signs": text(
             "hours", width=62, help="how many hours of the day earn and lose; the rest is unknown"
         ),
         "by_hour": st.column_config.ImageColumn(
             "0 to 23 h",
-            width=112,
+            width=120,  # of the image at the height of a row
             help="expectancy by UTC hour: up earns, down loses, a gap is unknown; the longest is"
             " the largest of its row",
         ),
@@ -135,7 +135,7 @@ def _table(view: View, rows: pl.DataFrame) -> None:
         "signs": [frames.signs(row["exp_by_hour_bps"]) for row in lines],
         "by_hour": [charts.spark(row["exp_by_hour_bps"]) for row in lines],
     }
-    columns = _columns(view.hour_utc)
+    columns = _columns(view.hour_utc, frames.room(drawn["known"]))
     shown = frames.rounded(rows, _DIGITS).with_columns(
         *(pl.Series(name, texts, dtype=pl.String) for name, texts in drawn.items()),
         *frames.written(rows, ("status", "quality"), panels.mark),

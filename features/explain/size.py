@@ -206,7 +206,7 @@ def score_part(
 def _unknown_rule(risk: Row) -> str:
     """Say of how many of today's closes the drawdown knows no PnL; nothing where it knows all."""
     unknown = words.unknown_of(risk.get("dd_unknown_n"), risk.get("dd_n"))
-    return unknown and f"; {unknown}"
+    return unknown and f"; PnL of {unknown}"
 
 
 def _v510_rules(params: Params) -> dict[str, str]:

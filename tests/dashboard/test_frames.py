@@ -41,6 +41,9 @@ def test_hours_are_bars_from_zero_and_words(
         (-311.58, 434.42, "-312 to 434"),  # one end from 100 on -> whole numbers, both
         (-99.94, 12.0, "-99.9 to 12.0"),
         (-1.0, 99.96, "-1 to 100"),  # would be rounded to 100.0
+        (-0.4, 150.0, "-0.4 to 150"),  # holds 0 and says so, though -0.4 is near 0
+        (-0.0053, 0.00035, "-0.005 to 0.0003"),
+        (0.0, 150.0, "0 to 150"),  # begins at 0 indeed
         (None, 434.42, "–"),  # one close alone has no interval
     ],
 )
@@ -51,9 +54,28 @@ def test_bounds_have_no_decimals_from_100_on(
 
 
 def test_cells_of_a_card_are_whole_numbers_whole_and_unknown_a_dash() -> None:
-    cells = (1_808, 10.0, 0.12345, -0.00001, None, "● ok")
-    written = ["1,808", "10", "0.1235", "0", "–", "● ok"]  # 0.12345 lies above its decimal
+    cells = (1_808, 10.0, 0.12345, 0.00002, -0.00001, 0.0, None, "● ok")
+    # 0.12345 lies above its decimal
+    written = ["1,808", "10", "0.1235", "2e-05", "-1e-05", "0", "–", "● ok"]
     assert [cards.written(cell) for cell in cells] == written
+
+
+def test_columns_are_rounded_before_a_cell_could_write_a_zero_with_a_sign() -> None:
+    frame = pl.DataFrame({"a": [-0.004, -0.006, None], "b": [None, None, None]})
+    shown = frames.rounded(frame, {"a": 2, "b": 3})
+    assert [str(each) for each in shown["a"]] == ["0.0", "-0.01", "None"]  # == takes -0.0 for 0.0
+    assert shown["b"].to_list() == [None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("n", "source", "words"),
+    [(12, "fills", "12 fills"), (1, "fills", "1 fill"), (700, "bars", "700 bars"),
+     (400, "short", "400 bars"), (0, None, "0 bars")],
+)  # fmt: skip
+def test_a_regime_says_whether_bars_or_fills_told_it(
+    n: int, source: str | None, words: str
+) -> None:
+    assert frames.regime_n(n, source) == words
 
 
 def test_parts_of_a_score_reach_from_sum_to_sum_and_end_in_the_score() -> None:

@@ -32,6 +32,11 @@ def number(text: str) -> float | None:
     return None if bare in ("–", "None", "") else float(bare)
 
 
+def known_of_n(line: Line) -> str:
+    """Write of how many attempts the end is known."""
+    return f"{line['n'] - line['router']['unknown_n']} of {line['n']}"
+
+
 def _is_hour(row: dict[str, str], name: str, hour: Line) -> None:
     """Expect what an hour earned, its interval to one digit and its closes; none tells nothing."""
     known = bool(hour["close_n"])
@@ -66,7 +71,7 @@ def test_overview_shows_the_snapshots_numbers(
             _is_hour(row, expected, line["hourly"].get(hour, {"close_n": 0}))
             assert row["status"].split()[1] == line["status"]
             assert number(row["score"]) == near(line["score"]["score"])
-            assert number(row["n"]) == line["n"]
+            assert row["known of n"] == known_of_n(line)
             assert number(row["n trips"]) == line["size"]["n"]
             assert number(row["slip q50"]) == near(line["router"]["slip_q50"])
             assert number(row["n fills"]) == line["router"]["slip_n"]
@@ -134,7 +139,8 @@ def test_health_shows_the_snapshots_numbers(
         for cells in rows:
             row = dict(zip(head, cells, strict=True))
             line = lines[row["symbol"]]
-            assert number(row["n attempts"]) == line["n"]
+            assert row["known of n"] == known_of_n(line)
+            assert row["n today"] == str(line["risk"]["dd_n"])  # all of them known
             assert number(row["product ×"]) == near(line["size"]["product_v510"])
         mine = lines["LTCUSDT"]
         assert number(tab.metric("Drawdown today")) == near(mine["risk"]["dd_today_pct"])

@@ -88,6 +88,43 @@ def test_checks_name_what_refused_held_and_warned_first() -> None:
     ]  # fmt: skip
 
 
+def covered(**values: Any) -> dict[str, Any]:
+    usual = {
+        "account": "a", "day": "*", "status": "incomplete", "unexplained_lo_usd": 1.0,
+        "unexplained_hi_usd": 1.0, "pnl_explained_lo": 0.5, "pnl_explained_hi": 0.5,
+        "position_explained_ratio": 0.5, "position_change_n": 3, "nav_change_usd": 2.0, "n": 4,
+        "realized_pnl_usd": 0.0, "pnl_known_n": 0, "close_n": 0, "fees_usd": 0.0,
+        "fees_known_n": 0, "trade_n": 0, "unrealized_change_usd": None, "likely_cause": None,
+    }  # fmt: skip
+    return {**usual, **values}
+
+
+def test_days_without_a_close_or_a_fill_have_no_pnl_and_no_fees() -> None:
+    rows = [covered(), covered(day="2025-11-05", close_n=1, pnl_known_n=1, trade_n=2)]
+    shown = quality.coverage(pl.DataFrame(rows, infer_schema_length=None))
+    assert shown["PnL before fees"].to_list() == ["–", "0.00"]
+    assert shown["fees"].to_list() == ["–", "0.00"]
+
+
+def test_a_coverage_below_what_is_needed_is_not_rounded_up_to_it() -> None:
+    row = covered(pnl_explained_lo=0.0, pnl_explained_hi=0.9499, position_explained_ratio=0.9496)
+    (shown,) = quality.coverage(pl.DataFrame([row])).to_dicts()
+    assert (shown["of PnL"], shown["of positions"]) == ("0.0 % to 94.9 %", "94.9 %")
+
+
+def test_an_age_of_a_moment_ahead_is_no_negative_zero() -> None:
+    rows = pl.DataFrame([source("raw_a", "ok", symbol="BTCUSDT", lag_s=-0.02)])
+    (shown,) = quality.lags(rows).to_dicts()
+    assert (shown["age"], shown["of allowed"]) == ("0 s", "0.0 %")
+
+
+def test_amounts_that_are_nothing_in_cents_have_no_sign() -> None:
+    rows = pl.DataFrame(
+        {"cause": ["restart"], "unexplained_usd": [-0.001], "is_explained": [False]}
+    )
+    assert [str(cell) for cell in quality.causes(rows).row(0)] == ["restart", "1", "0.0"]
+
+
 def test_unexplained_amounts_that_nobody_knows_do_not_sum_to_nothing() -> None:
     rows = pl.DataFrame(
         {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, expect
 
-from dashboard import panels
+from dashboard import frames, panels
 from dashboard.views import health, quality
 from features.snapshot import Store
 from features.words import MARKS
@@ -161,10 +161,22 @@ def test_columns_hold_their_longest_words(server: chrome.Server, chromium: Brows
     router = router_part({"fallback_ratio": 1.0, "slip_q50": 100.0})  # warned of in both ways
     warnings = f"{MARKS['warn']} {', '.join(router['router_warnings'])}"
     room = [*((text, quality.STATUS_PX) for text in sources), (warnings, health.WARNINGS_PX)]
+    room += [("3 of 12 unknown", health.TODAY_PX)]
+    counts = ("16 of 189", "1,234 of 12,345")
+    room += [(text, frames.room([text])) for text in counts]
     with chrome.tab(chromium) as tab:
         tab.open(server.address("quality"))
         for text, width in room:
             assert tab.page.evaluate(_CELL_PX, text) <= width, text
+        for page in ("", "health"):
+            tab.open(server.address(page))
+            for wanted, there in tab.page.evaluate(_TABLES_PX):
+                assert wanted <= there, page
+
+
+# How wide each table is, and how much of it is in sight.
+_TABLES_PX = """() => [...document.querySelectorAll('[data-testid="stDataFrame"] .dvn-scroller')]
+  .map((each) => [each.scrollWidth, each.clientWidth])"""
 
 
 # How wide a cell of a table draws a text, with the room at both sides.

@@ -8,10 +8,15 @@ import pytest
 from features.settings import DECISIONS
 from features.words import (
     aged,
+    ends,
+    known_of,
     on_ahead,
     on_other_environment,
     on_status,
     only_noted,
+    signed,
+    span,
+    unknown_of,
     why_stale,
 )
 from live.reader import SnapshotReader
@@ -80,3 +85,42 @@ def test_under_hold_a_resume_comes_before_what_publishes() -> None:
     for said in (on_ahead, partial(on_other_environment, "paper", "live")):
         assert "execintel snapshots resume, then execintel refresh" in said(is_held=True)
         assert "execintel snapshots resume" not in said(is_held=False)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(-0.3, "0 s"), (0.3, "0 s"), (-0.6, "-1 s"), (-90.4, "-1 min 30 s"), (None, "–")],
+)
+def test_a_span_that_is_rounded_to_nothing_has_no_sign(seconds: float | None, words: str) -> None:
+    assert span(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(-0.001, "0.00"), (0.001, "0.00"), (0.126, "+0.13"), (-1234.5, "-1,234.50"), (None, "–")],
+)
+def test_what_is_added_has_a_sign_unless_it_is_rounded_to_nothing(
+    value: float | None, words: str
+) -> None:
+    assert signed(value) == words
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (-0.4, 150.0, "-0.4 to 150"),
+        (-0.0053, 1234.0, "-0.005 to 1,234"),
+        (0.0, 0.2, "0 to 0.2"),  # begins at 0 and ends above it
+        (None, 1.0, "–"),
+    ],
+)
+def test_each_end_of_an_interval_stays_on_its_side_of_0(
+    low: float | None, high: float | None, words: str
+) -> None:
+    assert ends(low, high, 0) == words
+
+
+def test_known_and_unknown_samples_are_written_of_all() -> None:
+    assert known_of(16, 1_890) == "16 of 1,890"
+    assert unknown_of(3, 12) == "3 of 12 unknown"
+    assert (unknown_of(0, 12), unknown_of(None, 12), unknown_of(3, None)) == ("", "", "")

@@ -37,6 +37,7 @@ def test_offset_steps_add_up_from_the_base() -> None:
     [
         ({"close_n": 19}, "speaks from 20 closes on"),
         ({"close_n": 20}, "speaks where its bounds exclude 0: -10.0 to 30.0"),
+        ({"exp_lo95": -4e-7}, "speaks where its bounds exclude 0: -0.004 to 30.0"),
         ({"exp_lo95": None, "exp_hi95": None}, "speaks with bounds, which are unknown"),
     ],
 )
@@ -152,3 +153,8 @@ def test_what_is_remembered_or_left_out_is_noted() -> None:
         "regime unknown acts: bars do not confirm quiet",
         "10 unconfirmed fills are left out",
     )
+
+
+def test_a_remembered_slippage_that_is_rounded_to_nothing_has_no_sign() -> None:
+    notes = policy_part(rows.policy(acting_slip_bps=-0.001, slip_bps_q50=None), PARAMS).notes
+    assert "slippage 0.00 is remembered: now it is unknown" in notes

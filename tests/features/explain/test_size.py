@@ -6,6 +6,7 @@ import pytest
 
 from features.explain.size import score_part, size_part
 from features.explain.steps import Line, Part
+from features.explain.words import effect, measured
 from tests.features.explain import rows
 from tests.features.explain.rows import PARAMS
 
@@ -167,6 +168,33 @@ def test_an_unknown_input_adds_nothing_and_is_named() -> None:
     line = by_name(part)["Sharpe"]
     assert (line.measured, line.effect, line.rule) == (None, 0.0, "unknown adds nothing")
     assert part.answer.endswith("50 % of its parts known, missing: sharpe, dd_pct")
+
+
+def test_the_drawdown_stands_with_its_closes_and_those_of_unknown_pnl() -> None:
+    def line(**risk: Any) -> Line:
+        row = rows.score()
+        return by_name(score_part(row, {"v5.10": row}, PARAMS, risk))["drawdown today"]
+
+    rule = "from -1.5 % -0.25, from -3 % -0.5"
+    assert (line(dd_n=12, dd_unknown_n=0).n, line(dd_n=12, dd_unknown_n=0).rule) == (12, rule)
+    assert line(dd_n=12, dd_unknown_n=3).rule == f"{rule}; PnL of 3 of 12 unknown"
+    assert (line(dd_unknown_n=3).n, line(dd_unknown_n=3).rule) == (None, rule)  # earlier releases
+    assert by_name(scored())["drawdown today"].n is None
+
+
+def test_a_coverage_is_not_rounded_up_to_what_is_needed() -> None:
+    line = by_name(size(pnl_coverage=0.9496))["incomplete"]
+    assert measured(line) == "94.9 %"
+    assert measured(by_name(size(pnl_coverage=None))["incomplete"]) == "–"
+
+
+def test_a_score_that_is_rounded_to_nothing_has_no_sign() -> None:
+    other = rows.score(model="v5.11", is_active=False, score=-0.001, size_factor=1.0)
+    for score in (-0.004, 0.004):
+        part = scored(other, score=score, sharpe_score=score)
+        assert part.answer.startswith("0.00 by v5.10")
+        assert effect(by_name(part)["Sharpe"].effect, part.effect) == "0.00"
+        assert part.notes == ("v5.11 beside it: score 0.00, size factor 1.00",)
 
 
 def test_the_other_model_stands_beside() -> None:
