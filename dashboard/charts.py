@@ -16,7 +16,7 @@ _THIN = 20  # closes below which a cell is faded: what an hour needs to speak in
 _HOURS = alt.Axis(values=list(range(0, 24, 3)), labelExpr="datum.value + ':00'", title="UTC hour")
 
 
-_SPARK_PX, _STEP, _MIDDLE = 96, 4, 12  # of a table's cell: a bar an hour, up to 11 high
+_SPARK_PX, _STEP, _MIDDLE = 96, 4, 13  # of a table's cell: a bar an hour, up to 11 high
 _EVEN = "#8b8f96"  # neither gain nor loss
 
 
@@ -43,7 +43,7 @@ def spark(values: Sequence[float | None]) -> str | None:
         if each
     )
     drawn = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_SPARK_PX}" height="24">{bars}'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_SPARK_PX}" height="{2 * _MIDDLE}">{bars}'
         f'<path d="M0 {_MIDDLE}h{_SPARK_PX}" stroke="{_EVEN}"/></svg>'
     )
     return f"data:image/svg+xml,{quote(drawn)}"

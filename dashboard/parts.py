@@ -102,7 +102,9 @@ def chain(view: View, reading: Reading, size: Size, part: Part | None) -> None:
     links.append(f"= :blue-badge[snapshot {number(size.final_size_factor)}]")
     acts = reading.acting.size_factor
     applied = "applied when it was new" if view.status == "demo" else "apply"
-    if "size" not in view.applied:
+    if not view.is_applied_told:
+        applied = "may apply"
+    elif "size" not in view.applied:
         applied = "only note"
     why = "" if acts == size.final_size_factor else f", {md(reading.status)}"
     links.append(f"→ :green-badge[engines {applied} {number(acts)}{why}]")

@@ -45,7 +45,7 @@ def _columns(hour: int, known_px: int) -> dict[str, Any]:
             help="attempts behind score, router and offset: those of known end, of all",
         ),
         "quality": text("router", width=78),
-        "policy": text("route", width=126),
+        "policy": text("route", width=150),
         "offset_now_bps": number(
             "offset", width=52, format="%.2f", help=f"maker offset from mid {of_hour}"
         ),
@@ -57,8 +57,8 @@ def _columns(hour: int, known_px: int) -> dict[str, Any]:
         ),
         "slip_n": number("n fills", width=49, help="fills behind the median"),
         "exp_now_bps": number(
-            f"expect. {hour:02d} h",
-            width=84,
+            f"exp. {hour:02d} h",
+            width=68,
             format="%.2f",
             help=f"PnL per notional, before fees, {of_hour}",
         ),
@@ -71,7 +71,7 @@ def _columns(hour: int, known_px: int) -> dict[str, Any]:
         ),
         "by_hour": st.column_config.ImageColumn(
             "0 to 23 h",
-            width=120,  # of the image at the height of a row
+            width=112,  # of the image at the height of a row
             help="expectancy by UTC hour: up earns, down loses, a gap is unknown; the longest is"
             " the largest of its row",
         ),

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from features.words import aged, why_stale
+from features.words import aged, ends, why_stale
 from pipelines.commands import common, health
 from pipelines.commands.common import interval, number, with_n
 
@@ -152,7 +152,7 @@ def _hours(reading: "Reading") -> None:
                 row.count,
                 row.fill_n,
                 with_n(_bps(row.exp_per_notional) if row.close_n else None, row.close_n, 1),
-                interval(_bps(row.exp_lo95), _bps(row.exp_hi95), 1),
+                ends(_bps(row.exp_lo95), _bps(row.exp_hi95), 1),
                 number(_bps(row.exp_shrunk), 1),
                 with_n(row.slip_bps_avg, row.slip_n),
                 number(reading.acting.offsets_bps[hour]),

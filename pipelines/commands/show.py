@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from features.words import counted
+from features.words import counted, ends
 from features.words import guards as guards_in_words
 from pipelines.commands import common
 from pipelines.commands.chosen import SnapshotOption, head, known_symbol
@@ -259,7 +259,7 @@ def _trading(con: "duckdb.DuckDBPyConnection", symbol: str | None) -> None:
                 with_n(fees, fees_n),
                 number(net if n else None),
                 with_n(_bps(mean), trips, 1),
-                interval(_bps(low), _bps(high), 1),
+                ends(_bps(low), _bps(high), 1),
                 with_n(sharpe, trips),
             )
         )
@@ -349,7 +349,7 @@ def _hours(con: "duckdb.DuckDBPyConnection", symbol: str) -> None:
                 number(notional if fills else None, 0),
                 number(pnl if closes else None),
                 with_n(_bps(exp) if closes else None, closes, 1),
-                interval(_bps(low), _bps(high), 1),
+                ends(_bps(low), _bps(high), 1),
                 number(_bps(shrunk), 1),
             )
         )

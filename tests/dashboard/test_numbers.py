@@ -63,7 +63,7 @@ def test_overview_shows_the_snapshots_numbers(
         assert f"n = {everything['slip_n']}" in tab.text
         head, *rows = tab.cells()
         assert len(rows) == len(lines) - 1
-        (expected,) = (name for name in head if name.startswith("expect. "))
+        (expected,) = (name for name in head if name.startswith("exp. "))
         hour = str(int(expected.split()[1]))  # of now, as the head says
         for cells in rows:
             row = dict(zip(head, cells, strict=True))
