@@ -275,9 +275,15 @@ def _many_short(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Run hundreds of short statements: one wait for the disk, and nothing spent on planning."""
     con.execute("PRAGMA disable_optimizer")
     con.begin()
-    yield
-    con.commit()
-    con.execute("PRAGMA enable_optimizer")
+    try:
+        yield
+    except BaseException:
+        con.rollback()
+        raise
+    else:
+        con.commit()
+    finally:
+        con.execute("PRAGMA enable_optimizer")
 
 
 def run_checks(
@@ -538,19 +544,36 @@ def _left_out(con: duckdb.DuckDBPyConnection, plan: Plan) -> dict[str, int]:
 
 def write_lake_views(con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan) -> None:
     """Create in the snapshot a view over the exact Parquet files of every input."""
-    with _many_short(con):
-        for name, source in plan.inputs.items():
-            table = lake.open(name, source.version)
-            schema = pa.schema(table.schema().to_arrow())
-            target = f"{SNAPSHOT}.main.{name}"
-            paths = [file.path for file in source.files]
-            engine.create_scan(con, f"CREATE OR REPLACE VIEW {target}", schema, paths)
-            comments = {
-                f.name: (f.metadata or {}).get(b"comment", b"").decode()
-                for f in schema
-                if f.name not in engine.PARTITIONS
-            }
-            comment(con, target, "VIEW", table.metadata().description or name, comments)
+    filled: set[str] = set()  # tables of which no file holds a column that a release brought
+    while (lacking := _try_lake_views(con, lake, plan, filled)) is not None:
+        filled.add(lacking)
+
+
+def _try_lake_views(
+    con: duckdb.DuckDBPyConnection, lake: Lake, plan: Plan, filled: Collection[str]
+) -> str | None:
+    """Create all views or none; returns the table whose files lack a column, for another try."""
+    name = ""
+    try:
+        with _many_short(con):
+            for name, source in plan.inputs.items():
+                table = lake.open(name, source.version)
+                schema = pa.schema(table.schema().to_arrow())
+                target = f"{SNAPSHOT}.main.{name}"
+                paths = [file.path for file in source.files]
+                scan = engine.scan(schema, paths, fill=name in filled)
+                con.execute(f"CREATE OR REPLACE VIEW {target} AS {scan}")
+                comments = {
+                    f.name: (f.metadata or {}).get(b"comment", b"").decode()
+                    for f in schema
+                    if f.name not in engine.PARTITIONS
+                }
+                comment(con, target, "VIEW", table.metadata().description or name, comments)
+    except duckdb.BinderException:
+        if name in filled:
+            raise
+        return name
+    return None
 
 
 def live_jsonl(con: duckdb.DuckDBPyConnection, plan: Plan, snapshot_id: str, account: str) -> bytes:

@@ -284,15 +284,23 @@ def _rows_beside(table: DeltaTable, parts: Collection[str]) -> int:
     return sum(f.rows for f in data_files(table) if f.partition["part"] not in parts)
 
 
+def has_columns(table: DeltaTable, names: Iterable[str]) -> bool:
+    """Tell whether a table has all these columns, as of a release that brings more."""
+    return {field.name for field in table.schema().fields}.issuperset(names)
+
+
 def fitted(rows: pa.Table, table: DeltaTable) -> pa.Table:
     """Return ``rows`` with the columns of ``table``, in its order and types.
 
-    Columns that a newer release gave the table, and this one does not know, are NULL.
+    Columns that a newer release gave the table, and this one does not know, are NULL. Raises
+    ValueError for a column that the table lacks.
     """
     schema = pa.schema(table.schema().to_arrow())
     for lacking in schema:
         if lacking.name not in rows.column_names:
             rows = rows.append_column(lacking, pa.nulls(rows.num_rows, lacking.type))
+    if more := set(rows.column_names) - set(schema.names):
+        raise ValueError(f"{_root(table).name} has no column {', '.join(sorted(more))}")
     return rows.select(schema.names).cast(schema)
 
 

@@ -23,6 +23,7 @@ from features.lake import (
     consumed_seqs,
     data_files,
     fitted,
+    has_columns,
     marks_of,
     newest_seq,
     overlapping,
@@ -171,10 +172,11 @@ def _rebuild_table(
             hours |= set(_part_hours(part))
     if window_only:
         hours = {hour for hour in hours if window_ms[0] <= hour < window_ms[1]}
-    if not hours and consumed == raw.newest and target is not None:
+    is_whole = target is not None and has_columns(target, table.columns)  # as the SQL has them
+    if not hours and consumed == raw.newest and is_whole:
         return
-    # A new definition may bring new columns.
-    is_new = target is None or all(built_by != definition for _, built_by in parts)
+    # A new definition may bring new columns, and other words for those there are.
+    is_new = not is_whole or all(built_by != definition for _, built_by in parts)
     plan = _plan(hours, files, _rows_by_day(raw.tables))
     batches = _batches(plan) or [_Work()]
     listen(Event("core.planned", table=table.name, total=len(batches)))

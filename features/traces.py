@@ -24,6 +24,7 @@ from features.lake import (
     consumed_seqs,
     data_files,
     fitted,
+    has_columns,
     marks_of,
     newest_seq,
     utc_day,
@@ -160,8 +161,9 @@ def rebuild(
             for file in files
             if is_anew or file.partition["definition"] != definitions[name]
         }
+        is_whole = target is not None and has_columns(target, catalog.tables()[name].columns)
         if consumed == newest and not stale:
-            if target is None:
+            if not is_whole:
                 _raw_view(con, raw, params, [])
                 _create_stored(lake, name, _month_rows(con, name, [], "").schema)
             continue
@@ -175,7 +177,8 @@ def rebuild(
         rows_n = 0
         for number, batch in enumerate(batches, start=1):
             rows = _month_rows(con, name, batch, definitions[name])
-            if target is None or (stale and number == 1):  # a new definition may bring columns
+            # A new definition may bring new columns, and other words for those there are.
+            if target is None or ((stale or not is_whole) and number == 1):
                 target = _create_stored(lake, name, rows.schema)
             listen(Event("core.before_commit", table=name))
             marks = marks_of({RAW: raw}, {RAW: newest}) if number == len(batches) else {}

@@ -341,39 +341,18 @@ def compute_execution_health(symbol: str | None = None) -> health.Document:
         rest: health.Document = {"risk": None, "vol": None, "sizing": None}
         return {"symbol": None, "router": router, **rest, **_provenance(stats)}
     sharpe = rolling_sharpe_7d(symbol)
+    intel = symbol_size_factor(symbol)
     router |= health.policy_part(router_policy(symbol), suggest_maker_offset_bps(symbol))
     return {
         "symbol": symbol,
         "router": router,
         "risk": classify_risk_health(symbol, sharpe),
         "vol": _vol_health(symbol),
-        "sizing": _sizing_health(symbol, sharpe),
+        "sizing": health.sizing_part(
+            sharpe, size_multiplier(symbol), volatility_regime_scale(symbol), intel
+        ),
         **_provenance(stats),
     }
-
-
-def _sizing_health(symbol: str, sharpe: float | None) -> health.Document:
-    """Return the sizing part: factors and product as published, and what is applied of them.
-
-    While data is lost the calls hand out lower factors, for who multiplies them; the document is
-    read, so there the product stays the snapshot's, and the status limits what is applied of it.
-    """
-    sharpe_mult, regime_scale = size_multiplier(symbol), volatility_regime_scale(symbol)
-    intel = symbol_size_factor(symbol)
-    read = reading(symbol)
-    if read.status == "ok" or read.record is None or read.record.size is None:
-        return health.sizing_part(sharpe, sharpe_mult, regime_scale, intel)
-    handed_out, published = own.stack(read), own.published_factors(read)
-    if sharpe_mult == handed_out.sharpe_mult:
-        sharpe_mult = published.sharpe_mult
-    if regime_scale == handed_out.regime_scale:
-        regime_scale = published.regime_scale
-    if "applied_size_factor" in intel:  # else the caller's own
-        if intel["size_factor"] == handed_out.intel_size_factor:
-            intel = {**intel, "size_factor": published.intel_size_factor}
-        if intel["applied_size_factor"] != read.record.size.final_size_factor:
-            intel = {**intel, "capped_by": [*intel["capped_by"], read.status]}
-    return health.sizing_part(sharpe, sharpe_mult, regime_scale, intel)
 
 
 def _vol_health(symbol: str) -> health.Document:

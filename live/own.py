@@ -78,11 +78,6 @@ def hours(reading: Reading) -> dict[int, dict[str, Any]]:
     return {hour: msgspec.structs.asdict(rows[hour]) for hour in sorted(rows)}
 
 
-def published_factors(reading: Reading) -> Stack:
-    """Return the size factors as published, whatever was lost since."""
-    return _factors(size(reading))
-
-
 def stack(reading: Reading) -> Stack:
     """Return the size factors; while data is lost none is above what it was before.
 

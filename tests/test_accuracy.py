@@ -19,7 +19,7 @@ from pipelines.accuracy import AccuracyAnalyzer
 from pipelines.refresh import refresh
 from tests import independent_accuracy as independent
 from tests.independent_accuracy import DAY_MS, HEADER, Trade
-from tests.loads import all_digests, settings_over
+from tests.loads import all_digests, append, settings_over, tangled_lines
 
 MINUTE_MS = 60_000
 GRAIN = ("environment", "strategy", "symbol", "day_ms", "confidence_decile")
@@ -212,6 +212,29 @@ def test_a_release_may_bring_a_column_and_be_taken_back(
     assert [lucky for lucky, _ in written] == [set(), {7}, {None}]
     first, *others = (rows.sort_by([(c, "ascending") for c in GRAIN]) for _, rows in written)
     assert all(rows.equals(first) for rows in others)
+
+
+def test_a_column_that_a_release_brings_is_there_for_the_first_traces(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = catalog.tables()
+    name = "core_telemetry__daily"
+    sql = older[name].sql.replace("    COUNT(*) AS n,", "    7 AS lucky_n,\n    COUNT(*) AS n,")
+    words = older[name].columns | {"lucky_n": "one more column"}
+    newer = {**older, name: dataclasses.replace(older[name], sql=sql, columns=words)}
+    append(tmp_path / "logs", tangled_lines(15, attempts=5, days=1))
+    first_ms = desk.trades[0].close_ms
+    for number, tables in enumerate((older, newer)):
+        monkeypatch.setattr(catalog, "tables", lambda tables=tables: tables)
+        if number:
+            write(tmp_path / "logs", desk.trades[:50])
+        at_ms = first_ms + 40 * DAY_MS + number
+        refresh(
+            settings_over(tmp_path / "logs", tmp_path / "home"), as_of_ms=at_ms, now_ms=at_ms,
+            publish=True,
+        )  # fmt: skip
+    rows = Lake(tmp_path / "home/lake").open(name).to_pyarrow_table()
+    assert set(rows["lucky_n"].to_pylist()) == {7}
 
 
 def test_files_answer_as_the_snapshot_does(desk: Desk) -> None:

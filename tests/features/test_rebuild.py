@@ -6,11 +6,13 @@ import random
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from features import catalog, rebuild
 from features.engines import duckdb as engine
 from features.lake import Lake, data_files, utc_day
+from features.snapshot import Store, open_snapshot
 from pipelines.refresh import RefreshReport, refresh
 from tests.loads import (
     DAY_MS,
@@ -303,6 +305,61 @@ def test_new_sql_rebuilds_the_window_of_its_table_and_of_those_that_read_it(
     assert rows["certainty"].null_count == rows.num_rows
     run(logs, tmp_path / "fresh", window_days=2)
     assert feature_digests(home) == feature_digests(tmp_path / "fresh")
+
+
+def one_more_column(table: catalog.Table, amid: str) -> catalog.Table:
+    """Return what a newer release may make of a table: a column more."""
+    assert table.sql.count(amid) == 1
+    sql = table.sql.replace(amid, f"    7 AS lucky_n, -- one more column\n{amid}")
+    return dataclasses.replace(table, sql=sql, columns=table.columns | {"lucky_n": "more"})
+
+
+def test_a_column_that_a_release_brings_stands_also_where_nothing_is_to_be_rebuilt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(tmp_path / "logs", tangled_lines(13, attempts=10, days=1))
+    logs, home = tmp_path / "logs", tmp_path / "home"
+    settings = settings_over(logs, home, window_days=2)  # all its hours lie before
+    refresh(settings, as_of_ms=AS_OF_MS, now_ms=AS_OF_MS)
+    name = "core_execution__outcomes"
+    before = files_of(home, name)
+    older = catalog.tables()
+    newer = {**older, name: one_more_column(older[name], "    confidence AS confidence,")}
+    monkeypatch.setattr(catalog, "tables", lambda: newer)
+    version = 0
+    for later_ms in (1, 2):
+        at_ms = AS_OF_MS + later_ms
+        assert refresh(settings, as_of_ms=at_ms, now_ms=at_ms).outcome == "published"
+        table = Lake(home / "lake").open(name)
+        rows = table.to_pyarrow_table()
+        assert rows["lucky_n"].null_count == rows.num_rows > 0
+        assert files_of(home, name) == before
+        assert later_ms == 1 or table.version() == version  # once
+        version = table.version()
+
+
+@pytest.mark.parametrize("table", ["raw_orders__events", "raw_risk__vetoes", "raw_market__bars"])
+def test_a_column_that_no_file_of_a_raw_table_holds_stops_no_refresh(
+    tmp_path: Path, table: str
+) -> None:
+    """As of a release that brought it, before a line came, or after it was taken back."""
+    append(tmp_path / "logs", tangled_lines(14, attempts=10, days=1))
+    append(tmp_path / "logs", [veto_line("sig_vetoed", "BTCUSDT", AS_OF_MS - DAY_MS)])
+    logs, home = tmp_path / "logs", tmp_path / "home"
+    run(logs, home)
+    lake = Lake(home / "lake")
+    opened = lake.open(table)
+    wider = pa.schema(opened.schema().to_arrow()).append(pa.field("lucky_n", pa.int64()))
+    lake.ensure(table, wider, opened.metadata().partition_columns, opened.metadata().description)
+    made = order_line("order_ack", "sig_late", "BTCUSDT", AS_OF_MS - HOUR_MS, order_id=77_777)
+    append(logs, [made])
+    report = run(logs, home)
+    assert report.outcome == "published"
+    assert sum(read.accepted for read in report.intake.tables.values()) == 1
+    store = Store(home / "snapshots")
+    with open_snapshot(store.database(store.resolve(None))) as con:
+        ((n, known),) = con.sql(f"SELECT COUNT(*), COUNT(lucky_n) FROM {table}").fetchall()
+    assert (n > 0, known) == (table != "raw_market__bars", 0)
 
 
 def test_nothing_new_writes_nothing(at_once: tuple[Path, list[Line], dict[str, str]]) -> None:

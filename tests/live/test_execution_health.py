@@ -13,8 +13,6 @@ from live.intel import (
     classify_router_health,
     compute_execution_health,
 )
-from live.mirror_documents import documents_of
-from tests.live import mirrors
 from tests.live.conftest import Intel
 from tests.live.files import line
 
@@ -178,56 +176,20 @@ def test_without_a_symbol_there_is_the_router_part_alone() -> None:
 # -- while data is lost ---------------------------------------------------------------------------
 
 
-def test_the_product_is_the_snapshots_and_the_status_limits_what_is_applied(
+def test_no_factor_of_the_document_rises_where_a_snapshot_of_few_samples_follows(
     published: Intel,
 ) -> None:
-    size = {"sharpe_mult": 2.0, "intel_size_factor": 1.3, "final_size_factor": 2.0}
-    published.publish(line(size={**size, "capped_by": ["clamp"]}))
-    fresh = compute_execution_health("BTCUSDT")["sizing"]
-    assert (fresh["final_size_factor"], fresh["applied_size_factor"]) == (2.6, 2.0)
-    published.clock.now_s += 1_000
+    """A caller may size by any of them."""
+    known = {"sharpe_mult": 0.3, "intel_size_factor": 0.8, "final_size_factor": 0.25}
+    published.publish(line(size=known))
+    before = compute_execution_health("BTCUSDT")["sizing"]
+    assert before["final_size_factor"] == pytest.approx(0.24)
+    unknown = {"sharpe_mult": 0.6875, "intel_size_factor": 1.0, "final_size_factor": 0.25}
+    published.publish(line(status="insufficient", size=unknown))
     document = compute_execution_health("BTCUSDT")
-    sizing = document["sizing"]
-    assert document["status"] == "stale"
-    factors = ("size_mult_sharpe", "size_mult_regime", "intel_size_factor", "final_size_factor")
-    assert {name: sizing[name] for name in factors} == {name: fresh[name] for name in factors}
-    assert (sizing["applied_size_factor"], sizing["capped_by"]) == (1.0, ["clamp", "stale"])
-    # what an order is made with, or multiplied by hand, is none of that
-    assert intel.size_for("BTCUSDT", 100.0) == 100.0
-    by_hand = intel.size_multiplier("BTCUSDT") * intel.volatility_regime_scale("BTCUSDT")
-    assert by_hand * intel.symbol_size_factor("BTCUSDT")["size_factor"] <= 1.0
-    assert intel.symbol_size_factor("BTCUSDT")["capped_by"] == ["clamp"]
-
-
-@pytest.mark.parametrize("factor", [1.3, 0.5])
-def test_both_documents_of_a_mirrored_symbol_have_one_product(
-    tmp_path: Path, factor: float
-) -> None:
-    few = line(
-        "FEW", status="insufficient",
-        size={"sharpe_mult": 2.0, "intel_size_factor": factor, "product_v510": 2 * factor},
-    )  # fmt: skip
-    made = documents_of(mirrors.generation(tmp_path, 1, [few]), "dev").documents
-    size, sizing = made["execution_intel/FEW"]["size"], made["execution_health/FEW"]["sizing"]
-    assert sizing["intel_size_factor"] == size["intel_size_factor"] == factor
-    assert sizing["final_size_factor"] == size["product_v510"]
-    assert sizing["applied_size_factor"] == 1.0
-    assert sizing["capped_by"] == [*size["capped_by"], "insufficient"]
-
-
-def test_a_callers_own_factors_stay_his_while_data_is_lost(
-    published: Intel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    published.publish(line(size={"sharpe_mult": 2.0}))
-    published.clock.now_s += 1_000
-    monkeypatch.setattr(intel, "size_multiplier", lambda symbol: 0.9)
-    monkeypatch.setattr(
-        intel, "symbol_size_factor", lambda symbol: {"symbol": symbol, "size_factor": 0.8}
-    )
-    sizing = compute_execution_health("BTCUSDT")["sizing"]
-    assert (sizing["size_mult_sharpe"], sizing["intel_size_factor"]) == (0.9, 0.8)
-    assert sizing["applied_size_factor"] == sizing["final_size_factor"] == pytest.approx(0.72)
-    assert sizing["capped_by"] == []
+    assert document["status"] == "insufficient"
+    assert document["sizing"]["final_size_factor"] <= 0.25
+    assert document["sizing"]["applied_size_factor"] == 0.25
 
 
 # -- switches of a control file -------------------------------------------------------------------
