@@ -28,7 +28,7 @@ from features.acknowledgements import Acknowledged, acknowledged
 from features.explain import Part, explain
 from features.publications import Publication
 from features.snapshot import SnapshotError, Store, open_snapshot
-from features.words import parse_time
+from features.words import parse_time, when
 from live import controls
 from live.acting import SAFE
 from live.answers import Read, answering_from, toggle_of
@@ -161,6 +161,13 @@ class View:
         if self.held is None:
             return frozenset((self.desk and self.desk.applied) or ())
         return self.settings.base.applied(self.held.manifest["environment"])
+
+    @property
+    def told_at(self) -> str:
+        """Say when what stands at the desk was mirrored; empty where this is the desk."""
+        if self.desk is None or self.desk.told_ms is None:
+            return ""
+        return f" when mirrored, {when(self.desk.told_ms)}"
 
     @property
     def is_applied_told(self) -> bool:

@@ -184,7 +184,7 @@ def health(found: Mapping[str, Any], view: View) -> None:
             tile("Drawdown today", risk["dd_today_pct"], note=today, unit=" %", digits=3)
             earned(view, found["symbol"])
         off = {True: "switched off", False: "switched on", None: "no switch known"}
-        switch = "" if view.is_past else f" · {off[risk['toggle_active']]}"
+        switch = "" if view.is_past else f" · {off[risk['toggle_active']]}{view.told_at}"
         st.caption(
             f"Sharpe state: {md(risk['sharpe_state'])} · drawdown of equity after fees,"
             f" n closes of today{switch}"

@@ -16,7 +16,9 @@ from live import controls
 from live.controls import Disabled, Mode, State
 
 UNTOLD = "whether engines act on these values is not known here"
-_LONGEST = 1_000  # characters of a reason: one of a megabyte would keep the snapshot out
+# Characters of a reason, of those of all symbols, and symbols: a megabyte would keep the snapshot
+# out.
+_LONGEST, _LONGEST_TOGETHER, _MOST_OFF = 1_000, 100_000, 1_000
 
 
 class Hold(msgspec.Struct, frozen=True):
@@ -31,6 +33,7 @@ class Desk(msgspec.Struct, frozen=True):
     """What is so at the desk that mirrors; None is not told, of ``hold`` also that there is none.
 
     ``applied`` are the decisions that its engines act on; ``told_ms`` is when it said all this.
+    ``are_switches_unread`` where it tells switches that cannot be read here.
     """
 
     origin: str | None = None
@@ -38,6 +41,7 @@ class Desk(msgspec.Struct, frozen=True):
     hold: Hold | None = None
     switches: State | None = None
     told_ms: int | None = None
+    are_switches_unread: bool = False
 
     @property
     def is_demo(self) -> bool:
@@ -91,12 +95,14 @@ def desk_of(current: Mapping[str, Any]) -> Desk:
     if held is None and current.get("hold") is not None:
         hold = Hold(told_ms or 0, "unknown", "the mirror holds no reason that can be read")
     found = _read(current.get("switches"), _Switches)
+    is_unread = found is None and current.get("switches") is not None
     return Desk(
         origin=_read(current.get("origin"), str),
         applied=_read(current.get("applied"), tuple[str, ...]),
         hold=hold,
         switches=None if found is None else _state(found),
         told_ms=told_ms,
+        are_switches_unread=is_unread,
     )
 
 
@@ -108,7 +114,12 @@ def _read(value: Any, kind: Any) -> Any:
         return None
 
 
-def _switches(state: State) -> _Switches:
+def _switches(state: State) -> _Switches | str:
+    """Return switches as a field; as words that nobody can read them, where they are too many."""
+    n = len(state.disabled)
+    if n > _MOST_OFF:
+        return f"{n} symbols are switched off: more than are told"
+    longest = min(_LONGEST, _LONGEST_TOGETHER // max(n, 1))
     return _Switches(
         state.mode,
         _text(state.reason),
@@ -116,8 +127,8 @@ def _switches(state: State) -> _Switches:
         state.at_ms / 1000,
         tuple(
             _Off(
-                _text(symbol),
-                _text(off.reason),
+                _text(symbol, 40),
+                _text(off.reason, longest),
                 None if off.until_ms is None else off.until_ms / 1000,
             )
             for symbol, off in sorted(state.disabled.items())
@@ -133,12 +144,12 @@ def _state(found: _Switches) -> State:
     return State(found.mode, found.reason, found.by, _ms(found.at), disabled=disabled)
 
 
-def _text(words: str) -> str:
-    return words[:_LONGEST].encode("utf-8", "replace").decode()
+def _text(words: str, longest: int = _LONGEST) -> str:
+    return words[:longest].encode("utf-8", "replace").decode()
 
 
 def _ms(seconds: float) -> int:
-    return round(seconds * 1000)
+    return round(seconds * 1000) if abs(seconds) < 1e12 else 0
 
 
 # -- in words -------------------------------------------------------------------------------------
@@ -158,6 +169,8 @@ def words_of(
     yield from stands
     if stands or desk.hold is not None:
         yield "warn", f"HOLD and switches are as they were mirrored at {when(desk.told_ms)}."
+    if desk.are_switches_unread:
+        yield "warn", "The mirror tells switches that cannot be read here: trading may be off."
     if desk.applied is None:
         yield "warn", f"The mirror does not tell on which decisions engines act: {UNTOLD}."
     elif noted := only_noted(desk.applied, environment):

@@ -63,23 +63,23 @@ def desk_of(store: Store, snapshot_id: str, settings: Settings) -> Desk:
 
 def mirror_current(
     store: Store,
-    settings: Settings | None = None,
+    settings: Settings,
     *,
     verify: bool | None = None,
     deadline_s: float | None = None,
 ) -> Published:
-    """Mirror CURRENT, and what is told beside it; never raises, as ``publish_snapshot`` does not.
+    """Mirror CURRENT, and what is told beside it.
 
-    ``settings`` are by default those that this process's environment names.
+    Never raises, as ``publish_snapshot`` does not.
     """
     current = store.current()
     try:
         firestore_link.require()
         generation = generation_of(store, current)
-        desk = desk_of(store, generation.snapshot_id, settings or Settings())
+        desk = desk_of(store, generation.snapshot_id, settings)
     except firestore_link.OffError as error:
         return Published("off", current or "", str(error))
-    except (NotMirrorableError, SnapshotError) as error:
+    except (NotMirrorableError, SnapshotError, OSError) as error:
         return Published("refused", current or "", str(error))
     return publish_snapshot(generation, desk=desk, verify=verify, deadline_s=deadline_s)
 

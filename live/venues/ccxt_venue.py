@@ -182,10 +182,10 @@ class CcxtVenue:
         )
         try:
             return self._ask("create order", self._order, made, order)
-        except RetryError:
+        except (RetryError, SkipError):
             if made["clientOrderId"] != order.client_id:
                 raise
-            # It stands; what became of it, such as trades that are listed later, a look will tell.
+            # It stands; what became of it, such as trades that cannot be listed now, a look tells.
             standing = self._ask("create order", self._order, made, order, True)
             return structs.replace(standing, status="NEW")
 

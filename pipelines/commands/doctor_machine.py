@@ -148,6 +148,7 @@ def _half(settings: "Settings", files: Iterable["LogFile"]) -> list[str]:
                 f"{file.path} ends in {counted(size, 'byte')} without a newline since "
                 f"{minute(round(changed_s * 1000))}: they are read once their line ends. "
                 "Where nothing more will come, end it with a newline"
+                + (" (unpack it, and pack it again)" if file.path.suffix == ".gz" else "")
             )
     return told
 

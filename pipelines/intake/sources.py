@@ -282,7 +282,7 @@ class SeenFiles:
             return 0
         stat = path.stat()
         is_same = entry[:3] == [stat.st_size, stat.st_mtime_ns, stat.st_ino]
-        return int(str(entry[5])) if is_same else 0
+        return entry[5] if is_same and isinstance(entry[5], int) else 0
 
     def keep(self, file: LogFile) -> None:
         """Carry over what is known of a file that this run does not look at."""

@@ -1,12 +1,13 @@
 """What `current` tells of the desk beside a snapshot: whole and back, and of another release."""
 
+import math
 from typing import Any
 
 import pytest
 
 from live.controls import Disabled, State
 from live.mirror_desk import UNTOLD, Desk, Hold, desk_of, fields_of, words_of
-from live.mirror_documents import clean
+from live.mirror_documents import clean, document_size
 
 NOW_MS = 1_762_300_800_500
 DESK = Desk(
@@ -46,13 +47,31 @@ def test_no_words_of_a_person_keep_a_snapshot_out_of_the_mirror(words: str) -> N
     assert found.switches.mode == "kill"
 
 
+@pytest.mark.parametrize(("n", "is_told"), [(1_000, True), (1_001, False)])
+def test_many_symbols_that_are_off_keep_no_snapshot_out_of_the_mirror(
+    n: int, is_told: bool
+) -> None:
+    words = "\N{PILE OF POO}" * 2_000  # as long in bytes as text can be
+    off = {f"{k}{words}": Disabled(words) for k in range(n)}
+    fields = clean(fields_of(Desk(switches=State("run", "", "", 1, disabled=off))))
+    assert document_size("hedge/dev/snapshots/current", fields) < 700_000
+    found = desk_of(fields)
+    assert (found.switches is not None, found.are_switches_unread) == (is_told, not is_told)
+    if found.switches is not None:
+        assert len(found.switches.disabled) == n
+
+
 @pytest.mark.parametrize(
     ("current", "told"),
     [
         ({}, Desk()),  # the mirror of a release that did not tell
         ({"applied": "size", "origin": 5, "updated_at": "now"}, Desk()),
         # a mode that is not known here -> no switch is, rather than none
-        ({"switches": {**fields_of(DESK)["switches"], "mode": "doze"}}, Desk()),
+        (
+            {"switches": {**fields_of(DESK)["switches"], "mode": "doze"}},
+            Desk(are_switches_unread=True),
+        ),
+        ({"updated_at": math.inf, "hold": None}, Desk(told_ms=0)),
         ({"hold": None, "updated_at": 7}, Desk(told_ms=7_000)),
     ],
 )
@@ -79,6 +98,15 @@ def test_a_viewer_is_told_what_stands_at_the_desk() -> None:
     assert texts[3].startswith("NEGZUSDT is switched off until execintel enable: delisted")
     assert texts[4] == "HOLD and switches are as they were mirrored at 2025-11-05 00:01:00 UTC."
     assert texts[5].startswith("Engines of testnet only note offset: they quote 2.00 bps from mid.")
+
+
+def test_switches_that_cannot_be_read_are_said_to_be_unknown() -> None:
+    desk = desk_of({"switches": {"mode": "doze"}, "applied": ["size", "offset", "policy"]})
+    (told,) = words_of(desk, "paper", 0)
+    assert told == (
+        "warn",
+        "The mirror tells switches that cannot be read here: trading may be off.",
+    )
 
 
 def test_what_engines_act_on_is_not_guessed() -> None:

@@ -418,6 +418,26 @@ def test_trades_listed_later_than_the_order_are_booked_and_no_error_is_told(
     assert [json.loads(line)["event_type"] for line in lines] == ["order_ack", "order_fill"]
 
 
+@pytest.mark.parametrize("status", [400, 403, 418, 500])
+def test_trades_that_are_refused_for_now_make_no_order_a_refused_one(
+    tmp_path: Path, exchange: Exchange, venue: CcxtVenue, status: int
+) -> None:
+    trader = Trader(tmp_path, exchange, venue)
+    refused = itertools.count()
+
+    def fault(method: str, path: str, query: Query) -> Answer | None:
+        if "userTrades" not in path or next(refused):
+            return None
+        return status, {"code": -1102, "msg": "A mandatory parameter was not sent."}
+
+    exchange.fault = fault
+    trader.want("LONG")
+    trader.settle()
+    assert trader.outcomes() == [("FILLED", False, False, QTY)]
+    assert trader.position == QTY
+    assert trader.engine.executor.is_reconciled
+
+
 def test_order_that_cannot_be_looked_up_now_is_not_one_that_never_stood(
     exchange: Exchange, venue: CcxtVenue
 ) -> None:
