@@ -38,8 +38,8 @@ _ROUTER = (
 )  # fmt: skip
 _POLICY = ("n", "quality", "maker_first", "taker_bias")
 _RISK = (
-    "n", "sharpe_7d", "sharpe_lo90", "dd_today_pct", "max_dd_today_pct", "dd_n", "dd_unknown_n",
-    "equity_usd",
+    "n", "sharpe_7d", "sharpe_lo90", "dd_today_pct", "max_dd_today_pct", "equity_usd", "dd_n",
+    "dd_unknown_n",
 )  # fmt: skip
 _HOUR = (
     "fill_n", "close_n", "exp_per_notional", "exp_stderr", "exp_lo95", "exp_hi95",

@@ -273,7 +273,7 @@ def number(value: float | None, digits: int = 2) -> str:
     if value is None:
         return UNKNOWN
     written = f"{value:,.{digits}f}"
-    return written.removeprefix("-") if float(written.replace(",", "")) == 0 else written
+    return written.removeprefix("-") if _is_0(written) else written
 
 
 def signed(value: float | None, digits: int = 2) -> str:

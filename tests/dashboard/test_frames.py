@@ -21,9 +21,9 @@ from features.explain import Line, Part
     ("values", "words", "bars"),
     [
         ((None, None), "none", None),  # nothing known -> nothing drawn, and said
-        ((None, 3.0), "+1 \N{MINUS SIGN}0", ["M6 12v-11"]),  # one alone -> up, at its own hour
-        ((-1.0, 2.0), "+1 \N{MINUS SIGN}1", ["M6 12v-11", "M2 12v6"]),  # half as far -> half, down
-        ((0.0, None), "+0 \N{MINUS SIGN}0", ["M2 11v2"]),  # a known 0 is seen, and no gain
+        ((None, 3.0), "+1 \N{MINUS SIGN}0", ["M6 13v-11"]),  # one alone -> up, at its own hour
+        ((-1.0, 2.0), "+1 \N{MINUS SIGN}1", ["M6 13v-11", "M2 13v6"]),  # half as far -> half, down
+        ((0.0, None), "+0 \N{MINUS SIGN}0", ["M2 12v2"]),  # a known 0 is seen, and no gain
     ],
 )
 def test_hours_are_bars_from_zero_and_words(
@@ -31,7 +31,7 @@ def test_hours_are_bars_from_zero_and_words(
 ) -> None:
     assert frames.signs(values) == words
     drawn = charts.spark(values)
-    found = drawn and re.findall(r'path d="(M\d+ 1[12]v[^"]+)"', unquote(drawn))
+    found = drawn and re.findall(r'path d="(M\d+ 1[23]v[^"]+)"', unquote(drawn))
     assert found == bars
 
 

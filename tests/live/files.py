@@ -48,7 +48,7 @@ def line(symbol: str = "BTCUSDT", **parts: Any) -> Line:
         },
         "risk": {
             "n": 62, "sharpe_7d": 1.0, "sharpe_lo90": 0.5, "dd_today_pct": -0.5,
-            "max_dd_today_pct": -0.75, "dd_n": 9, "dd_unknown_n": 0, "equity_usd": 2500.0,
+            "max_dd_today_pct": -0.75, "equity_usd": 2500.0, "dd_n": 9, "dd_unknown_n": 0,
         },
         "offsets_bps": [1.5] * 24,
         "hourly": {str(hour): hour_line() for hour in range(24)},
