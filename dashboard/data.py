@@ -22,7 +22,7 @@ import polars as pl
 from dashboard.data_kept import Kept
 from dashboard.data_traces import TraceFolder, TraceTables
 from dashboard.settings import DashboardSettings
-from dashboard.states import Notice, notices_of
+from dashboard.states import DEMONSTRATION, Notice, notices_of
 from features import publications
 from features.acknowledgements import Acknowledged, acknowledged
 from features.explain import Part, explain
@@ -41,11 +41,6 @@ from live.records import ALL, Record
 Status = Literal["fresh", "stale", "demo", "empty", "none"]
 KEPT = 4  # snapshots in memory: now, the one before it for those who look at it, two of playback
 _NEVER_PUBLISHED = Notice("warn", "This build was never published: no engine read it.")
-_MIRRORED_DEMO = Notice(
-    "warn",
-    "Demonstration: the age of generated data is not judged, every status below is that of when"
-    " this snapshot was new.",
-)
 _ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]+")
 
 
@@ -418,7 +413,7 @@ class MirrorSource:
         )  # fmt: skip
         told = [Notice(*words) for words in words_of(desk, header.environment, now_ms)]
         if desk.is_demo:
-            told.append(_MIRRORED_DEMO)
+            told.append(Notice("warn", DEMONSTRATION))
         # Read once: the mirror may be replaced while the page is drawn.
         read = source.read_as_new if desk.is_demo else source.read
         readings = {symbol: read(symbol) for symbol in (*symbols, ALL)}

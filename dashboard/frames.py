@@ -102,7 +102,7 @@ def _symbol(reading: Reading, hour: int) -> dict[str, Any]:
         "status": reading.status,
         "score": score.score,
         "n": record.n,
-        "known_n": router.n - router.unknown_n,
+        "known_n": _known_n(router),
         "size_factor": reading.acting.size_factor,
         "round_trip_n": size.n,
         "quality": reading.acting.quality,
@@ -151,7 +151,11 @@ def ended(router: Router) -> str:
 
     Of the other attempts nobody knows the end.
     """
-    return known_of(router.n - router.unknown_n, router.n)
+    return known_of(_known_n(router), router.n)
+
+
+def _known_n(router: Router) -> int:
+    return router.n - router.unknown_n
 
 
 def regime_n(n: int, source: str | None) -> str:
@@ -302,7 +306,7 @@ def health(view: View) -> pl.DataFrame:
                     "warnings": ", ".join((*router["router_warnings"], *risk["risk_flags"])),
                     "policy_quality": router["policy_quality"],
                     "n": router["n"],
-                    "known_n": mine.n - mine.unknown_n,
+                    "known_n": _known_n(mine),
                     "maker_fill_ratio": router["maker_fill_ratio"],
                     "maker_known_n": router["maker_known_n"],
                     "fallback_ratio": router["fallback_ratio"],

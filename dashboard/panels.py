@@ -79,7 +79,7 @@ def reading(found: Reading, view: View) -> None:
     when_new = "when this snapshot was new: " if view.status == "demo" else ""
     does = when_new + on_status(
         found.status, reduces_only=found.reduce_only, acts=bool(view.applied),
-        is_ahead=(found.age_s or 0.0) < 0,
+        is_ahead=found.is_ahead,
     )  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="center"):
         badge(found.status)

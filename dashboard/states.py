@@ -25,6 +25,11 @@ from features.words import (
 from live import controls
 from live.reader import is_reduce_only
 
+DEMONSTRATION = (
+    "Demonstration: the age of generated data is not judged, every status below is that of when"
+    " this snapshot was new."
+)
+
 if TYPE_CHECKING:
     from dashboard.data import Held, Status
     from dashboard.data_traces import TraceTables
@@ -112,8 +117,7 @@ def _age(
         )
         yield Notice(
             "warn",
-            "Demonstration: the age of generated data is not judged, every status below is that of"
-            f" when this snapshot was new.{would if why else ''}",
+            f"{DEMONSTRATION}{would if why else ''}",
         )
     elif why is not None:
         until = "until it is reached" if age_s < 0 else "until a newer snapshot comes"

@@ -78,6 +78,12 @@ def minute(epoch_ms: int) -> str:
     return when(epoch_ms)[:16]
 
 
+def iso(epoch_ms: int, unit: str = "seconds") -> str:
+    """Write a moment as commands take it, cut to whole ``unit``: seconds or milliseconds."""
+    moment = dt.datetime.fromtimestamp(epoch_ms / 1000, tz=dt.UTC)
+    return f"{moment.replace(tzinfo=None).isoformat(timespec=unit)}Z"
+
+
 def span(seconds: float | None) -> str:
     """Write a duration in its two largest units: 3 d 4 h, 5 min 2 s."""
     if seconds is None:

@@ -192,41 +192,11 @@ def run(args: argparse.Namespace, settings: Settings) -> tuple[Result, float]:
 def _as_named(args: argparse.Namespace) -> list[str]:
     """Return the symbols as the files of bars write them, whatever case they were asked for in.
 
-    Those of recordings, whose names have any case, are upper-case, as a snapshot's are. Raises
-    BarFileError naming the symbols there are of each interval where one has no bars.
+    Those of recordings, whose names have any case, are upper-case, as a snapshot's are.
     """
     if args.quotes is not None:
         return [symbol.upper() for symbol in args.symbols]
-    if not args.bars.is_dir():
-        return list(args.symbols)  # to be told by who looks for the files
-    there = _bars_there(args.bars)
-    fitting = sorted(
-        {name for interval, names in there.items() if args.interval in (None, interval)
-         for name in names}
-    )  # fmt: skip
-    by_upper = {name.upper(): name for name in fitting}
-    named = []
-    for symbol in args.symbols:
-        found = symbol if symbol in fitting else by_upper.get(symbol.upper())
-        if found is None:
-            holds = "; ".join(f"{interval}: {', '.join(there[interval])}" for interval in there)
-            raise bars.BarFileError(
-                f"{args.bars} holds no {args.interval + ' ' if args.interval else ''}bars of "
-                f"{symbol}; it holds {holds or 'no bars at all, as BTCUSDT_1m.csv.gz would be'}"
-            )
-        named.append(found)
-    return named
-
-
-def _bars_there(folder: Path) -> dict[str, list[str]]:
-    """Return the symbols that a folder has bars of, by interval, the finest first."""
-    found: dict[str, set[str]] = {interval: set() for interval in bars.INTERVAL_MS}
-    for path in folder.iterdir():
-        name = path.name.removesuffix(".gz").removesuffix(".csv")
-        symbol, _, interval = name.rpartition("_")
-        if symbol and interval in found and path.name in (f"{name}.csv", f"{name}.csv.gz"):
-            found[interval].add(symbol)
-    return {interval: sorted(names) for interval, names in found.items() if names}
+    return bars.spelled(args.bars, args.symbols, args.interval)
 
 
 def _market(

@@ -43,11 +43,7 @@ def find(folder: Path, symbols: Sequence[str], interval: str | None = None) -> l
 
     Raises BarFileError naming what the folder holds where a symbol has none.
     """
-    if not folder.is_dir():
-        raise BarFileError(
-            f"{folder} is no folder: name the one with files such as BTCUSDT_1m.csv.gz"
-        )
-    named = [(found, path) for path in sorted(folder.iterdir()) if (found := _match(path))]
+    named = _named(folder)
     chosen = []
     for symbol in dict.fromkeys(symbols):
         fitting = [
@@ -61,6 +57,33 @@ def find(folder: Path, symbols: Sequence[str], interval: str | None = None) -> l
             raise BarFileError(f"{folder} holds no {wanted}; it holds {there}")
         chosen.append(min(fitting)[1])
     return chosen
+
+
+def spelled(folder: Path, symbols: Sequence[str], interval: str | None = None) -> list[str]:
+    """Return symbols as the files of bars write them, whatever case they were asked for in.
+
+    Raises BarFileError naming the symbols there are of each interval where one has no bars.
+    """
+    there: dict[str, set[str]] = {each: set() for each in INTERVAL_MS}
+    for found, _ in _named(folder):
+        there[found["interval"]].add(found["symbol"])
+    fitting = {
+        each for length, names in there.items() if interval in (None, length) for each in names
+    }
+    by_upper = {name.upper(): name for name in sorted(fitting)}
+    named = []
+    for symbol in symbols:
+        name = symbol if symbol in fitting else by_upper.get(symbol.upper())
+        if name is None:
+            holds = "; ".join(
+                f"{each}: {', '.join(sorted(names))}" for each, names in there.items() if names
+            )
+            raise BarFileError(
+                f"{folder} holds no {interval + ' ' if interval else ''}bars of {symbol}; it holds "
+                f"{holds or 'no bars at all, as BTCUSDT_1m.csv.gz would be'}"
+            )
+        named.append(name)
+    return named
 
 
 def read(path: Path) -> Iterator[Bar]:
@@ -106,6 +129,15 @@ def line(bar: Bar) -> str:
         f"{moment:%Y-%m-%d %H:%M:%S}+00:00,{bar.open!r},{bar.high!r},{bar.low!r},{bar.close!r},"
         f"{bar.volume!r}\n"
     )
+
+
+def _named(folder: Path) -> list[tuple[re.Match[str], Path]]:
+    """Return the files of bars in a folder with what their names say, in order."""
+    if not folder.is_dir():
+        raise BarFileError(
+            f"{folder} is no folder: name the one with files such as BTCUSDT_1m.csv.gz"
+        )
+    return [(found, path) for path in sorted(folder.iterdir()) if (found := _match(path))]
 
 
 def _match(path: Path) -> re.Match[str] | None:

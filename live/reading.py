@@ -33,6 +33,11 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     lost: tuple[str, ...] = ()
     held: Record | None = None  # what was known before anything was lost; None when nothing was
 
+    @property
+    def is_ahead(self) -> bool:
+        """Tell whether the snapshot is dated ahead of the clock, and stale by that."""
+        return self.age_s is not None and self.age_s < 0
+
 
 class Health(msgspec.Struct, frozen=True):
     """What the reader serves and what keeps it from serving something newer."""

@@ -5,7 +5,6 @@ Put here: asking the history and showing its answer. Keep out: which snapshot co
 """
 
 import csv
-import datetime as dt
 import json
 import sys
 import tempfile
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from features.words import aged, on_status
+from features.words import aged, iso, on_status
 from pipelines.commands import common
 from pipelines.commands.common import number
 from pipelines.commands.sql import Format, finite
@@ -194,18 +193,14 @@ def _beginning(store: "Store", moment_ms: int) -> str:
     if first is None:
         return f"nothing is published under {store.root}: run `execintel refresh` first"
     next_s = -(-first.published_ms // 1000)
-    moment = _iso(moment_ms // 1000)
+    moment = iso(moment_ms)
     return (
         f"the first snapshot was published at {common.when(first.published_ms)}; name a moment "
-        f"from {_iso(next_s)} on. Were the logs of then read later? execintel refresh --as-of "
-        f"{moment} computes what they say of then (kept, not published, where CURRENT's as-of is "
-        "later), and execintel show SYMBOL --snapshot ID shows it; docs/history.md tells how to "
-        "keep it in the history as simulated"
+        f"from {iso(1000 * next_s)} on. Were the logs of then read later? execintel refresh "
+        f"--as-of {moment} computes what they say of then (kept, not published, where CURRENT's "
+        "as-of is later), and execintel show SYMBOL --snapshot ID shows it; docs/history.md tells "
+        "how to keep it in the history as simulated"
     )
-
-
-def _iso(epoch_s: int) -> str:
-    return f"{dt.datetime.fromtimestamp(epoch_s, tz=dt.UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _reading(settings: "Settings", store: "Store", seen: _Seen) -> "Reading | str | None":

@@ -5,7 +5,6 @@ what a command shows of them.
 """
 
 import contextlib
-import datetime as dt
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +13,7 @@ from features.words import (
     after_resume,
     aged,
     counted,
+    iso,
     on_ahead,
     on_other_environment,
     on_stale,
@@ -46,7 +46,7 @@ def _collected(settings: "Settings", store: "Store", name: str) -> str | None:
     if not found:
         return None
     last = found[-1]
-    moment = _iso(last.published_ms)
+    moment = iso(last.published_ms, "milliseconds")  # two may be of one second
     ways = []
     if _is_in_history(settings, last.snapshot_id, last.published_ms):
         ways.append(f"execintel asof SYMBOL {moment}")
@@ -59,12 +59,6 @@ def _collected(settings: "Settings", store: "Store", name: str) -> str | None:
         f"snapshot {last.snapshot_id} is kept no longer{others}. What it decided is still shown by "
         + " and by ".join(ways)
     )
-
-
-def _iso(epoch_ms: int) -> str:
-    """Write a moment to the millisecond: publications may follow within a second."""
-    moment = dt.datetime.fromtimestamp(epoch_ms / 1000, tz=dt.UTC)
-    return f"{moment.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
 def _is_in_history(settings: "Settings", snapshot_id: str, published_ms: int) -> bool:

@@ -62,10 +62,6 @@ def reads(settings: "Settings", store: "Store", snapshot_id: str) -> Readings:
     return Readings(reader.read, toggle)
 
 
-def is_ahead(read: Readings, symbol: str) -> bool:
-    return (read(symbol).age_s or 0.0) < 0
-
-
 def is_past(store: "Store", snapshot_id: str) -> bool:
     """Tell whether a snapshot is shown as it was when new: others than CURRENT, and generated."""
     return snapshot_id != store.current() or store.manifest(snapshot_id)["origin"] == "demo"
@@ -114,14 +110,13 @@ def print_health(
         words = UNTOLD
     words = overruled or words
     style = "yellow" if overruled else style_of(found["status"])
-    capped_by = found["sizing"]["capped_by"]
     then = "when this snapshot was new: " if is_past else ""
     common.say()
     common.say(f"{found['symbol']}: {then}{found['status']}, {words}", style=f"bold {style}")
     common.show_fields(
         (
             ("size", _size(found["sizing"])),
-            *[("", guards([name])) for name in capped_by if name != found["status"]],
+            *[("", guards([name])) for name in found["sizing"]["capped_by"]],
             ("", coverage_line(found["sizing"])),
             ("score", _score(score)),
             ("router", _router(found["router"])),

@@ -64,7 +64,7 @@ def show(settings: "Settings", symbol: str | None, *, is_json: bool) -> None:
             is_past=desk.is_demo,
             overruled=overruled,
             acts=None if desk.applied is None else bool(desk.applied),
-            is_ahead=health.is_ahead(read, named),
+            is_ahead=read(named).is_ahead,
         )
         _hours(read(named))
 

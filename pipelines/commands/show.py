@@ -200,7 +200,7 @@ def _health(settings: "Settings", store: "Store", snapshot_id: str, symbol: str)
         is_past=is_past,
         overruled=overruled,
         acts=bool(settings.applied(store.manifest(snapshot_id)["environment"])),
-        is_ahead=health.is_ahead(read, symbol),
+        is_ahead=read(symbol).is_ahead,
     )
 
 

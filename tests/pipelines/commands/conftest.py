@@ -22,6 +22,16 @@ def shared_desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         yield enter(tmp_path_factory.mktemp("desk"), patch)
 
 
+@pytest.fixture(scope="module")
+def published_twice(shared_desk: Desk) -> Desk:
+    """Publish two snapshots that differ in one attempt of BTCUSDT."""
+    shared_desk.write(*(desks.attempt(n) for n in (1, 2, 3)), desks.attempt(4, "ETHUSDT"))
+    assert shared_desk.refresh().exit_code == 0
+    shared_desk.write(desks.attempt(5))
+    assert shared_desk.refresh("--as-of", "2025-11-06T00:05:00Z").exit_code == 0
+    return shared_desk
+
+
 @pytest.fixture
 def attempt() -> Callable[..., str]:
     """Return what writes a router line."""

@@ -1,4 +1,4 @@
-"""The health document on a terminal: the switches that stand now, and what a stale one applies."""
+"""The health document on a terminal: the switches that stand now, and what a stale one says."""
 
 import json
 import re
@@ -7,17 +7,12 @@ from typing import Any
 import pytest
 
 from pipelines.commands import health
-from tests.pipelines.commands.desk import Desk, attempt
+from tests.pipelines.commands.desk import Desk
 
 
 @pytest.fixture(scope="module")
-def published(shared_desk: Desk) -> Desk:
-    """Publish two snapshots, the second of one attempt more."""
-    shared_desk.write(*(attempt(n) for n in (1, 2, 3)), attempt(4, "ETHUSDT"))
-    assert shared_desk.refresh().exit_code == 0
-    shared_desk.write(attempt(5))
-    assert shared_desk.refresh("--as-of", "2025-11-06T00:05:00Z").exit_code == 0
-    return shared_desk
+def published(published_twice: Desk) -> Desk:
+    return published_twice
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +52,7 @@ def test_a_symbol_that_is_switched_off_is_so_in_its_document_and_not_in_the_past
     assert risk_of(published, "BTCUSDT")["toggle_active"] is False
 
 
-def test_what_a_status_limits_stands_beside_the_snapshots_own_product(published: Desk) -> None:
+def test_a_product_within_what_a_status_allows_is_the_snapshots_own(published: Desk) -> None:
     (row,) = published.ask(
         "SELECT sharpe_mult * regime_scale * intel_size_factor AS product, final_size_factor"
         " FROM feat_symbol__sizing WHERE symbol = 'BTCUSDT'"

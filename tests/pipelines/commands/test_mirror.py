@@ -13,13 +13,8 @@ from tests.pipelines.commands.desk import Desk, attempt
 
 
 @pytest.fixture(scope="module")
-def published(shared_desk: Desk) -> Desk:
-    """Publish two snapshots that differ in one attempt of BTCUSDT."""
-    shared_desk.write(*(attempt(n) for n in (1, 2, 3)), attempt(4, "ETHUSDT"))
-    assert shared_desk.refresh().exit_code == 0
-    shared_desk.write(attempt(5))
-    assert shared_desk.refresh("--as-of", "2025-11-06T00:05:00Z").exit_code == 0
-    return shared_desk
+def published(published_twice: Desk) -> Desk:
+    return published_twice
 
 
 @pytest.fixture(autouse=True)
