@@ -86,7 +86,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _groups(args: argparse.Namespace, minutes: int) -> list[list[Bar]]:
     if args.bars:
-        return list(islice(bars.merged(bars.find(args.bars, args.symbols, "1m")), minutes))
+        files = bars.find(args.bars, args.symbols, "1m").values()
+        return list(islice(bars.merged(files), minutes))
     start_us = _END_US - (minutes // 1440 + 1) * DAY_US
     market = Market(tuple(args.symbols), start_us, _END_US, seed=7)
     paths = [market.minute_bars(symbol)[-minutes:] for symbol in sorted(args.symbols)]

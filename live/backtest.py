@@ -167,8 +167,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m live.backtest
 
 def run(args: argparse.Namespace, settings: Settings) -> tuple[Result, float]:
     """Replay into a folder named by seed and parameters; returns the result and its seconds."""
-    args.symbols = _as_named(args)
-    paths, market = _market(args)
+    args.symbols, paths, market = _market(args)
     chosen = arguments.strategies(args, settings)
     said = _parameters(args, settings, paths)
     folder = _fresh(args.output_dir or settings.home / "analytics", args, said)
@@ -189,30 +188,34 @@ def run(args: argparse.Namespace, settings: Settings) -> tuple[Result, float]:
     return result, took_s
 
 
-def _as_named(args: argparse.Namespace) -> list[str]:
-    """Return the symbols as the files of bars write them, whatever case they were asked for in.
-
-    Those of recordings, whose names have any case, are upper-case, as a snapshot's are.
-    """
-    if args.quotes is not None:
-        return [symbol.upper() for symbol in args.symbols]
-    return bars.spelled(args.bars, args.symbols, args.interval)
-
-
 def _market(
     args: argparse.Namespace,
-) -> tuple[list[Path], Callable[[bars.Progress], Iterator[Sequence[Event]]]]:
-    """Return the files that the flags name, and what reads them."""
+) -> tuple[list[str], list[Path], Callable[[bars.Progress], Iterator[Sequence[Event]]]]:
+    """Return the symbols and files that the flags name, and what reads them.
+
+    Symbols are spelled as the files of bars are; those of recordings, whose names have any case,
+    are upper-case, as a snapshot's are.
+    """
     if args.quotes is None:
-        paths = bars.find(args.bars, args.symbols, args.interval)
-        return paths, lambda on_progress: within(bars.merged(paths, on_progress), args)
-    files = quotes.find(args.quotes, args.symbols)
-    return [path for found in files.values() for path in found], lambda on_progress: quotes.spans(
-        files,
-        round(args.bar_seconds * 1000),
-        start_ms=args.start,
-        end_ms=args.end,
-        on_progress=on_progress,
+        named = bars.find(args.bars, args.symbols, args.interval)
+        return (
+            [*named],
+            [*named.values()],
+            lambda on_progress: within(bars.merged(named.values(), on_progress), args),
+        )
+    symbols = [symbol.upper() for symbol in args.symbols]
+    files = quotes.find(args.quotes, symbols)
+    paths = [path for found in files.values() for path in found]
+    return (
+        symbols,
+        paths,
+        lambda on_progress: quotes.spans(
+            files,
+            round(args.bar_seconds * 1000),
+            start_ms=args.start,
+            end_ms=args.end,
+            on_progress=on_progress,
+        ),
     )
 
 

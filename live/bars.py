@@ -11,7 +11,7 @@ import heapq
 import io
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -38,52 +38,35 @@ class BarFileError(ValueError):
     """A file of bars cannot be used; the text says which line and why."""
 
 
-def find(folder: Path, symbols: Sequence[str], interval: str | None = None) -> list[Path]:
-    """Return one file of bars for each symbol, of ``interval`` or the finest there is.
+def find(folder: Path, symbols: Sequence[str], interval: str | None = None) -> dict[str, Path]:
+    """Return a file of bars for each symbol, of ``interval`` or the finest there is.
 
-    Raises BarFileError naming what the folder holds where a symbol has none.
+    Symbols may be asked for in any case; the keys are spelled as the files' names are. Raises
+    BarFileError naming the symbols there are of each interval where one has no bars.
     """
-    named = _named(folder)
-    chosen = []
-    for symbol in dict.fromkeys(symbols):
-        fitting = [
-            (INTERVAL_MS[found["interval"]], path)
-            for found, path in named
-            if found["symbol"] == symbol and interval in (None, found["interval"])
-        ]
-        if not fitting:
-            there = ", ".join(path.name for _, path in named) or "no bars at all"
-            wanted = f"{symbol}_{interval or '1m'}.csv.gz"
-            raise BarFileError(f"{folder} holds no {wanted}; it holds {there}")
-        chosen.append(min(fitting)[1])
-    return chosen
-
-
-def spelled(folder: Path, symbols: Sequence[str], interval: str | None = None) -> list[str]:
-    """Return symbols as the files of bars write them, whatever case they were asked for in.
-
-    Raises BarFileError naming the symbols there are of each interval where one has no bars.
-    """
-    there: dict[str, set[str]] = {each: set() for each in INTERVAL_MS}
-    for found, _ in _named(folder):
-        there[found["interval"]].add(found["symbol"])
+    there: dict[str, dict[str, Path]] = {each: {} for each in INTERVAL_MS}
+    for found, path in _named(folder):
+        there[found["interval"]].setdefault(found["symbol"], path)
     fitting = {
-        each for length, names in there.items() if interval in (None, length) for each in names
+        symbol: path
+        for each in reversed(INTERVAL_MS)  # the finest last, which stays
+        if interval in (None, each)
+        for symbol, path in there[each].items()
     }
-    by_upper = {name.upper(): name for name in sorted(fitting)}
-    named = []
-    for symbol in symbols:
-        name = symbol if symbol in fitting else by_upper.get(symbol.upper())
-        if name is None:
+    by_upper = {symbol.upper(): symbol for symbol in sorted(fitting)}
+    files = {}
+    for asked in symbols:
+        symbol = asked if asked in fitting else by_upper.get(asked.upper())
+        if symbol is None:
             holds = "; ".join(
-                f"{each}: {', '.join(sorted(names))}" for each, names in there.items() if names
+                f"{each}: {', '.join(sorted(of))}" for each, of in there.items() if of
             )
             raise BarFileError(
-                f"{folder} holds no {interval + ' ' if interval else ''}bars of {symbol}; it holds "
+                f"{folder} holds no {interval + ' ' if interval else ''}bars of {asked}; it holds "
                 f"{holds or 'no bars at all, as BTCUSDT_1m.csv.gz would be'}"
             )
-        named.append(name)
-    return named
+        files[symbol] = fitting[symbol]
+    return files
 
 
 def read(path: Path) -> Iterator[Bar]:
@@ -95,7 +78,7 @@ def read(path: Path) -> Iterator[Bar]:
         yield from _read(path, raw)
 
 
-def merged(paths: Sequence[Path], on_progress: Progress | None = None) -> Iterator[list[Bar]]:
+def merged(paths: Collection[Path], on_progress: Progress | None = None) -> Iterator[list[Bar]]:
     """Yield the bars of all files by the moment they close, those of one moment by symbol.
 
     ``on_progress`` is called with bytes read and bytes in all.

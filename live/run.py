@@ -65,7 +65,7 @@ def run(args: argparse.Namespace, settings: Settings) -> None:
         if telemetry is not None:
             stack.callback(telemetry.close)
         if args.bars:
-            paths = bars.find(args.bars, args.symbols, args.interval)
+            paths = bars.find(args.bars, args.symbols, args.interval).values()
             engine = paper_over_bars(
                 within(bars.merged(paths), args), chosen, settings=settings, log_dir=log_dir,
                 seed=args.seed, telemetry=telemetry, stack=stack, trades=trades,

@@ -1,6 +1,5 @@
 """Replays: the live engine over real bars, what it writes, and that nothing of later is known."""
 
-import argparse
 import csv
 import datetime as dt
 import json
@@ -57,7 +56,7 @@ def backtested(home: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> Path
 
 
 def btc(bars_1m: Path, count: int) -> list[list[Bar]]:
-    paths = bars.find(bars_1m, ["BTCUSDT", "SOLUSDT"])
+    paths = bars.find(bars_1m, ["BTCUSDT", "SOLUSDT"]).values()
     return list(islice(bars.merged(paths), count))
 
 
@@ -136,7 +135,7 @@ def test_live_engine_telemetry_throttling(tmp_path: Path, bars_1m: Path) -> None
     telemetry = TradeTelemetry(
         writer, {strategy.name: 0.003 for strategy in strategies}, throttle_seconds=60
     )
-    groups = bars.merged(bars.find(bars_1m, ["BTCUSDT"]))
+    groups = bars.merged(bars.find(bars_1m, ["BTCUSDT"]).values())
     with ExitStack() as stack:
         engine = paper_over_bars(
             islice(groups, 7), strategies, settings=settings, log_dir=tmp_path / "logs", seed=1,
@@ -430,7 +429,7 @@ def test_a_stop_with_an_order_in_flight_ends_it_and_returns(
                 engine.stop()
             return signal and msgspec.structs.replace(signal, wants_maker=True)
 
-    groups = list(islice(bars.merged(bars.find(bars_1m, ["BTCUSDT"])), 10))
+    groups = list(islice(bars.merged(bars.find(bars_1m, ["BTCUSDT"]).values()), 10))
     with ExitStack() as stack:
         engine = paper_over_bars(
             iter(groups), [Stopper(1)], settings=Settings(home=tmp_path), log_dir=tmp_path / "logs",
@@ -520,11 +519,12 @@ def test_of_files_that_differ_in_case_the_one_asked_for_is_read(tmp_path: Path) 
         (tmp_path / name).touch()
 
     def named(*symbols: str, interval: str | None = None) -> list[str]:
-        return backtest._as_named(
-            argparse.Namespace(bars=tmp_path, quotes=None, symbols=symbols, interval=interval)
-        )
+        files = bars.find(tmp_path, symbols, interval)
+        assert all(path.name.startswith(f"{symbol}_") for symbol, path in files.items())
+        return [*files]
 
     assert named("btcusdt", "BTCUSDT", "ethusdt") == ["btcusdt", "BTCUSDT", "ETHUSDT"]
+    assert named("ETHUSDT", "ethusdt") == ["ETHUSDT"]
     assert named("BTCUSDT", interval="1m") == ["btcusdt"]
     with pytest.raises(
         bars.BarFileError,

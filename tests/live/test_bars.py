@@ -36,7 +36,7 @@ def test_files_are_merged_by_close_and_symbol(tmp_path: Path) -> None:
     write(tmp_path, "B_1m.csv", HEADER + "".join(map(minute.format, (0, 1, 4))))
     write(tmp_path, "A_1m.csv.gz", HEADER + "".join(map(minute.format, (1, 2))))
     write(tmp_path, "C_5m.csv", HEADER + minute.format(0))
-    paths = bar_files.find(tmp_path, ["B", "A", "C"])
+    paths = bar_files.find(tmp_path, ["B", "A", "C"]).values()
     seen: list[tuple[int, int]] = []
     groups = list(bar_files.merged(paths, lambda done, total: seen.append((done, total))))
     at = [(group[0].close_ms // 60_000 % 60, [bar.symbol for bar in group]) for group in groups]
@@ -45,7 +45,7 @@ def test_files_are_merged_by_close_and_symbol(tmp_path: Path) -> None:
 
 
 def test_real_bars_come_whole_and_in_order(bars_1m: Path) -> None:
-    paths = bar_files.find(bars_1m, ["ETHUSDT", "BTCUSDT"], "1m")
+    paths = bar_files.find(bars_1m, ["ETHUSDT", "BTCUSDT"], "1m").values()
     closes, count = [], 0
     for group in itertools.islice(bar_files.merged(paths), 20_000):
         assert [bar.symbol for bar in group] == ["BTCUSDT", "ETHUSDT"]
@@ -88,8 +88,8 @@ def test_a_file_that_is_cut_off_is_named(tmp_path: Path) -> None:
 
 def test_missing_bars_are_named_with_what_there_is(tmp_path: Path) -> None:
     write(tmp_path, "ETHUSDT_1m.csv", HEADER)
-    with pytest.raises(BarFileError, match=r"no BTCUSDT_1m\.csv\.gz; it holds ETHUSDT_1m\.csv"):
-        bar_files.find(tmp_path, ["BTCUSDT"])
+    with pytest.raises(BarFileError, match=r"no 1h bars of BTCUSDT; it holds 1m: ETHUSDT$"):
+        bar_files.find(tmp_path, ["BTCUSDT"], "1h")
     with pytest.raises(BarFileError, match=r"is no folder: .* such as BTCUSDT_1m\.csv\.gz"):
         bar_files.find(tmp_path / "nowhere", ["BTCUSDT"])
     write(tmp_path, "BTCUSDT.csv", HEADER)
