@@ -18,12 +18,12 @@ import numpy as np
 from benchmarks.calls import Times, nothing, show, timed
 from features.settings import DECISIONS, Trading
 from live import intel
-from live.controls import State
-from live.gates import Ask, World, judge
 from live.market import Quote
 from live.reader import SnapshotReader
-from live.records import Hour, Place, Policy, Record, Regime, Risk, Router, Score, Size
-from live.sizing import decide
+from live.snapshot.records import Hour, Place, Policy, Record, Regime, Risk, Router, Score, Size
+from live.trading.controls import State
+from live.trading.gates import Ask, World, judge
+from live.trading.sizing import decide
 from live.venues import Instrument
 
 P99_TARGET_US = 20.0

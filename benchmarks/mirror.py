@@ -18,9 +18,9 @@ from rich.table import Table
 
 from live import intel
 from live.firestore_mirror import publish_snapshot, state
-from live.firestore_publisher import PeriodicPublisher
-from live.generation import load
+from live.mirror.publisher import PeriodicPublisher
 from live.reader import SnapshotReader
+from live.snapshot.generation import load
 from tests.emulator import Emulator, NoEmulatorError
 from tests.live import files
 

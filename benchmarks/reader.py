@@ -25,8 +25,8 @@ import pyarrow as pa
 from benchmarks.load import END_MS, LOGS, WINDOW_MS, Load, append_logs
 from benchmarks.rivals import LeftOutError, Rival, cache_folder, environment, redis_server
 from benchmarks.rivals_child import percentiles, round_robin
-from live import v510
 from live.reader import SnapshotReader
+from live.v510 import rules
 from pipelines.intake.kinds import ROUTER
 from tests.live import files
 
@@ -233,7 +233,7 @@ def from_log(log: Path, symbol: str, now_s: float) -> dict[str, Any]:
         "slip_q25_50_75": statistics.quantiles(slips, n=4) if len(slips) > 1 else None,
         "ack_ms_p50": statistics.median(acks) if acks else None,
     }
-    return {"hourly": v510.hourly(events), **effectiveness, "n": len(events)}
+    return {"hourly": rules.hourly(events), **effectiveness, "n": len(events)}
 
 
 # -- while snapshots change -----------------------------------------------------------------------

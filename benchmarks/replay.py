@@ -19,17 +19,17 @@ from itertools import islice
 from pathlib import Path
 
 from features.settings import Settings
-from live import backtest, bars
-from live.book import ClosedTrade
+from live import backtest
 from live.clock import RealClock
 from live.engine import Engine
-from live.feeds import QuoteFeed
-from live.market import Bar, Direction, Quote, Signal
+from live.market import Bar, Direction, Quote, Signal, bars
+from live.market.feeds import QuoteFeed
 from live.reader import SnapshotReader
 from live.results import Result
 from live.run import paper_over_bars
 from live.strategies import make
 from live.telemetry import TelemetryWriter, TradeTelemetry
+from live.trading.book import ClosedTrade
 from live.venues import Instrument
 from live.venues.paper import PaperVenue
 from pipelines.demo.market import DAY_US, Market

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.calls import T, Times, nothing, show, timed
-from live.book import ClosedTrade
 from live.market import Direction, Signal
 from live.telemetry import (
     COLUMNS,
@@ -23,6 +22,7 @@ from live.telemetry import (
     TradeTelemetry,
 )
 from live.telemetry import _to_json as to_json
+from live.trading.book import ClosedTrade
 
 RATE_PER_S = 2_000
 P50_TARGET_US, P99_TARGET_US = 5.0, 30.0

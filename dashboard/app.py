@@ -10,7 +10,7 @@ import streamlit as st
 
 from dashboard import session
 from features.setting_faults import BadSettingError
-from live.firestore_link import OffError
+from live.mirror.link import OffError
 
 _log = logging.getLogger(__name__)
 PAGES = (

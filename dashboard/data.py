@@ -29,14 +29,14 @@ from features.explain import Part, explain
 from features.publications import Publication
 from features.snapshot import SnapshotError, Store, open_snapshot
 from features.words import parse_time, when
-from live import controls
-from live.acting import SAFE
-from live.answers import Read, answering_from, toggle_of
-from live.generation import Generation
-from live.mirror_desk import UNTOLD, Desk, words_of
-from live.published import PublishedError, load_published, reads_of
-from live.reading import Reading
-from live.records import ALL, Record
+from live.mirror.desk import UNTOLD, Desk, words_of
+from live.snapshot.acting import SAFE
+from live.snapshot.generation import Generation
+from live.snapshot.published import PublishedError, load_published, reads_of
+from live.snapshot.reading import Reading
+from live.snapshot.records import ALL, Record
+from live.trading import controls
+from live.v510.answers import Read, answering_from, toggle_of
 
 Status = Literal["fresh", "stale", "demo", "empty", "none"]
 KEPT = 4  # snapshots in memory: now, the one before it for those who look at it, two of playback
@@ -382,7 +382,7 @@ class MirrorSource:
 
         Raises OffError where no Firestore is configured.
         """
-        from live.firestore_source import FirestoreSource
+        from live.mirror.source import FirestoreSource
 
         self.settings = settings
         self._source = FirestoreSource(

@@ -15,8 +15,19 @@ from features.acknowledgements import made_of
 from features.explain import Part
 from features.explain.words import effect, measured
 from features.words import counted, ends, known_of
-from live.reading import Reading
-from live.records import ALL, HOURS, Hour, Policy, Record, Regime, Risk, Router, Score, Size
+from live.snapshot.reading import Reading
+from live.snapshot.records import (
+    ALL,
+    HOURS,
+    Hour,
+    Policy,
+    Record,
+    Regime,
+    Risk,
+    Router,
+    Score,
+    Size,
+)
 
 _ROUTES = {True: "maker first", False: "never maker", None: "maker if wanted"}
 

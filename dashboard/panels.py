@@ -29,7 +29,7 @@ from features.words import (
     span,
     when,
 )
-from live.reading import Reading
+from live.snapshot.reading import Reading
 
 # Mark, word and colour say the same thing, so that none of them is needed.
 COLOURS: Mapping[Level, Literal["green", "orange", "red", "gray"]] = {

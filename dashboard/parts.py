@@ -15,8 +15,8 @@ from dashboard.data import View
 from dashboard.panels import badge, md, tile, tiles
 from features.explain import MAKER_FIRST, Part
 from features.words import MARKS, UNKNOWN, Level, known_of, number, share, unknown_of
-from live.reading import Reading
-from live.records import Record, Risk, Size
+from live.snapshot.reading import Reading
+from live.snapshot.records import Record, Risk, Size
 
 GUARDS = ("evidence_cap", "incomplete", "clamp", "change")  # after the product, in this order
 

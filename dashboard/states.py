@@ -22,8 +22,8 @@ from features.words import (
     when,
     why_stale,
 )
-from live import controls
 from live.reader import is_reduce_only
+from live.trading import controls
 
 DEMONSTRATION = (
     "Demonstration: the age of generated data is not judged, every status below is that of when"

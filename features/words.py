@@ -218,7 +218,7 @@ def source_state(status: str, *, required: bool) -> tuple[Level, str]:
     return "bad" if required else "warn", words
 
 
-# What engines do instead of acting on a decision of the snapshot (live/sizing.py).
+# What engines do instead of acting on a decision of the snapshot (live/trading/sizing.py).
 _INSTEAD = {
     "size": "trade each target as it is",
     "offset": "quote 2.00 bps from mid",

@@ -1,5 +1,5 @@
-"""The order path: what a trading engine reads from the published snapshot, in microseconds.
+"""The order path and the trading engine: what reads the published snapshot, and what trades by it.
 
-Put here: reading snapshots and deciding with them. Keep out: computing tables (features/),
-schedules (pipelines/), pages.
+Put here: the entries by which others come in (reader, intel, engine, run, backtest, telemetry,
+firestore_mirror). Keep out: computing tables (features/), schedules (pipelines/), pages.
 """

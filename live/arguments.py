@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from features.settings import Settings, variable
-from live.sessions import SESSIONS, FlatAtClose
+from live.market.sessions import SESSIONS, FlatAtClose
 from live.strategies import BOTH, Strategy, available, make
 from live.telemetry import TelemetryWriter, TradeTelemetry
 

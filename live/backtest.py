@@ -1,8 +1,8 @@
 """Replay the past through the live engine: the same code, a simulated clock, the paper venue.
 
-Put here: what a replay is made of. Keep out: trading (engine.py), reading bars (bars.py) and
-recorded quotes (quotes.py), what was known when (past.py), what trades came to (results.py). With a
-seed nothing that is written depends on the machine's clock.
+Put here: what a replay is made of. Keep out: trading (engine.py), reading bars (market/bars.py) and
+recorded quotes (market/quotes.py), what was known when (snapshot/past.py), what trades came to
+(results.py). With a seed nothing that is written depends on the machine's clock.
 """
 
 import argparse
@@ -26,13 +26,11 @@ from rich.progress import Progress
 
 from features import setting_faults, words
 from features.settings import Settings
-from live import arguments, bars, quotes
-from live.book import ClosedTrade
+from live import arguments
 from live.clock import SimulatedClock
-from live.controls import Controls
 from live.engine import Engine
-from live.market import Bar, Event
-from live.past import PastSnapshots
+from live.market import Bar, Event, bars, quotes
+from live.market.sessions import DAY_MS, SESSIONS
 from live.results import (
     Curve,
     Result,
@@ -42,9 +40,11 @@ from live.results import (
     summarise,
     worth_of_open,
 )
-from live.sessions import DAY_MS, SESSIONS
+from live.snapshot.past import PastSnapshots
 from live.strategies import Strategy
 from live.telemetry import TradeTelemetry
+from live.trading.book import ClosedTrade
+from live.trading.controls import Controls
 from live.venues.paper import PaperConfig, PaperVenue
 
 RESULT = "backtest.json"  # parameters and result; also what marks a folder that may be replaced
@@ -156,7 +156,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m live.backtest
         args = _parse(argv, prog, settings)
         arguments.log_to_stderr(args)
         if args.log_level == "INFO":
-            logging.getLogger("live.executor").setLevel("WARNING")  # every veto; they are counted
+            # Every veto; they are counted.
+            logging.getLogger("live.trading.executor").setLevel("WARNING")
         result, took_s = run(args, settings)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,7 +1,7 @@
 """The trading loop: read the snapshot, decide, act, record, sleep; replays drive it bar by bar.
 
-Put here: the order of things in one turn. Keep out: deciding (sizing.py), gates (gates.py), what
-happens to an order (router.py), accounts and records (executor.py).
+Put here: the order of things in one turn. Keep out: deciding (trading/sizing.py), gates
+(trading/gates.py), what happens to an order (router.py), accounts and records (executor.py).
 """
 
 import logging
@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from features.settings import Settings
-from live.book import ClosedTrade
 from live.clock import Clock, SimulatedClock
-from live.controls import Controls
-from live.executor import Executor
 from live.market import Bar, Event, Print, Quote, Signal
-from live.reading import Reading
+from live.snapshot.reading import Reading
 from live.strategies import Strategy
+from live.trading.book import ClosedTrade
+from live.trading.controls import Controls
+from live.trading.executor import Executor
 from live.venues import SimulatedMarket, Venue, VenueError
 
 HEARTBEAT_MS = 60_000

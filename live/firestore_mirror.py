@@ -1,8 +1,8 @@
 """Write to Firestore: one document at a time, or a whole generation; bounded, never raising.
 
 Put here: the calls, their client, and what their failures lead to. Keep out: what stands in the
-documents (mirror_documents.py), the order in which a generation is written
-(firestore_publication.py), reading (firestore_source.py). Nothing here belongs on the order path.
+documents (mirror/documents.py), the order in which a generation is written
+(mirror/publication.py), reading (mirror/source.py). Nothing here belongs on the order path.
 """
 
 import logging
@@ -12,20 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from live import firestore_link
-from live.breaker import Breaker
-from live.firestore_link import OffError, bounds, hedge_env, root_of
-from live.firestore_publication import (
-    Difference,
-    Outcome,
-    Publication,
-    Published,
-    current_of,
-    difference,
-)
-from live.generation import DamagedError, Generation
-from live.mirror_desk import Desk
-from live.mirror_documents import (
+from live.mirror import link
+from live.mirror.breaker import Breaker
+from live.mirror.desk import Desk
+from live.mirror.documents import (
     HEALTH,
     INTEL,
     Document,
@@ -37,6 +27,16 @@ from live.mirror_documents import (
     documents_of,
     path_of,
 )
+from live.mirror.link import OffError, bounds, hedge_env, root_of
+from live.mirror.publication import (
+    Difference,
+    Outcome,
+    Publication,
+    Published,
+    current_of,
+    difference,
+)
+from live.snapshot.generation import DamagedError, Generation
 
 if TYPE_CHECKING:
     from google.cloud.firestore import Client
@@ -71,11 +71,11 @@ def get_client() -> "Client":
 
     Raises OffError when neither GOOGLE_CLOUD_PROJECT nor FIRESTORE_EMULATOR_HOST is set.
     """
-    firestore_link.require()
-    meant = firestore_link.variables()
+    link.require()
+    meant = link.variables()
     client = _process.client
     if client is None or _process.client_of != meant:
-        client = firestore_link.open_client()
+        client = link.open_client()
         _process.client, _process.client_of = client, meant
     return client
 
@@ -84,7 +84,7 @@ def state() -> dict[str, Any]:
     """Return what a metric or page shows: calls done, failed, skipped, refused; the last error."""
     breaker = _process.breaker
     return {
-        "where": firestore_link.where(),
+        "where": link.where(),
         "is_open": breaker.is_open,
         "refused": _process.refused_n,
         "last_error": breaker.last_error,
@@ -210,7 +210,7 @@ def publish_snapshot(
     mark in `current`, so that neither reader nor next publisher trusts what a crash left half.
 
     Args:
-        generation: what ``live.generation.load`` gave.
+        generation: what ``live.snapshot.generation.load`` gave.
         desk: what `current` tells beside it, and is written again for where it alone changed; None
             tells nothing.
         verify: read every document back first and mend those that differ; by default with the
@@ -224,7 +224,7 @@ def publish_snapshot(
     started_s = time.monotonic()
     snapshot_id = generation.snapshot_id
     try:
-        firestore_link.require()
+        link.require()
         documents = documents_of(generation, hedge_env(), desk)
     except OffError as error:
         return Published("off", snapshot_id, str(error))

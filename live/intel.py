@@ -2,7 +2,8 @@
 
 Put here: v5.10 names, all of them: who replaces one by its path is obeyed by the others, and then
 the v5.10 rule is applied to what it gives. Untouched, an answer is the snapshot's own. Keep out:
-v5.10 rules (v510.py), the snapshot's answers (own.py), which snapshot (answers.py).
+v5.10 rules (v510/rules.py), the snapshot's answers (v510/of_reading.py), which snapshot
+(v510/answers.py).
 """
 
 import time
@@ -11,10 +12,10 @@ from typing import Any
 
 import msgspec
 
-from live import answers, health, own, v510
-from live.acting import UNKNOWN_SIZE_FACTOR, careful
-from live.answers import answering_from, configure, one_snapshot, reading
-from live.v510 import RouterPolicy
+from live.snapshot.acting import UNKNOWN_SIZE_FACTOR, careful
+from live.v510 import answers, health, of_reading, rules
+from live.v510.answers import answering_from, configure, one_snapshot, reading
+from live.v510.rules import RouterPolicy
 
 __all__ = [
     "RouterPolicy",
@@ -51,12 +52,12 @@ __all__ = [
 
 def rolling_sharpe_7d(symbol: str) -> float | None:
     """Return mean over standard deviation of the round trips' returns, not annualised."""
-    return own.risk(reading(symbol)).sharpe_7d
+    return of_reading.risk(reading(symbol)).sharpe_7d
 
 
 def dd_today_pct(symbol: str) -> float | None:
     """Return today's drawdown in percent of equity, at or below 0; None where equity is unknown."""
-    return own.risk(reading(symbol)).dd_today_pct
+    return of_reading.risk(reading(symbol)).dd_today_pct
 
 
 def atr_pct(symbol: str, lookback_bars: int = 50) -> float:
@@ -67,7 +68,7 @@ def atr_pct(symbol: str, lookback_bars: int = 50) -> float:
     """
     if lookback_bars not in (50, 500):
         raise ValueError(f"lookback_bars = {lookback_bars}: a snapshot holds the ATR of 50 and 500")
-    atr_now, atr_med = own.atr_pcts(reading(symbol))
+    atr_now, atr_med = of_reading.atr_pcts(reading(symbol))
     return atr_now if lookback_bars == 50 else atr_med
 
 
@@ -76,7 +77,7 @@ def router_effectiveness_7d(symbol: str | None = None) -> dict[str, Any]:
 
     ``status``, ``snapshot_id`` and ``as_of_ms`` say what the numbers rest on. None: all symbols.
     """
-    return own.effectiveness(reading(symbol))
+    return of_reading.effectiveness(reading(symbol))
 
 
 def get_recent_router_events(
@@ -87,7 +88,7 @@ def get_recent_router_events(
     Opens the snapshot's database: for research and pages, never on the order path. ``ts`` is epoch
     seconds; an unknown value is None. Empty before anything is published.
     """
-    from live import router_events
+    from live.v510 import router_events
 
     served = answers.current_database()
     if served is None:
@@ -125,8 +126,8 @@ def hourly_expectancy(symbol: str | None = None) -> dict[int, dict[str, Any]]:
     hours with rows; empty for a symbol that the snapshot does not hold.
     """
     if get_recent_router_events is not _own_router_events:
-        return v510.hourly(get_recent_router_events(symbol=symbol, window_days=7))
-    return own.hours(reading(symbol))
+        return rules.hourly(get_recent_router_events(symbol=symbol, window_days=7))
+    return of_reading.hours(reading(symbol))
 
 
 def best_hours(symbol: str, min_trades: int = 20, min_expectancy: float = 0.0) -> list[int]:
@@ -155,10 +156,15 @@ def compute_symbol_score(symbol: str) -> dict[str, Any]:
     stats = router_effectiveness_7d(symbol)
     dd = dd_today_pct(symbol)
     read = reading(symbol)
-    risk, score = own.risk(read), own.score(read)
-    inputs = (risk.sharpe_7d, own.atr_pcts(read), own.effectiveness(read), risk.dd_today_pct)
+    risk, score = of_reading.risk(read), of_reading.score(read)
+    inputs = (
+        risk.sharpe_7d,
+        of_reading.atr_pcts(read),
+        of_reading.effectiveness(read),
+        risk.dd_today_pct,
+    )
     if score is None or (sharpe, atr, stats, dd) != inputs:
-        score = v510.score(sharpe, *atr, stats, dd)
+        score = rules.score(sharpe, *atr, stats, dd)
     return {
         "symbol": symbol,
         "score": score.score or 0.0,
@@ -181,8 +187,8 @@ def compute_symbol_score(symbol: str) -> dict[str, Any]:
 
 def score_to_size_factor(score: float) -> float:
     """Map a score to a size factor, 0.5 to 1.5; what is no number sizes as an unknown symbol."""
-    number = v510.known(score)
-    return UNKNOWN_SIZE_FACTOR if number is None else v510.size_factor(number)
+    number = rules.known(score)
+    return UNKNOWN_SIZE_FACTOR if number is None else rules.size_factor(number)
 
 
 @one_snapshot
@@ -192,7 +198,7 @@ def symbol_size_factor(symbol: str) -> dict[str, Any]:
     ``applied_size_factor`` is what ``size_for`` uses; ``capped_by`` names the guards behind it.
     """
     payload = compute_symbol_score(symbol)
-    score = v510.known(payload.get("score"))
+    score = rules.known(payload.get("score"))
     answer = {
         "symbol": symbol,
         "score": score or 0.0,
@@ -202,16 +208,16 @@ def symbol_size_factor(symbol: str) -> dict[str, Any]:
     if "status" not in payload:
         return answer  # the caller's own score: nothing in it comes from a snapshot
     read = reading(symbol)
-    own_score = own.score(read)
+    own_score = of_reading.score(read)
     if own_score is None or score == own_score.score:
-        answer["size_factor"] = own.stack(read).intel_size_factor
+        answer["size_factor"] = of_reading.stack(read).intel_size_factor
     return {
         **answer,
         "applied_size_factor": read.acting.size_factor,
-        "capped_by": list(own.size(read).capped_by),
-        "round_trip_n": own.size(read).n,
-        "pnl_coverage": own.size(read).pnl_coverage,
-        "coverage_status": own.size(read).coverage_status,
+        "capped_by": list(of_reading.size(read).capped_by),
+        "round_trip_n": of_reading.size(read).n,
+        "pnl_coverage": of_reading.size(read).pnl_coverage,
+        "coverage_status": of_reading.size(read).coverage_status,
         "reduce_only": read.reduce_only,
         **_provenance(payload),
     }
@@ -219,17 +225,17 @@ def symbol_size_factor(symbol: str) -> dict[str, Any]:
 
 def inverse_vol_size(symbol: str, base_size: float) -> float:
     """Return a size scaled by volatility; as it is where no target volatility is set."""
-    return base_size * own.stack(reading(symbol)).inverse_vol
+    return base_size * of_reading.stack(reading(symbol)).inverse_vol
 
 
 def volatility_regime_scale(symbol: str) -> float:
     """Return the size scale of the volatility regime, 0.25 to 1.0; 1.0 where it is unknown."""
-    return own.stack(reading(symbol)).regime_scale
+    return of_reading.stack(reading(symbol)).regime_scale
 
 
 def size_multiplier(symbol: str) -> float:
     """Return the size multiplier of the Sharpe ratio, 0.25 to 2.0; unknown counts as 0."""
-    return own.stack(reading(symbol)).sharpe_mult
+    return of_reading.stack(reading(symbol)).sharpe_mult
 
 
 @one_snapshot
@@ -247,7 +253,7 @@ def size_for(symbol: str, gross_target: float) -> float:
     if "applied_size_factor" not in intel:
         return size
     guarded: float = gross_target * intel["applied_size_factor"]
-    stack = own.stack(reading(symbol))
+    stack = of_reading.stack(reading(symbol))
     product = gross_target * stack.inverse_vol * stack.regime_scale * stack.sharpe_mult
     is_own = size == product * stack.intel_size_factor
     return guarded if is_own or abs(guarded) < abs(size) else size
@@ -260,7 +266,11 @@ def classify_atr_regime(symbol: str) -> str:
     """Return quiet, normal, hot or panic by the ATR ratio; unknown where that is."""
     atr = atr_pct(symbol, lookback_bars=50), atr_pct(symbol, lookback_bars=500)
     read = reading(symbol)
-    return own.regime_name(read) if atr == own.atr_pcts(read) else v510.regime(v510.atr_ratio(*atr))
+    return (
+        of_reading.regime_name(read)
+        if atr == of_reading.atr_pcts(read)
+        else rules.regime(rules.atr_ratio(*atr))
+    )
 
 
 def _current_hour() -> int:
@@ -279,10 +289,14 @@ def suggest_maker_offset_bps(symbol: str) -> float:
     row = (hourly_expectancy(symbol) or {}).get(hour) or {}
     read = reading(symbol)
     acting_bps = read.acting.offsets_bps[hour]
-    own_row = own.hours(read).get(hour, {})
-    if (stats, regime, row) == (own.effectiveness(read), own.regime_name(read), own_row):
+    own_row = of_reading.hours(read).get(hour, {})
+    if (stats, regime, row) == (
+        of_reading.effectiveness(read),
+        of_reading.regime_name(read),
+        own_row,
+    ):
         return acting_bps
-    offset_bps = v510.offset_bps(stats, regime, row)
+    offset_bps = rules.offset_bps(stats, regime, row)
     is_lost = "status" in stats and read.status != "ok"
     return max(offset_bps, acting_bps) if is_lost else offset_bps
 
@@ -292,7 +306,7 @@ def classify_router_quality(effectiveness: Mapping[str, Any]) -> str:
 
     This labels the numbers alone: ``router_policy`` also remembers the snapshot before.
     """
-    return v510.router_quality(effectiveness)
+    return rules.router_quality(effectiveness)
 
 
 @one_snapshot
@@ -302,10 +316,10 @@ def router_policy(symbol: str) -> RouterPolicy:
     regime = classify_atr_regime(symbol)
     read = reading(symbol)
     acting = read.acting
-    if (stats, regime) == (own.effectiveness(read), own.regime_name(read)):
-        why = own.reason(read)
+    if (stats, regime) == (of_reading.effectiveness(read), of_reading.regime_name(read)):
+        why = of_reading.reason(read)
         return RouterPolicy(acting.maker_first, acting.taker_bias, acting.quality, why)
-    found = v510.policy(classify_router_quality(stats), regime)
+    found = rules.policy(classify_router_quality(stats), regime)
     if "status" not in stats or read.status == "ok":
         return found
     parts = {name: getattr(found, name) for name in ("maker_first", "taker_bias", "quality")}
@@ -358,8 +372,8 @@ def compute_execution_health(symbol: str | None = None) -> health.Document:
 def _vol_health(symbol: str) -> health.Document:
     atr = atr_pct(symbol, lookback_bars=50), atr_pct(symbol, lookback_bars=500)
     read = reading(symbol)
-    found = own.regime(read)
-    if atr != own.atr_pcts(read):
+    found = of_reading.regime(read)
+    if atr != of_reading.atr_pcts(read):
         return health.vol_part(atr[0] or None, atr[1] or None)
     return {
         "atr_now": found.atr_pct_50,

@@ -1,7 +1,8 @@
 """Read the newest published snapshot on the order path: one symbol's values in under a microsecond.
 
-Put here: which snapshot is served, and with which status. Keep out: the file (generation.py), the
-values an engine acts on when something is lost (acting.py), and every import beyond msgspec.
+Put here: which snapshot is served, and with which status. Keep out: the file
+(snapshot/generation.py), the values an engine acts on when something is lost (snapshot/acting.py),
+and every import beyond msgspec.
 """
 
 import logging
@@ -12,11 +13,11 @@ from pathlib import Path
 
 import msgspec
 
-from live.acting import SAFE, Acting, Entry, careful, lost
-from live.generation import FILE, DamagedError, Generation, load, read_current
-from live.memory import Memory
-from live.reading import EventName, Health, ReaderEvent, Reading, Status
-from live.records import Header
+from live.snapshot.acting import SAFE, Acting, Entry, careful, lost
+from live.snapshot.generation import FILE, DamagedError, Generation, load, read_current
+from live.snapshot.last_good import Memory
+from live.snapshot.reading import EventName, Health, ReaderEvent, Reading, Status
+from live.snapshot.records import Header
 
 REDUCE_ONLY_AFTER = 4  # times the greatest age
 _Mark = tuple[int, ...] | None

@@ -11,9 +11,9 @@ from pathlib import Path
 import msgspec
 from scipy import stats
 
-from live.book import ClosedTrade, Sleeve
 from live.market import Bar, Event, moment_of
 from live.telemetry import TelemetryStats, TradeTelemetry
+from live.trading.book import ClosedTrade, Sleeve
 
 
 class Summary(msgspec.Struct, frozen=True):

@@ -14,20 +14,20 @@ from pathlib import Path
 
 from features import setting_faults
 from features.settings import Settings
-from live import arguments, bars, results
+from live import arguments, results
 from live.backtest import add_bars, within
-from live.book import ClosedTrade
 from live.clock import RealClock
-from live.controls import Controls
 from live.engine import Engine
-from live.feeds import BarRecorder, QuoteFeed, ReplayClock, ReplayFeed
-from live.firestore_publisher import PeriodicPublisher
-from live.journal import EngineBusyError
-from live.market import Bar
-from live.past import PastSnapshots
+from live.market import Bar, bars
+from live.market.feeds import BarRecorder, QuoteFeed, ReplayClock, ReplayFeed
+from live.mirror.publisher import PeriodicPublisher
 from live.reader import SnapshotReader
+from live.snapshot.past import PastSnapshots
 from live.strategies import Strategy
 from live.telemetry import TradeTelemetry
+from live.trading.book import ClosedTrade
+from live.trading.controls import Controls
+from live.trading.journal import EngineBusyError
 from live.venues import Venue, VenueError
 from live.venues.paper import PaperConfig, PaperVenue
 

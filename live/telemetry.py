@@ -19,10 +19,10 @@ from typing import Any, Self
 
 import msgspec
 
-from live.book import ClosedTrade
-from live.journal import plain
 from live.market import Direction
 from live.trace_files import Format, TraceFiles
+from live.trading.book import ClosedTrade
+from live.trading.journal import plain
 
 COLUMNS = (
     "timestamp",

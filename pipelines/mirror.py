@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 from features.settings import Settings
 from features.snapshot import SnapshotError, Store
-from live import firestore_link
-from live.controls import Controls
 from live.firestore_mirror import publish_snapshot
-from live.firestore_publication import Published
-from live.generation import DamagedError, Generation, load
-from live.mirror_desk import Desk, Hold
-from live.mirror_documents import Documents, documents_of
+from live.mirror import link
+from live.mirror.desk import Desk, Hold
+from live.mirror.documents import Documents, documents_of
+from live.mirror.publication import Published
+from live.snapshot.generation import DamagedError, Generation, load
+from live.trading.controls import Controls
 
 # The free quota of one database a project has, Standard edition, as of 2026.
 FREE_WRITES_A_DAY = 20_000
@@ -74,10 +74,10 @@ def mirror_current(
     """
     current = store.current()
     try:
-        firestore_link.require()
+        link.require()
         generation = generation_of(store, current)
         desk = desk_of(store, generation.snapshot_id, settings)
-    except firestore_link.OffError as error:
+    except link.OffError as error:
         return Published("off", current or "", str(error))
     except (NotMirrorableError, SnapshotError, OSError) as error:
         return Published("refused", current or "", str(error))

@@ -240,12 +240,13 @@ def emulator() -> Iterator[Emulator]:
 @pytest.fixture
 def firestore(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> str:
     """Switch mirroring on, to an empty project of the emulator; returns the project."""
-    from live import firestore_link, firestore_mirror
+    from live import firestore_mirror
+    from live.mirror import link
 
     project = f"test-{next(_projects)}"
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", emulator.host)
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", project)
     monkeypatch.setattr(firestore_mirror, "_process", firestore_mirror._Process())
-    monkeypatch.setattr(firestore_link, "CALL_S", 30.0)  # a busy machine is no fault of the mirror
+    monkeypatch.setattr(link, "CALL_S", 30.0)  # a busy machine is no fault of the mirror
     monkeypatch.setattr(firestore_mirror, "SNAPSHOT_S", 60.0)
     return project

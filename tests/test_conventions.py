@@ -290,13 +290,13 @@ def modules_without_imports(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("live", "streamlit"),
         ("dashboard", "pipelines"),
         ("dashboard", "dagster"),
-        ("dashboard", "live.executor"),
+        ("dashboard", "live.trading.executor"),
         ("dashboard.panels", "duckdb"),
         ("live.reader", "features"),
         ("live.reader", "duckdb"),
-        ("live.records", "pyarrow"),
+        ("live.snapshot.records", "pyarrow"),
         ("live.intel", "google.cloud.firestore"),
-        ("live.answers", "live.firestore_mirror"),
+        ("live.v510.answers", "live.firestore_mirror"),
     ],
 )
 def test_import_against_the_arrows_is_caught(

@@ -1,6 +1,6 @@
 """Execution Health: what engines are told of each symbol, warnings first.
 
-Put here: the table of all and the document of one. Keep out: the document (live/health.py).
+Put here: the table of all and the document of one. Keep out: the document (live/v510/health.py).
 """
 
 from typing import Any

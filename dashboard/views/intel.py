@@ -14,7 +14,7 @@ from dashboard.cards import Fact
 from dashboard.data import View
 from features.explain import MAKER_FIRST, Part
 from features.words import number
-from live.records import ALL
+from live.snapshot.records import ALL
 
 _PER_PAGE = 7  # symbols beside "all" in the heatmap: their values fit a phone
 _HOURS = {

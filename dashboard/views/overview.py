@@ -12,7 +12,7 @@ from dashboard import cards, charts, frames, panels, session
 from dashboard.cards import Fact
 from dashboard.data import View
 from features.words import known_of, number, span
-from live.records import ALL
+from live.snapshot.records import ALL
 
 _SOURCES = {
     "source": st.column_config.TextColumn("source", pinned=True, width=120),

@@ -1,6 +1,6 @@
 """Intraday breakout: follow a close beyond the range of the last hour, for at most an hour.
 
-Put here: this one rule. Keep out: session hours (sessions.py), sizes, orders.
+Put here: this one rule. Keep out: session hours (market/sessions.py), sizes, orders.
 """
 
 from collections import deque

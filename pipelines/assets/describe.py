@@ -16,7 +16,7 @@ from features.build import CheckResult
 from features.catalog import Check, Table
 from features.lake import Lake, data_files
 from features.snapshot import Store
-from live.firestore_publication import Published
+from live.mirror.publication import Published
 from pipelines.intake import decode
 from pipelines.intake.intake import TableIntake
 from pipelines.intake.kinds import KINDS, RAW_TABLES

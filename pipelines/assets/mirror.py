@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from live import firestore_link
+from live.mirror import link
 from pipelines.assets import describe
 from pipelines.mirror import mirror_current
 from pipelines.refresh import Refresh
@@ -21,7 +21,7 @@ def firestore_mirror(
     context: dg.AssetExecutionContext, refresh: dg.ResourceParam[Refresh]
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Mirror CURRENT; what fails is said and tried again by the next run, and fails nothing."""
-    if firestore_link.where() is None:
+    if link.where() is None:
         context.log.info("mirroring is off: no Firestore is configured")
         return
     done = mirror_current(refresh.store, refresh.settings)

@@ -22,7 +22,7 @@ from pipelines.commands.sql import Format, finite
 if TYPE_CHECKING:
     from features.settings import Settings
     from features.snapshot import Store
-    from live.reading import Reading
+    from live.snapshot.reading import Reading
 
 _HOUR_MS = 3_600_000
 _ALL_HOURS = -1
@@ -211,7 +211,7 @@ def _reading(settings: "Settings", store: "Store", seen: _Seen) -> "Reading | st
     if seen.symbol == _ALL:
         return None
     from features.snapshot import SnapshotError, Store
-    from live.published import PublishedError, reads_as_published
+    from live.snapshot.published import PublishedError, reads_as_published
 
     with tempfile.TemporaryDirectory(prefix="execintel-asof-") as folder:
         try:

@@ -99,8 +99,8 @@ SnapshotOption = Annotated[
 
 def head(settings: "Settings", store: "Store", snapshot_id: str) -> None:
     """Say which snapshot it is, how old, and what was found wrong with it."""
-    from live import controls
     from live.reader import is_reduce_only
+    from live.trading import controls
 
     manifest = store.manifest(snapshot_id)
     hold = store.hold()

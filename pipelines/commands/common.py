@@ -168,7 +168,7 @@ _MENDABLE = (
     ("features.lock", "WriterBusyError"),
     ("features.params", "ParameterError"),
     ("features.snapshot", "SnapshotError"),
-    ("live.published", "PublishedError"),
+    ("live.snapshot.published", "PublishedError"),
 )
 
 

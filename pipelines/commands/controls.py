@@ -1,6 +1,6 @@
 """`execintel kill`, `reduce-only`, `resume`, `disable`, `enable`: a person's switches over trading.
 
-Put here: setting them and saying what now stands. Keep out: what they stop (live/gates.py).
+Put here: setting them and saying what now stands. Keep out: what they stop (live/trading/gates.py).
 """
 
 import difflib
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from filelock import Timeout
 
-from live.controls import ChangedError, Controls, Mode, State, notices, word
+from live.trading.controls import ChangedError, Controls, Mode, State, notices, word
 from pipelines.commands import common
 from pipelines.operator import user
 

@@ -173,7 +173,7 @@ def alerts(settings: "Settings", store: "Store", found: Findings) -> None:
 
 def switches(settings: "Settings", found: Findings) -> None:
     """Tell what stands over trading: over all of it waits for a resume, over a symbol is a note."""
-    from live.controls import Controls, notices
+    from live.trading.controls import Controls, notices
 
     state = Controls(settings.controls_root).state()
     for level, words in notices(state, common.now_ms()):

@@ -235,7 +235,7 @@ def history(settings: "Settings", store: "Store", found: Findings) -> None:
 
 
 def mirror() -> None:
-    from live.firestore_link import hedge_env, where
+    from live.mirror.link import hedge_env, where
 
     found = where()
     if found is None:

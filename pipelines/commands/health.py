@@ -1,6 +1,7 @@
 """The execution health document of a snapshot, and how it reads on a terminal.
 
-Put here: which reading a snapshot gives, and its lines. Keep out: the document (live/health.py).
+Put here: which reading a snapshot gives, and its lines. Keep out: the document
+(live/v510/health.py).
 """
 
 import time
@@ -14,8 +15,8 @@ from pipelines.commands.common import number, with_n
 if TYPE_CHECKING:
     from features.settings import Settings
     from features.snapshot import Store
-    from live.answers import Read, Toggle
-    from live.reading import Reading
+    from live.snapshot.reading import Reading
+    from live.v510.answers import Read, Toggle
 
 Document = dict[str, Any]
 
@@ -41,10 +42,10 @@ def reads(settings: "Settings", store: "Store", snapshot_id: str) -> Readings:
     Generated data is old by nature: of a demonstration, what it would have read then. The switches
     are those that stand now, and so are CURRENT's alone.
     """
-    from live.answers import toggle_of
-    from live.controls import Controls
-    from live.published import reads_as_published
     from live.reader import SnapshotReader
+    from live.snapshot.published import reads_as_published
+    from live.trading.controls import Controls
+    from live.v510.answers import toggle_of
 
     toggle = None
     if snapshot_id == store.current():
@@ -101,7 +102,7 @@ def print_health(
     where they act on nothing of a snapshot, None where that is not known. ``is_ahead``: it is dated
     ahead of the clock.
     """
-    from live.mirror_desk import UNTOLD
+    from live.mirror.desk import UNTOLD
 
     words = on_status(
         found["status"], reduces_only=only_reduces, acts=bool(acts), is_ahead=is_ahead

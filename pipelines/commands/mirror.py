@@ -13,7 +13,7 @@ from pipelines.commands.common import number
 if TYPE_CHECKING:
     from features.settings import Settings
     from features.snapshot import Store
-    from live.mirror_documents import Documents
+    from live.mirror.documents import Documents
 
 _PATIENCE_S = 60.0  # a person waits; a refresh gives it 10
 
@@ -73,7 +73,7 @@ def _once(settings: "Settings", store: "Store") -> None:
 
 
 def _state(settings: "Settings", store: "Store") -> None:
-    from live.mirror_desk import fields_of
+    from live.mirror.desk import fields_of
     from pipelines.commands import mirrored
     from pipelines.mirror import desk_of
 
@@ -98,8 +98,8 @@ def _state(settings: "Settings", store: "Store") -> None:
 
 
 def _dry_run(settings: "Settings", store: "Store", refreshes: int) -> None:
-    from live.firestore_link import hedge_env
-    from live.mirror_documents import DocumentError, documents_of
+    from live.mirror.documents import DocumentError, documents_of
+    from live.mirror.link import hedge_env
     from pipelines.mirror import NotMirrorableError, desk_of, generation_of
 
     try:
@@ -114,8 +114,8 @@ def _dry_run(settings: "Settings", store: "Store", refreshes: int) -> None:
 
 
 def _what(documents: "Documents") -> None:
-    from live.firestore_link import hedge_env
-    from live.mirror_documents import document_size
+    from live.mirror.documents import document_size
+    from live.mirror.link import hedge_env
 
     written, against = _to_write(documents)
     common.say(f"mirror       {against}")
@@ -141,11 +141,11 @@ def _what(documents: "Documents") -> None:
 
 def _to_write(documents: "Documents") -> tuple[set[str], str]:
     """Return the paths that would be written and against what was compared."""
-    from live import firestore_link
     from live.firestore_mirror import compare
+    from live.mirror import link
 
     everything = {*documents.hashes, "snapshots/current"}
-    where = firestore_link.where()
+    where = link.where()
     if where is None:
         return everything, "off: as if written to an empty one; set GOOGLE_CLOUD_PROJECT"
     try:
@@ -159,7 +159,7 @@ def _to_write(documents: "Documents") -> tuple[set[str], str]:
 
 
 def _day(settings: "Settings", store: "Store", documents: "Documents", refreshes: int) -> None:
-    from live.firestore_link import hedge_env
+    from live.mirror.link import hedge_env
     from pipelines import mirror as day
 
     with common.counting("comparing the last snapshots"):

@@ -13,16 +13,16 @@ from pipelines.commands.common import interval, number, with_n
 
 if TYPE_CHECKING:
     from features.settings import Settings
-    from live.answers import Read
-    from live.firestore_source import FirestoreSource
-    from live.reading import Reading
-    from live.records import Header
+    from live.mirror.source import FirestoreSource
+    from live.snapshot.reading import Reading
+    from live.snapshot.records import Header
+    from live.v510.answers import Read
 
 
 def open_source(settings: "Settings") -> "FirestoreSource":
     """Open the mirror of this environment; raises CommandError where none is configured."""
-    from live.firestore_link import OffError
-    from live.firestore_source import FirestoreSource
+    from live.mirror.link import OffError
+    from live.mirror.source import FirestoreSource
 
     try:
         return FirestoreSource(
@@ -36,8 +36,8 @@ def open_source(settings: "Settings") -> "FirestoreSource":
 
 def show(settings: "Settings", symbol: str | None, *, is_json: bool) -> None:
     """Print what is mirrored, or one symbol of it with its health and hours."""
-    from live.answers import toggle_of
-    from live.controls import overruling
+    from live.trading.controls import overruling
+    from live.v510.answers import toggle_of
 
     with open_source(settings) as source:
         header = source.header
@@ -71,8 +71,8 @@ def show(settings: "Settings", symbol: str | None, *, is_json: bool) -> None:
 
 def head(settings: "Settings", source: "FirestoreSource", header: "Header") -> None:
     """Say which snapshot is mirrored, how old it is, and what keeps a newer one from being read."""
-    from live.firestore_link import hedge_env, where
-    from live.mirror_desk import words_of
+    from live.mirror.desk import words_of
+    from live.mirror.link import hedge_env, where
 
     served, desk = source.health(), source.desk
     for level, words in words_of(desk, header.environment, common.now_ms()):
@@ -103,8 +103,8 @@ def _known(source: "FirestoreSource", symbol: str) -> str:
 
 
 def _all(read: "Read", symbols: Iterable[str]) -> None:
-    from live import own
-    from live.records import Router
+    from live.snapshot.records import Router
+    from live.v510 import of_reading
     from pipelines.commands.show import MAKER_FIRST
 
     rows: list[tuple[Any, ...]] = []
@@ -113,14 +113,14 @@ def _all(read: "Read", symbols: Iterable[str]) -> None:
         record, acting = reading.record, reading.acting
         if record is None:
             continue
-        score, router = own.score(reading), record.router or Router()
+        score, router = of_reading.score(reading), record.router or Router()
         low, high = min(acting.offsets_bps), max(acting.offsets_bps)
         rows.append(
             (
                 symbol,
                 record.n,
                 number(None if score is None else score.score),
-                with_n(acting.size_factor, own.size(reading).n),
+                with_n(acting.size_factor, of_reading.size(reading).n),
                 number(low) if low == high else interval(low, high),
                 f"{acting.quality} ({router.n - router.unknown_n:,} of {router.n:,})",
                 MAKER_FIRST[acting.maker_first],
@@ -139,7 +139,7 @@ def _all(read: "Read", symbols: Iterable[str]) -> None:
 
 
 def _hours(reading: "Reading") -> None:
-    from live.records import Hour
+    from live.snapshot.records import Hour
 
     record = reading.record
     hours = (record and record.hourly) or {}

@@ -177,8 +177,8 @@ def print_snapshot(
 
 
 def _health(settings: "Settings", store: "Store", snapshot_id: str, symbol: str) -> None:
-    from live.controls import Controls, overruling
-    from live.published import PublishedError
+    from live.snapshot.published import PublishedError
+    from live.trading.controls import Controls, overruling
     from pipelines.commands import health
 
     try:

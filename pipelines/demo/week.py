@@ -13,16 +13,16 @@ from pathlib import Path
 
 from features.settings import Settings
 from live.arguments import thresholds
-from live.bars import COLUMNS, line
-from live.book import ClosedTrade
 from live.clock import SimulatedClock
-from live.controls import Controls
 from live.engine import Engine
 from live.market import Bar
+from live.market.bars import COLUMNS, line
 from live.reader import SnapshotReader
 from live.results import worth_of_open
 from live.strategies import make
 from live.telemetry import TelemetryWriter, TradeTelemetry
+from live.trading.book import ClosedTrade
+from live.trading.controls import Controls
 from live.venues import Instrument
 from live.venues.paper import PaperConfig, PaperVenue
 from pipelines.demo.generate import DEMO_END_MS

@@ -60,7 +60,7 @@ def _docs(server: chrome.Server, browser: Browser, folder: Path, symbol: str) ->
 
 
 def _symbols(store: Store) -> list[str]:
-    from live.published import load_published
+    from live.snapshot.published import load_published
 
     snapshot_id = store.resolve(None)
     environment = store.manifest(snapshot_id)["environment"]

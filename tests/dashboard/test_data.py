@@ -16,10 +16,10 @@ from dashboard.data import KEPT, LocalSource, MirrorSource, View
 from dashboard.settings import load
 from features.publications import in_force
 from features.snapshot import SnapshotError, Store
-from live.controls import Controls, Disabled, State
 from live.firestore_mirror import publish_snapshot
-from live.mirror_desk import UNTOLD, Desk, Hold
-from live.published import load_published
+from live.mirror.desk import UNTOLD, Desk, Hold
+from live.snapshot.published import load_published
+from live.trading.controls import Controls, Disabled, State
 from tests.dashboard import homes
 from tests.live import files
 

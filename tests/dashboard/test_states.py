@@ -13,10 +13,10 @@ from features.publications import in_force
 from features.settings import Freshness
 from features.snapshot import Store, open_snapshot
 from features.words import when
-from live.controls import Disabled, State
 from live.firestore_mirror import publish_snapshot
-from live.mirror_desk import UNTOLD, Desk, Hold
-from live.published import load_published
+from live.mirror.desk import UNTOLD, Desk, Hold
+from live.snapshot.published import load_published
+from live.trading.controls import Disabled, State
 from pipelines.refresh import refresh
 from tests import loads
 from tests.dashboard import browser as chrome

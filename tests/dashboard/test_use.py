@@ -12,7 +12,7 @@ from dashboard import frames, panels
 from dashboard.views import health, quality
 from features.snapshot import Store
 from features.words import MARKS
-from live.health import router_part
+from live.v510.health import router_part
 from tests.dashboard import browser as chrome
 
 

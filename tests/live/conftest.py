@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from live import answers, intel
+from live import intel
+from live.v510 import answers
 from tests.live import files
 from tests.live.files import Line, T
 

@@ -17,9 +17,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from live.acting import SAFE
 from live.reader import SnapshotReader
-from live.reading import ReaderEvent, Reading
+from live.snapshot.acting import SAFE
+from live.snapshot.reading import ReaderEvent, Reading
 from tests.live import files
 
 EVERY_S = 0.05

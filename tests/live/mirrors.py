@@ -14,10 +14,11 @@ from typing import Any
 
 from google.cloud.firestore_v1 import WriteBatch
 
-from live import firestore_mirror, firestore_publication
-from live.firestore_link import root_of
-from live.generation import Generation, load
-from live.mirror_documents import content_hash, documents_of
+from live import firestore_mirror
+from live.mirror import publication
+from live.mirror.documents import content_hash, documents_of
+from live.mirror.link import root_of
+from live.snapshot.generation import Generation, load
 from tests.live import files
 from tests.live.files import Line
 
@@ -74,7 +75,7 @@ def after_each_batch(do: Callable[[int], None]) -> None:
 
 def publish_for_ever(root: Path, batch_writes: int, pause_s: float) -> None:
     """Publish until killed; the numbers run on after a kill."""
-    firestore_publication.BATCH_WRITES = batch_writes
+    publication.BATCH_WRITES = batch_writes
 
     def pause(_: int) -> None:
         print("batch", flush=True)

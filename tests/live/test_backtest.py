@@ -22,14 +22,14 @@ import pytest
 from features.history_store import append
 from features.lake import Lake, data_files
 from features.settings import Settings, Trading
-from live import backtest, bars, trace_files
-from live.book import Sleeve
-from live.market import Bar, Direction, Signal
+from live import backtest, trace_files
+from live.market import Bar, Direction, Signal, bars
 from live.results import report, tied, worth_of_open
 from live.run import main as live_main
 from live.run import paper_over_bars
 from live.strategies import make
 from live.telemetry import TelemetryWriter, TradeTelemetry
+from live.trading.book import Sleeve
 from pipelines.refresh import refresh
 from tests.live import files
 
@@ -605,7 +605,7 @@ def test_an_equity_that_no_trade_tells_of_is_named() -> None:
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
     """Give the root logger back as it was: the programs send it to standard error."""
-    root, executor = logging.getLogger(), logging.getLogger("live.executor")
+    root, executor = logging.getLogger(), logging.getLogger("live.trading.executor")
     handlers, level, own = list(root.handlers), root.level, executor.level
     yield
     root.handlers[:] = handlers

@@ -8,11 +8,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from live import bars as bar_files
-from live import nyse
-from live.bars import BarFileError
-from live.market import Bar, Signal
-from live.sessions import FLAT_BEFORE_MS, US_EQUITY, FlatAtClose
+from live.market import Bar, Signal, nyse
+from live.market import bars as bar_files
+from live.market.bars import BarFileError
+from live.market.sessions import FLAT_BEFORE_MS, US_EQUITY, FlatAtClose
 
 HEADER = "date,open,high,low,close,volume\n"
 

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from live.breaker import Breaker, Counts
+from live.mirror.breaker import Breaker, Counts
 
 
 class Clock:

@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from live.attempt import Attempt
+from live.trading.attempt import Attempt
 from live.venues.paper import PaperConfig
 from pipelines.refresh import refresh
 from tests.live.independent_book import fifo_pnl

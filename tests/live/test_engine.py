@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from live.book import ClosedTrade
 from live.clock import RealClock
-from live.controls import Controls
 from live.engine import Engine
-from live.journal import EngineBusyError
 from live.market import Bar, Quote, Signal
+from live.trading.book import ClosedTrade
+from live.trading.controls import Controls
+from live.trading.journal import EngineBusyError
 from live.venues import RetryError, StopError
 from live.venues.paper import PaperConfig, PaperVenue
 from tests.live.trading import SYMBOLS, Desk, Script, bar, reading

@@ -5,14 +5,15 @@ from typing import Any
 
 import pytest
 
-from live import answers, intel
-from live.controls import Controls, Disabled, State
+from live import intel
 from live.intel import (
     RouterPolicy,
     classify_risk_health,
     classify_router_health,
     compute_execution_health,
 )
+from live.trading.controls import Controls, Disabled, State
+from live.v510 import answers
 from tests.live.conftest import Intel
 from tests.live.files import line
 

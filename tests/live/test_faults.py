@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from live import journal
-from live.attempt import Attempt
 from live.market import Direction
+from live.trading import journal
+from live.trading.attempt import Attempt
 from live.venues import NewOrder
 from live.venues.paper import PaperConfig
 from tests.live.faulty import FaultyVenue, KilledError

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from features.settings import Settings
-from live import bars as bar_files
 from live.clock import SimulatedClock
-from live.feeds import BarRecorder, QuoteFeed
 from live.market import Bar, Direction, Quote, Signal
+from live.market import bars as bar_files
+from live.market.feeds import BarRecorder, QuoteFeed
 from live.run import at_an_exchange
 from live.venues import RetryError, SkipError
 from tests.live import files
@@ -194,7 +194,7 @@ def test_orders_of_another_environment_than_the_snapshots_are_refused(tmp_path: 
 def test_the_engine_mirrors_while_it_trades_where_a_firestore_is_configured(
     tmp_path: Path, firestore: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", logger="live.firestore_publisher")
+    caplog.set_level("INFO", logger="live.mirror.publisher")
     settings = Settings(home=tmp_path, exec_intel_publish_interval_s=60)
 
     def publishers() -> list[threading.Thread]:

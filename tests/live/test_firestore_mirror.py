@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from live import firestore_mirror, firestore_publication
-from live.controls import Disabled, State
+from live import firestore_mirror
 from live.firestore_mirror import (
     get_client,
     has_generation,
@@ -22,9 +21,11 @@ from live.firestore_mirror import (
     publish_symbol_toggle,
     state,
 )
-from live.firestore_publication import Published
-from live.mirror_desk import Desk, Hold, desk_of
-from live.mirror_documents import LARGEST_BYTES, document_id
+from live.mirror import publication
+from live.mirror.desk import Desk, Hold, desk_of
+from live.mirror.documents import LARGEST_BYTES, document_id
+from live.mirror.publication import Published
+from live.trading.controls import Disabled, State
 from tests.live import mirrors
 from tests.live.files import hour_line, line
 from tests.live.mirrors import assert_mirrors, generation, stored
@@ -116,7 +117,7 @@ def test_a_missing_login_is_a_failure_that_is_counted_and_not_raised(
 
 
 def test_importing_the_mirror_loads_no_client_library() -> None:
-    modules = "live.firestore_mirror, live.firestore_publisher, live.firestore_source"
+    modules = "live.firestore_mirror, live.mirror.publisher, live.mirror.source"
     program = f"import sys, {modules}; print({{'google.cloud', 'grpc'}} & set(sys.modules))"
     found = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
@@ -193,7 +194,7 @@ def test_symbols_that_are_gone_are_deleted(firestore: str, tmp_path: Path) -> No
 def test_many_batches_are_one_generation(
     firestore: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(firestore_publication, "BATCH_WRITES", 6)
+    monkeypatch.setattr(publication, "BATCH_WRITES", 6)
     publish_snapshot(generation(tmp_path, 1, mirrors.numbered(1, 4)))
     last = generation(tmp_path, 2, mirrors.numbered(2, 9))
     done = publish_snapshot(last)
@@ -221,7 +222,7 @@ def test_what_a_crash_left_half_is_made_good_though_its_content_is_the_old_again
 ) -> None:
     from google.cloud.firestore_v1 import WriteBatch
 
-    monkeypatch.setattr(firestore_publication, "BATCH_WRITES", 4)
+    monkeypatch.setattr(publication, "BATCH_WRITES", 4)
     monkeypatch.setattr(WriteBatch, "commit", WriteBatch.commit)  # put back afterwards
     first = generation(tmp_path, 1, mirrors.numbered(1, 6))
     publish_snapshot(first)
@@ -248,7 +249,7 @@ def test_whatever_crashes_came_before_a_publication_leaves_exactly_its_generatio
 ) -> None:
     from google.cloud.firestore_v1 import WriteBatch
 
-    monkeypatch.setattr(firestore_publication, "BATCH_WRITES", 3)
+    monkeypatch.setattr(publication, "BATCH_WRITES", 3)
     chance = random.Random(11)
     commit, batches, kill_at = WriteBatch.commit, 0, 0
 

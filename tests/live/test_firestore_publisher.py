@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from live import firestore_mirror, firestore_publisher
-from live.controls import Controls
+from live import firestore_mirror
 from live.firestore_mirror import publish_router_metrics, publish_snapshot, publish_symbol_toggle
-from live.firestore_publisher import PeriodicPublisher
-from live.mirror_documents import documents_of
+from live.mirror import publisher as publisher_module
+from live.mirror.documents import documents_of
+from live.mirror.publisher import PeriodicPublisher
 from live.reader import SnapshotReader
+from live.trading.controls import Controls
 from tests.live.conftest import Clock
 from tests.live.files import T, line
 from tests.live.mirrors import assert_mirrors, generation, name, stored
@@ -32,7 +33,7 @@ def made(tmp_path: Path, clock: Clock, *symbols: str, interval_s: float = 300) -
 def test_every_symbol_is_published_once_an_interval_at_moments_of_its_own(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(firestore_publisher, "_GAP_S", 0)
+    monkeypatch.setattr(publisher_module, "_GAP_S", 0)
     symbols = [f"S{i}USDT" for i in range(60)]
     publisher = made(tmp_path, clock, *symbols)
     written: dict[str, list[float]] = {symbol: [] for symbol in symbols}

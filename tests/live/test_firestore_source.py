@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
-from live import firestore_publication, intel
-from live.acting import SAFE
-from live.controls import State
-from live.firestore_link import OffError
+from live import intel
 from live.firestore_mirror import get_client, publish_snapshot
-from live.firestore_source import FirestoreSource
-from live.mirror_desk import Desk, Hold
+from live.mirror import publication
+from live.mirror.desk import Desk, Hold
+from live.mirror.link import OffError
+from live.mirror.source import FirestoreSource
 from live.reader import SnapshotReader
+from live.snapshot.acting import SAFE
+from live.trading.controls import State
 from tests.live import mirrors
 from tests.live.conftest import Clock
 from tests.live.files import line
@@ -112,7 +113,7 @@ def half_publish(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(firestore_publication, "BATCH_WRITES", 4)
+        patched.setattr(publication, "BATCH_WRITES", 4)
         patched.setattr(WriteBatch, "commit", WriteBatch.commit)
         mirrors.after_each_batch(stop)
         with pytest.raises(KeyboardInterrupt, match=r"^$"):

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.settings import Trading
-from live.acting import Acting
-from live.controls import Controls, Disabled, State
-from live.gates import GATES, Ask, World, judge
 from live.market import Quote
-from live.reading import Reading
+from live.snapshot.acting import Acting
+from live.snapshot.reading import Reading
+from live.trading.controls import Controls, Disabled, State
+from live.trading.gates import GATES, Ask, World, judge
 from live.venues import NewOrder, RetryError
 from tests.live.trading import BTC, START_MS, Desk, Script, bar, reading, walk
 

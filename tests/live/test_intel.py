@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from live import answers, intel, v510
-from live.acting import SAFE, Acting
-from live.reading import Reading, Status
-from live.records import Record, Score, Size
+from live import intel
+from live.snapshot.acting import SAFE, Acting
+from live.snapshot.reading import Reading, Status
+from live.snapshot.records import Record, Score, Size
+from live.v510 import answers, rules
 from tests.live.conftest import Intel
 from tests.live.files import T_MS, T, hour_line, line
 
@@ -159,10 +160,10 @@ def test_a_replaced_measurement_is_scored_by_the_v510_rule(
     monkeypatch.setattr("live.intel.rolling_sharpe_7d", lambda symbol: -2.0)
     answer = intel.compute_symbol_score("BTCUSDT")
     stats = {"maker_fill_ratio": 0.8, "fallback_ratio": 0.2, "slip_q50": 0.8}
-    assert answer["score"] == v510.score(-2.0, 0.4, 0.4, stats, -0.5).score
-    assert intel.symbol_size_factor("BTCUSDT")["size_factor"] == v510.size_factor(answer["score"])
+    assert answer["score"] == rules.score(-2.0, 0.4, 0.4, stats, -0.5).score
+    assert intel.symbol_size_factor("BTCUSDT")["size_factor"] == rules.size_factor(answer["score"])
     # 80 · 1.125 · size factor of the score, below the snapshot's 1.25
-    assert intel.size_for("BTCUSDT", 80.0) == 80.0 * 1.125 * v510.size_factor(answer["score"])
+    assert intel.size_for("BTCUSDT", 80.0) == 80.0 * 1.125 * rules.size_factor(answer["score"])
 
 
 def test_a_replaced_factor_never_lifts_a_size_above_the_guards(

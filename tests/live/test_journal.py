@@ -18,10 +18,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from live import journal, kept
-from live.journal import Journal, LineFile, Record
-from live.kept import Kept, merged
 from live.market import Direction, Signal
+from live.trading import journal, restart
+from live.trading.journal import Journal, LineFile, Record
+from live.trading.restart import Kept, merged
 from live.venues.paper import PaperConfig
 from tests.disks import disk_full_at
 from tests.live.trading import Desk, Script, bar
@@ -263,7 +263,7 @@ def test_restart_reads_what_a_strategy_said_of_unknown_features(
     desk.play(*FLAT[:3])
     if not is_killed:
         desk.engine.close()
-    state, records = Journal(tmp_path / "logs", tmp_path / "state").restore(Kept, kept.Record)
+    state, records = Journal(tmp_path / "logs", tmp_path / "state").restore(Kept, restart.Record)
     ((_, _, sleeve),) = merged(state or Kept(), records).sleeves
     assert sleeve.signal.features == {"rsi": None, "beyond": None, "is_up": True, "atr": 0.5}
     desk.start()

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from live import own
-from live.acting import SAFE, Acting
 from live.reader import SnapshotReader
-from live.reading import ReaderEvent, Reading
+from live.snapshot.acting import SAFE, Acting
+from live.snapshot.reading import ReaderEvent, Reading
+from live.v510 import of_reading
 from tests.live import files
 from tests.live.files import T, line
 
@@ -230,7 +230,7 @@ def require_sound(
 
 def require_factors_within(reading: Reading) -> None:
     """Hold the v5.10 factors against what acts and against what they were before the loss."""
-    stack = own.stack(reading)
+    stack = of_reading.stack(reading)
     product = stack.inverse_vol * stack.regime_scale * stack.sharpe_mult * stack.intel_size_factor
     assert product <= reading.acting.size_factor * (1 + 1e-12)
     if reading.held is not None and reading.held.size is not None:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from live.controls import Disabled, State
-from live.mirror_desk import UNTOLD, Desk, Hold, desk_of, fields_of, words_of
-from live.mirror_documents import clean, document_size
+from live.mirror.desk import UNTOLD, Desk, Hold, desk_of, fields_of, words_of
+from live.mirror.documents import clean, document_size
+from live.trading.controls import Disabled, State
 
 NOW_MS = 1_762_300_800_500
 DESK = Desk(

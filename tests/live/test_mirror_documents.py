@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from live.generation import Generation, load
-from live.mirror_documents import (
+from live.mirror.documents import (
     LARGEST_BYTES,
     DocumentError,
     clean,
@@ -25,7 +24,8 @@ from live.mirror_documents import (
     record_of,
     size_of,
 )
-from live.records import Record
+from live.snapshot.generation import Generation, load
+from live.snapshot.records import Record
 from tests.live import files
 from tests.live.files import hour_line, line
 

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from live import firestore_link, firestore_mirror
-from live.breaker import Breaker
+from live import firestore_mirror
 from live.firestore_mirror import publish_execution_intel, publish_snapshot, state
-from live.firestore_publisher import PeriodicPublisher
-from live.firestore_source import FirestoreSource
-from live.generation import load
+from live.mirror import link
+from live.mirror.breaker import Breaker
+from live.mirror.publisher import PeriodicPublisher
+from live.mirror.source import FirestoreSource
 from live.reader import SnapshotReader
+from live.snapshot.generation import load
 from tests.emulator import Emulator
 from tests.live import mirrors
 from tests.live.mirrors import assert_mirrors, generation, name
@@ -209,7 +210,7 @@ def test_a_server_that_hangs_dies_and_returns_empty_leaves_the_mirror_equal_to_t
     with FirestoreSource(environment="paper", poll_s=0.5) as source:
         source.follow()
 
-        monkeypatch.setattr(firestore_link, "CALL_S", 1.0)
+        monkeypatch.setattr(link, "CALL_S", 1.0)
         server.freeze()
         fails_until_open(lambda: publish(2), watch)
         assert publish(2) in ("waiting", "failed")
@@ -251,7 +252,7 @@ def test_the_executors_publisher_goes_on_by_itself_after_a_server_that_hung(
     assert publisher.start()
     try:
         wait_until("four writes", lambda: publisher.counts.published >= 4)
-        monkeypatch.setattr(firestore_link, "CALL_S", 1.0)
+        monkeypatch.setattr(link, "CALL_S", 1.0)
         server.freeze()
         wait_until("an open breaker", lambda: state()["is_open"])
         number = 0

@@ -12,7 +12,7 @@ from features.lake import Lake
 from features.settings import Settings
 from live.clock import SimulatedClock
 from live.market import Bar
-from live.past import PastSnapshots
+from live.snapshot.past import PastSnapshots
 from tests.live import files
 
 MINUTE_MS = 60_000

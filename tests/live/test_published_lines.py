@@ -16,9 +16,9 @@ import pytest
 from features import live_lines
 from features.settings import Settings
 from features.snapshot import Store, open_snapshot
-from live import records
 from live.reader import SnapshotReader
-from live.records import ALL, Record
+from live.snapshot import records
+from live.snapshot.records import ALL, Record
 from pipelines.refresh import refresh
 from tests.loads import DAY_MS, START_MS, append, router_line, tangled_lines
 

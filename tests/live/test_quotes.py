@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.settings import Settings
-from live import backtest, quotes
-from live.market import Bar, Print, Quote
+from live import backtest
+from live.market import Bar, Print, Quote, quotes
 from live.results import Result
 from live.venues.paper import PaperConfig
 from tests.live.independent_book import fifo_pnl

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from live.acting import SAFE, Acting
 from live.reader import SnapshotReader, State
-from live.reading import ReaderEvent, Reading
+from live.snapshot.acting import SAFE, Acting
+from live.snapshot.reading import ReaderEvent, Reading
 from tests.live import files
 from tests.live.files import T_MS, T, line, publish
 

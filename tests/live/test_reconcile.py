@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from live.book import Lots
-from live.reconcile import Reconciler
+from live.trading.book import Lots
+from live.trading.reconcile import Reconciler
 from live.venues import Account, NewOrder, Position
 from live.venues.paper import PaperVenue
 from tests.live.trading import Desk, Script, bar

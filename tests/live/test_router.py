@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from features.settings import Trading
-from live.acting import Acting
 from live.market import Direction, Quote
-from live.reading import Reading
-from live.router import collar_price, limit_price
+from live.snapshot.acting import Acting
+from live.snapshot.reading import Reading
+from live.trading.router import collar_price, limit_price
 from live.venues import POST_ONLY, NewOrder, Order, SkipError
 from live.venues.paper import PaperConfig, PaperVenue
 from tests.live.trading import BTC, READY, START_MS, Desk, Script, bar, reading

@@ -5,10 +5,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from live.acting import CAREFUL_OFFSET_BPS, Acting, entry_of
-from live.reading import Reading
-from live.records import Record
-from live.sizing import decide
+from live.snapshot.acting import CAREFUL_OFFSET_BPS, Acting, entry_of
+from live.snapshot.reading import Reading
+from live.snapshot.records import Record
+from live.trading.sizing import decide
 from tests.live import files
 from tests.live.trading import reading
 

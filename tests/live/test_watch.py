@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from live.watch import DAY_MS, Drawdown, Moves
+from live.trading.watch import DAY_MS, Drawdown, Moves
 
 MINUTE_MS = 60_000
 steps = st.lists(

@@ -4,8 +4,8 @@ from typing import Any
 
 import msgspec
 
-from live.book import ClosedTrade
 from live.market import Direction, Signal
+from live.trading.book import ClosedTrade
 
 START_MS = 1_762_300_800_000  # 2025-11-05T00:00:00Z
 

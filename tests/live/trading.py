@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from features.settings import Settings
-from live.acting import SAFE, Acting
-from live.book import ClosedTrade
 from live.clock import SimulatedClock
-from live.controls import Controls
 from live.engine import Engine
 from live.market import Bar, Direction, Signal
-from live.reading import Reading
+from live.snapshot.acting import SAFE, Acting
+from live.snapshot.reading import Reading
 from live.strategies import Strategy
+from live.trading.book import ClosedTrade
+from live.trading.controls import Controls
 from live.venues import Instrument
 from live.venues.paper import PaperConfig, PaperVenue
 

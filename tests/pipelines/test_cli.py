@@ -14,7 +14,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from live.controls import Controls
+from live.trading.controls import Controls
 from pipelines.cli import app
 from pipelines.commands import common
 

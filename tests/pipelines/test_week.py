@@ -11,7 +11,7 @@ from features.lake import Lake, data_files
 from features.publications import in_force
 from features.settings import Settings
 from features.snapshot import Store
-from live import bars
+from live.market import bars
 from pipelines.commands.demo import generated_settings
 from pipelines.demo.week import MAX_AGE_S, Week, trade_week
 from pipelines.refresh import refresh

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from live import bars as bar_files
 from live.market import Bar, Signal
+from live.market import bars as bar_files
 from live.strategies import Strategy, available, make
 from live.strategies.calibration import Calibration, Call
 from live.strategies.intraday import Intraday

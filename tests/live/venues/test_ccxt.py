@@ -11,9 +11,9 @@ import ccxt
 import pytest
 
 from features.settings import Settings
-from live.controls import Controls
 from live.engine import Engine
 from live.market import Bar, Direction, Quote, Signal
+from live.trading.controls import Controls
 from live.venues import POST_ONLY, NewOrder, RetryError, SkipError, StopError
 from live.venues.ccxt_venue import CcxtVenue
 from tests.live.trading import Script, reading

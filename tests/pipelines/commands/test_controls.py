@@ -9,7 +9,7 @@ import pytest
 from filelock import FileLock
 from typer.testing import CliRunner
 
-from live.controls import ChangedError, Controls, notices, overruling
+from live.trading.controls import ChangedError, Controls, notices, overruling
 from pipelines.cli import app
 from tests.disks import disk_full_at
 from tests.pipelines.commands.desk import Desk

@@ -17,7 +17,7 @@ import pytest
 
 from features.settings import Settings
 from features.snapshot import Store
-from live.controls import Controls
+from live.trading.controls import Controls
 from pipelines import alerts
 from pipelines.commands import common
 from tests.pipelines.commands.desk import Desk
