@@ -12,14 +12,17 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
+
 from features.settings import Settings
 from live.clock import Clock, SimulatedClock
 from live.market import Bar, Event, Print, Quote, Signal
 from live.snapshot.reading import Reading
-from live.strategies import Strategy
+from live.strategies import Strategy, resume_one
 from live.trading.book import ClosedTrade
 from live.trading.controls import Controls
 from live.trading.executor import Executor
+from live.trading.journal import encode
 from live.venues import SimulatedMarket, Venue, VenueError
 
 HEARTBEAT_MS = 60_000
@@ -79,6 +82,7 @@ class Engine:
             venue, read, settings=settings, clock=clock, log_dir=log_dir, state_dir=state_dir,
             controls=controls, on_closed=on_closed, run_id=run_id,
         )  # fmt: skip
+        self._resume()
         self._loop_ms = settings.trading.loop_ms
         self._is_stopping = False
         self._failing: set[tuple[str, str]] = set()  # strategy, symbol
@@ -213,6 +217,13 @@ class Engine:
 
     # -- parts -----------------------------------------------------------------------------------
 
+    def _resume(self) -> None:
+        """Tell strategies which of their calls still hold a position, as after a restart."""
+        for (name, _), sleeve in self.executor.sleeves.items():
+            for strategy in self._strategies:
+                if strategy.name == name:
+                    resume_one(strategy, sleeve.signal)
+
     def _ask(self, strategy: Strategy, bar: Bar) -> Signal | None:
         """Ask a strategy what it wants.
 
@@ -220,7 +231,7 @@ class Engine:
         """
         key = (strategy.name, bar.symbol)
         try:
-            wanted = strategy.on_bar(bar)
+            wanted = _readable(strategy.on_bar(bar))
         except Exception:
             if isinstance(self._clock, SimulatedClock):
                 raise  # what a replay says of the other bars would be wrong
@@ -249,6 +260,19 @@ class Engine:
             self._beat_ms = now_ms
             if not isinstance(self._clock, SimulatedClock):
                 _log.info("heartbeat: %s", self.executor.summary())
+
+
+def _readable(wanted: Signal | None) -> Signal | None:
+    """Return what a strategy wants; raises TypeError or ValueError where it is no Signal.
+
+    Nor is one that the journal cannot give back, as of a direction that there is not: a restart
+    would forget the order.
+    """
+    if wanted is not None and not isinstance(wanted, Signal):
+        raise TypeError(f"on_bar must return a Signal or None, not {wanted!r}")
+    if wanted is not None:
+        msgspec.json.decode(encode(wanted), type=Signal)
+    return wanted
 
 
 def _is_priced(event: Event) -> bool:

@@ -257,18 +257,30 @@ def test_every_package_stands_under_a_contract() -> None:
         ), f"no import contract says what {name} may not know"
 
 
+def write_module(folder: Path, name: str, text: str) -> None:
+    """Write a module, as a package where it is one here, and the packages above it."""
+    path = folder / name.replace(".", "/")
+    is_package = (REPOSITORY / name.replace(".", "/")).is_dir()
+    path = path / "__init__.py" if is_package else path.with_suffix(".py")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, "utf-8")
+    for above in path.parent.relative_to(folder).parents:
+        if above != Path():
+            (folder / above / "__init__.py").touch()
+    (path.parent / "__init__.py").touch()
+
+
 @pytest.fixture(scope="module")
 def modules_without_imports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write every module that a contract names, empty: all contracts are kept."""
     folder = tmp_path_factory.mktemp("modules")
     shutil.copy(REPOSITORY / "pyproject.toml", folder)
     for name in present_packages():
-        (folder / name).mkdir()
-        (folder / name / "__init__.py").write_text("", "utf-8")
+        write_module(folder, name, "")
     for contract in pyproject()["tool"]["importlinter"]["contracts"]:
         for module in [*contract["source_modules"], *contract["forbidden_modules"]]:
-            if module.partition(".")[0] in present_packages() and "." in module:
-                (folder / f"{module.replace('.', '/')}.py").write_text("", "utf-8")
+            if module.partition(".")[0] in present_packages():
+                write_module(folder, module, "")
     assert lint_imports(folder).returncode == 0
     return folder
 
@@ -304,7 +316,7 @@ def test_import_against_the_arrows_is_caught(
 ) -> None:
     shutil.copytree(modules_without_imports, tmp_path, dirs_exist_ok=True)
     planted = importer if "." in importer else f"{importer}.planted"
-    (tmp_path / f"{planted.replace('.', '/')}.py").write_text(f"import {imported}\n", "utf-8")
+    write_module(tmp_path, planted, f"import {imported}\n")
     result = lint_imports(tmp_path)
 
     assert result.returncode == 1, result.stdout + result.stderr

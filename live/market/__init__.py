@@ -86,9 +86,11 @@ class Signal(msgspec.Struct, frozen=True):
     features: Mapping[str, Any] = {}  # numbers; None, or NaN, while one is not known
 
     def __post_init__(self) -> None:
-        # The journal writes NaN as null: a restart could not read it and would forget the order.
-        if not (math.isfinite(self.price) and math.isfinite(self.confidence)):
-            raise ValueError(
-                f"{self.strategy} {self.symbol}: price {self.price} and confidence "
-                f"{self.confidence} must be finite numbers"
-            )
+        # The journal writes NaN as null: a restart could not read it, or would know no stop.
+        numbers = ("price", "confidence", "expected_edge", "stop_loss", "take_profit")
+        for name in numbers:
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise ValueError(
+                    f"{self.strategy} {self.symbol}: {name} {value} must be a finite number"
+                )

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from live.market import Bar, Signal, nyse
-from live.strategies import Strategy
+from live.strategies import Strategy, resume_one
 
 DAY_MS = 86_400_000
 FLAT_BEFORE_MS = 5 * 60_000  # a maker order's minute, its fallback and a retry fit in
@@ -70,6 +70,12 @@ class FlatAtClose:
         self._session = session
         self._calls: dict[str, tuple[int, Signal]] = {}  # by symbol, with the close of its day
         self._bounds_ms = (0, 0)
+
+    def resume(self, call: Signal) -> None:
+        """Go on holding a call of before a restart, until the session of its day ends."""
+        _, closes_ms = self._session.bounds_ms(call.at_ms - 1)
+        self._calls[call.symbol] = closes_ms, call
+        resume_one(self._strategy, call)
 
     def on_bar(self, bar: Bar) -> Signal | None:
         """Take the next closed bar of a symbol, in time order."""

@@ -14,7 +14,11 @@ BOTH = ("intraday", "swing")
 
 
 class Strategy(Protocol):
-    """Turns closed bars into signals; holds one state a symbol and reads no clock."""
+    """Turns closed bars into signals; holds one state a symbol and reads no clock.
+
+    One that ends trades by itself may also have ``resume(call: Signal) -> None``: a restart tells
+    it, before the first bar, which calls of its own still hold a position.
+    """
 
     name: str  # in every order and trace
     threshold: float  # the market's move, as a fraction, from which a direction counts as right
@@ -22,6 +26,13 @@ class Strategy(Protocol):
     def on_bar(self, bar: Bar) -> Signal | None:
         """Take the next closed bar of a symbol, in time order; None wants no change."""
         ...
+
+
+def resume_one(strategy: Strategy, call: Signal) -> None:
+    """Tell a strategy of a call of before a restart, where it wants to know."""
+    resume = getattr(strategy, "resume", None)
+    if resume is not None:
+        resume(call)
 
 
 def available() -> tuple[str, ...]:

@@ -20,6 +20,7 @@ class _State(msgspec.Struct):
     bars: deque[Bar]
     call: Call | None = None
     held_bars: int = 0
+    called_ms: int | None = None  # of a call before a restart, whose bars nobody counted
 
 
 class Intraday:
@@ -43,16 +44,24 @@ class Intraday:
         self._calibration = Calibration(threshold)
         self._states: dict[str, _State] = {}
 
+    def resume(self, call: Signal) -> None:
+        """Go on holding a call of before a restart, until its bars are over."""
+        state = self._state(call.symbol)
+        strength = call.features.get("breakout_atr") or 0.0
+        state.call = Call(call.direction, call.price, (call.direction, strength >= STRONG_ATR))
+        state.called_ms = call.at_ms
+
     def on_bar(self, bar: Bar) -> Signal | None:
         """Take the next closed bar of a symbol; a call, its end, or None."""
-        state = self._states.get(bar.symbol)
-        if state is None:
-            state = self._states[bar.symbol] = _State(deque(maxlen=self._lookback))
+        state = self._state(bar.symbol)
         bars = state.bars
         if bars and bar.open_ms - bars[-1].close_ms > self._lookback * bar.interval_ms:
             bars.clear()  # a range of another day is none
         signal = None
         if state.call is not None:
+            if state.called_ms is not None:
+                state.held_bars = (bar.open_ms - state.called_ms) // bar.interval_ms
+                state.called_ms = None
             state.held_bars += 1
             if state.held_bars >= self._hold:
                 signal = self._end(state, bar)
@@ -60,6 +69,12 @@ class Intraday:
             signal = self._begin(state, bar)
         bars.append(bar)
         return signal
+
+    def _state(self, symbol: str) -> _State:
+        state = self._states.get(symbol)
+        if state is None:
+            state = self._states[symbol] = _State(deque(maxlen=self._lookback))
+        return state
 
     def _begin(self, state: _State, bar: Bar) -> Signal | None:
         high = max(past.high for past in state.bars)

@@ -88,6 +88,7 @@ class Executor:
         self._marks = Marks()
         self.guard = Guard(venue, clock, self._trading)
         self._kept_peaks: Peaks | None = None  # as the journal has them
+        self._peaks_at = float("-inf")  # when they are looked at next while unreconciled
         self._reconciler = Reconciler(venue, self.lots)
         self._is_to_adopt = False
         self._mode: Mode = "run"
@@ -100,13 +101,10 @@ class Executor:
         self._unsaid: dict[_Position, int] = {}  # with the time of its last fill
         self._ended_trades: list[ClosedTrade] = []
         self._start_ms = clock.now_ms()
+        self._is_started = False  # the journal knows of this run
         self._rebased_ms = 0
-        with self.journal.alone():  # not a record into the journal of an engine that runs
+        with self.journal.alone():  # not what an engine that runs is just writing
             self._restore()
-            start = Record(
-                seq=self._next_seq(), start_ms=self._start_ms, rebased_ms=self._rebased_ms
-            )
-            self._write(start)
         self.place: Place = {
             "account": settings.account,
             "environment": venue.environment,
@@ -164,7 +162,11 @@ class Executor:
         now = self._clock.elapsed_ms()
         is_stopped = self._mode in ("kill", "halt")
         for key, (signal, again_at) in list(self._closing.items()):
-            if now >= again_at and not is_stopped and not self._attempt_of(key):
+            if now < again_at or self._attempt_of(key):
+                continue
+            if key not in self.sleeves:  # nobody knows any more whose the position is
+                self._want_closed(key, None)
+            elif not is_stopped:
                 self._closing[key] = (signal, now + CLOSE_AGAIN_MS)
                 self._start(key, signal)
         for key, signal in list(self._waiting.items()):
@@ -179,15 +181,16 @@ class Executor:
         key = (signal.strategy, signal.symbol)
         if signal.direction == _FLAT:
             if key in self.sleeves or self._attempt_of(key):
-                self._closing[key] = (signal, self._clock.elapsed_ms() + CLOSE_AGAIN_MS)
+                self._want_closed(key, signal)
         else:
-            self._closing.pop(key, None)
+            self._want_closed(key, None)
         attempt = self._attempt_of(key)
         if attempt is None:
             self._start(key, signal)
-        elif attempt.target != signal.direction:
-            attempt.is_abandoned, attempt.reason = True, "superseded"
-            self._waiting[key] = signal
+        elif attempt.is_abandoned or attempt.target != signal.direction:
+            if not attempt.is_abandoned:
+                attempt.is_abandoned, attempt.reason = True, "superseded"
+            self._waiting[key] = signal  # the newest wish, whatever waited
             self._step(attempt)
 
     def close(self) -> None:
@@ -390,11 +393,20 @@ class Executor:
                 self._reconciler.disagree(f"the outcome of {attempt.attempt_id} is unknown")
             sleeve = self.sleeves.get(key)
             if sleeve is None:
-                self._closing.pop(key, None)
-            elif attempt.target not in (_FLAT, sleeve.direction):
+                self._want_closed(key, None)
+            elif attempt.target not in (_FLAT, sleeve.direction) and key not in self._closing:
                 # A flip that did not close the old position: that much is still to be done.
-                close = msgspec.structs.replace(attempt.signal, direction=_FLAT)
-                self._closing.setdefault(key, (close, self._clock.elapsed_ms() + CLOSE_AGAIN_MS))
+                self._want_closed(key, msgspec.structs.replace(attempt.signal, direction=_FLAT))
+
+    def _want_closed(self, key: SleeveKey, signal: Signal | None) -> None:
+        """Note that a trade is to be closed, by this signal, or no longer; a restart knows too."""
+        if signal is None and key not in self._closing:
+            return
+        if signal is None:
+            del self._closing[key]
+        else:
+            self._closing[key] = (signal, self._clock.elapsed_ms() + CLOSE_AGAIN_MS)
+        self._write(Record(seq=self._next_seq(), closing=[(*key, signal)]))
 
     def _attempt_of(self, key: SleeveKey) -> Attempt | None:
         for attempt in self._attempts.values():
@@ -473,7 +485,10 @@ class Executor:
             self._write(
                 Record(seq=self._next_seq(), peaks=self._kept_peaks, rebased_ms=state.resumed_ms)
             )
-            self._is_to_adopt = not self.is_reconciled
+            # Who resumed before this run's first comparison saw no difference to accept.
+            self._is_to_adopt = not self.is_reconciled and self._reconciler.has_compared
+            if self._is_to_adopt and self._attempts:
+                _log.warning("positions are adopted once %d attempts ended", len(self._attempts))
         if self._is_to_adopt:
             self._adopt_positions()
         now = self._clock.elapsed_ms()
@@ -515,9 +530,13 @@ class Executor:
         """Compare open orders, positions and equity with the venue's."""
         self._catch_up()
         known_ids = {leg.client_id for a in self._attempts.values() if (leg := a.leg)}
-        if self._reconciler.compare(known_ids, now=self._clock.elapsed_ms()):
+        now = self._clock.elapsed_ms()
+        if self._reconciler.compare(known_ids, now=now):
             self._say_positions()
-            self._keep_peaks()
+        elif now < self._peaks_at:
+            return  # until the venue agrees it is asked in every turn: peaks need no line in each
+        self._peaks_at = now + self._trading.reconcile_s * 1e3
+        self._keep_peaks()
 
     def _catch_up(self) -> None:
         """Book what filled since the last turn: else the venue is ahead, and that is no fault."""
@@ -531,9 +550,12 @@ class Executor:
             self._write(Record(seq=self._next_seq(), peaks=peaks))
 
     def _adopt_positions(self) -> None:
-        """Take the venue's positions for true: a person resumed while they differed."""
-        self._catch_up()
-        changed = self._reconciler.adopt()
+        """Take the venue's positions for true: a person resumed while they differed.
+
+        Orders end first: of one whose fills the venue cannot list yet, they would count twice.
+        """
+        self._abandon("resume")
+        changed = self._reconciler.adopt() if not self._attempts else None
         if changed is None:
             return  # the next turn tries again
         self._is_to_adopt = False
@@ -567,6 +589,10 @@ class Executor:
     def _write(
         self, record: Record, written: Iterable[tuple[str, Line]] = (), *, must: bool = False
     ) -> bool:
+        if not self._is_started:  # one that another engine keeps from running writes nothing
+            self._is_started = True
+            record.start_ms = self._start_ms
+            record.rebased_ms = max(record.rebased_ms, self._rebased_ms)
         return self.journal.write(record, written, must=must)
 
     def _next_seq(self) -> int:
@@ -579,6 +605,7 @@ class Executor:
             self._start_ms,
             self._attempts,
             self.sleeves.dump(),
+            [(*key, signal) for key, (signal, _) in self._closing.items()],
             self.lots.dump(),
             list(self._orders_ms),
             self.guard.drawdown.dump(),
@@ -597,14 +624,14 @@ class Executor:
         self.sleeves.load(kept.sleeves)
         self.lots.load(kept.lots)
         self._orders_ms.extend(sorted(kept.orders_ms))
+        self._closing = {
+            (strategy, symbol): (signal, 0.0) for strategy, symbol, signal in kept.closing
+        }
         self.guard.drawdown.load(kept.peaks)
         self._rebased_ms = kept.rebased_ms
         for attempt in kept.attempts.values():
             attempt.is_abandoned, attempt.reason = True, attempt.reason or "restart"
             self._attempts[attempt.attempt_id] = attempt
-            key = (attempt.strategy, attempt.symbol)
-            if attempt.target == _FLAT and key in self.sleeves:
-                self._closing[key] = (attempt.signal, 0.0)
         if kept.attempts:
             _log.warning("%d attempts of an earlier run are being ended", len(kept.attempts))
 

@@ -41,7 +41,7 @@ def plain(value: Any) -> Any:
 
 
 # An unknown number, NaN, becomes null: the logs have no other word.
-_encode = msgspec.json.Encoder(enc_hook=plain).encode
+encode = msgspec.json.Encoder(enc_hook=plain).encode
 
 
 class LineFile:
@@ -56,8 +56,8 @@ class LineFile:
     def append(self, data: bytes) -> None:
         """Write whole lines in one call.
 
-        Raises OSError when they could not be written whole; what got there is ended with the next
-        write, so that nothing is glued to it.
+        Raises OSError when they could not be written whole. What got there is taken back, or, where
+        that cannot be, ended with the next write, so that nothing is glued to it.
         """
         self._open()
         if self._is_cut:
@@ -68,9 +68,21 @@ class LineFile:
                 written += _write(self._fd, data[written:])
             self._is_cut = False
         except OSError:
-            if written:
+            # A line that lacks its newline alone would be ended, and then stand there twice.
+            if written and not self._take_back(data[:written]):
                 self._is_cut = data[written - 1 : written] != b"\n"
             raise
+
+    def _take_back(self, written: bytes) -> bool:
+        """Cut off what was written last, if it still is the file's end; False when it stays."""
+        try:
+            begin = os.fstat(self._fd).st_size - len(written)
+            if os.pread(self._fd, len(written), begin) != written:
+                return False
+            os.ftruncate(self._fd, begin)
+        except OSError:
+            return False
+        return True
 
     def sync(self) -> None:
         """Wait until the disk has it."""
@@ -151,9 +163,9 @@ class Journal:
         Args:
             must: the record comes before an order: it must be on disk when this returns True.
         """
-        record.lines = [(name, msgspec.Raw(_encode(line))) for name, line in lines]
+        record.lines = [(name, msgspec.Raw(encode(line))) for name, line in lines]
         if self._journal is not None:
-            self._wait("", _encode(record) + b"\n")
+            self._wait("", encode(record) + b"\n")
             self._record_n += 1
             self._must_sync |= must and self._durable
         for name, data in record.lines:
@@ -190,7 +202,7 @@ class Journal:
         try:
             self._state_dir.mkdir(parents=True, exist_ok=True)
             with draft.open("wb") as file:
-                file.write(_encode(state) + b"\n")
+                file.write(encode(state) + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(self._state_dir / STATE)
@@ -277,9 +289,12 @@ class Journal:
 
     def _repeat(self, name: str, data: bytes) -> None:
         """Write a line of the last record unless its log holds it."""
-        if (b"\n" + data) not in b"\n" + self._file(name).read(_TAIL):
-            self._wait(name, data)
-            self.flush()
+        held = b"\n" + self._file(name).read(_TAIL)
+        if (b"\n" + data) in held:
+            return
+        lacks_newline = held.endswith(b"\n" + data[:-1])  # which the next write begins with
+        self._wait(name, b"" if lacks_newline else data)
+        self.flush()
 
     def _wait(self, name: str, data: bytes) -> None:
         if len(self._waiting) >= self.most_waiting:

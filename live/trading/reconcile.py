@@ -6,10 +6,10 @@ Put here: comparing, and adopting what a person accepted. Keep out: what follows
 import logging
 import math
 import re
-from collections.abc import Set
+from collections.abc import Iterable, Set
 
 from live.trading.book import DUST, Lots
-from live.venues import Fill, PositionSide, Venue, VenueError
+from live.venues import Fill, Position, PositionSide, Venue, VenueError
 
 BALANCE_SLACK_PCT = 0.5  # of equity: what funding and rounding may change between two comparisons
 OWN_PREFIX = "x"  # of client order ids
@@ -28,6 +28,11 @@ class Reconciler:
         self.is_agreed = False
         self.difference = "nothing was compared yet"
         self.at = float("-inf")  # of the last comparison, elapsed ms
+
+    @property
+    def has_compared(self) -> bool:
+        """Tell whether this run has looked at the venue's state yet."""
+        return self.at > float("-inf")
 
     def book(self, signed_qty: float, fill: Fill) -> None:
         """Take a fill's cash; of an unknown fee the next comparison of equity is the first."""
@@ -61,10 +66,15 @@ class Reconciler:
         None when the venue does not answer.
         """
         try:
-            theirs = {(p.symbol, p.position_side): p for p in self._venue.positions()}
+            positions = self._venue.positions()
         except VenueError as error:
             _log.warning("positions cannot be adopted yet: %s", error)
             return None
+        twice = _held_twice(positions)
+        if twice is not None:
+            _log.error("nothing is adopted: %s", twice)
+            return set()
+        theirs = {(p.symbol, p.position_side): p for p in positions}
         changed: set[str] = set()
         for symbol, side in {*theirs, *self._lots.positions()}:
             found = theirs.get((symbol, side))
@@ -78,6 +88,9 @@ class Reconciler:
 
     def _difference(self, known_ids: Set[str]) -> str | None:
         positions = self._venue.positions()
+        twice = _held_twice(positions)
+        if twice is not None:
+            return twice
         theirs = {(p.symbol, p.position_side): p.qty for p in positions}
         ours = self._lots.positions()
         for symbol, side in {*theirs, *ours}:
@@ -108,3 +121,17 @@ class Reconciler:
             return self._venue.instrument(symbol).step / 2
         except VenueError:
             return DUST
+
+
+def _held_twice(positions: Iterable[Position]) -> str | None:
+    """Name a symbol whose position the venue tells in two parts, as in a mode that is not ours."""
+    seen: set[tuple[str, PositionSide]] = set()
+    for position in positions:
+        key = (position.symbol, position.position_side)
+        if key in seen:
+            return (
+                f"{position.symbol} is held long and short: the account is in hedge mode, this "
+                "engine trades one-way"
+            )
+        seen.add(key)
+    return None

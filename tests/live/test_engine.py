@@ -162,6 +162,7 @@ def test_hangup_that_was_to_be_ignored_stays_so(tmp_path: Path) -> None:
 
 def test_second_engine_on_one_state_is_refused(tmp_path: Path) -> None:
     desk = Live(tmp_path)
+    desk.engine.step()
     journal = tmp_path / "state" / "journal.jsonl"
     with desk.engine.executor.journal.alone():
         before = journal.read_bytes()
