@@ -3,6 +3,7 @@
 Put here: asking the snapshot, printing. Keep out: reading exports and matching (pipelines/exports).
 """
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +18,7 @@ from pipelines.commands.sql import Format, write_rows
 if TYPE_CHECKING:
     import duckdb
 
-    from pipelines.exports.matching import Comparison, LogItem
+    from pipelines.exports.matching import Comparison, Difference, LogItem
     from pipelines.exports.reading import Export
 
 _LEAST_OFFSET_H, _MOST_OFFSET_H = -12, 14  # of all zones there are
@@ -26,6 +27,7 @@ _SHOWN_INFERRED = 20  # there may be hundreds, and they need no attention
 _COLUMNS = ("what", "kind", "symbol", "UTC", "venue", "logs", "order", "where")
 _WORDS = {
     "missing": "missing in the logs",
+    "incomparable": "cannot be compared ({unit})",  # no price says what it is in USD
     "differs": "differs",
     "only_in_logs": "only in the logs",
 }
@@ -74,11 +76,11 @@ def reconcile(
 
     Without files: NAV, PnL and positions by day, why an account is unknowable and which log would
     tell, and the position changes that no fill explains. With files: each line of the export that
-    the logs lack or tell otherwise, and what only the logs tell in that time, and exit code 1 where
-    anything is missing or differs.
+    the logs lack or tell otherwise, and what only the logs tell in the time of the file that tells
+    its kind, and exit code 1 where anything is missing or differs. What a file has the column for
+    and no line of counts as nothing: export all types.
     """
     from features.snapshot import open_snapshot
-    from pipelines.exports.matching import compare
     from pipelines.exports.reading import ExportError
 
     if utc_offset is not None and not _LEAST_OFFSET_H <= utc_offset <= _MOST_OFFSET_H:
@@ -105,20 +107,22 @@ def reconcile(
             if common.has_table(con, "core_position__inferred_fills"):
                 _inferred(con, account)
             return
-        entries = [entry for each in exports for entry in each.entries]
-        if not entries:
-            raise common.CommandError("the export holds no line that can be read")
-        first_ms = min(entry.at_ms for entry in entries)
-        last_ms = max(entry.at_ms for entry in entries) + 1_000
-        kinds = {entry.kind for entry in entries}
-        items = log_items(con, manifest["environment"], account, first_ms, last_ms, kinds)
-    found = compare(entries, items)
+        found = [_compared(con, each, manifest["environment"], account) for each in exports]
+    differences = [difference for each in found for difference in each.differences]
+    differences.sort(key=lambda each: each.at_ms)
     unreadable = [line for each in exports for line in each.unreadable]
+    is_alike = not differences and not unreadable
+    if is_alike and not any(entry.amount for each in exports for entry in each.entries):
+        raise common.CommandError("the export names no amount but 0: there is nothing to compare")
     if output is Format.TABLE:
         head(settings, store, snapshot_id)
-    _print(found, unreadable, output)
-    if found.differences or unreadable:
+        _sums(exports, found)
+    _differences(differences, output)
+    _unreadable(unreadable, output)
+    if not is_alike:
         raise typer.Exit(1)
+    if output is Format.TABLE:
+        common.say("the logs tell every line of the export", style="bold green")
 
 
 def _exports(
@@ -133,7 +137,27 @@ def _exports(
     if trades is not None:
         # Fees and PnL stand in both files: those of the income count once.
         found.append(reading.read_trades(trades, names, utc_offset, with_amounts=income is None))
+    for export in found:
+        if not export.entries:
+            why = "it has only a header: export a time in which something was traded"
+            if export.unreadable:
+                _, line, why = export.unreadable[0]
+                why = f"line {line}: {why}"
+            raise reading.ExportError(f"{export.file} holds no line that can be read; {why}")
     return found
+
+
+def _compared(
+    con: "duckdb.DuckDBPyConnection", export: "Export", environment: str, account: str | None
+) -> "Comparison":
+    """Hold one file against what the logs tell of its kinds in its own time."""
+    from pipelines.exports.matching import REACH_MS, SLACK_MS, compare
+
+    first_ms, last_ms = export.span
+    items = log_items(
+        con, environment, account, first_ms - SLACK_MS, last_ms + REACH_MS, export.kinds
+    )
+    return compare(export.entries, items, export.span)
 
 
 def log_items(
@@ -142,7 +166,7 @@ def log_items(
     account: str | None,
     first_ms: int,
     last_ms: int,
-    kinds: set[str],
+    kinds: Collection[str],
 ) -> list["LogItem"]:
     """Return what the logs of a snapshot tell of a span of time, in the kinds asked for."""
     from pipelines.exports.matching import LogItem
@@ -165,6 +189,7 @@ WITH fills AS (
     SELECT
         symbol, order_id, attempt_id, upper(side) AS side,
         arg_max(executed_qty, (event_ms, source_id, line_offset)) AS qty,
+        arg_max(fill_px, (event_ms, source_id, line_offset)) FILTER (fill_px > 0) AS px,
         MAX(COALESCE(ts_fill_last_ms, event_ms)) AS at_ms,
     FROM raw_orders__events
     WHERE reject_reason IS NULL
@@ -183,39 +208,80 @@ outcomes AS (
       AND outcome IN ('filled', 'partial', 'close_only')
       AND event_ms BETWEEN $first_ms - 86400000 AND $last_ms + 86400000
 ),
-items AS (
-    SELECT 'trade' AS kind, symbol, at_ms, CASE side WHEN 'SELL' THEN -qty ELSE qty END AS amount,
-        order_id, 'order_fill of ' || COALESCE(attempt_id, order_id) AS source
-    FROM fills
-    UNION ALL
-    SELECT 'trade', symbol, at_ms, CASE side WHEN 'SELL' THEN -qty ELSE qty END, NULL,
-        'attempt ' || attempt_id
-    FROM outcomes WHERE fill_at_ms IS NULL AND outcome <> 'close_only'
-    UNION ALL
-    SELECT 'fee', symbol, at_ms, fees_usd, NULL, 'attempt ' || attempt_id
-    FROM outcomes WHERE fees_usd IS NOT NULL
-    UNION ALL
-    SELECT 'realized_pnl', symbol, close_ms, realized_pnl_usd, NULL, 'close of ' || attempt_id
-    FROM outcomes WHERE realized_pnl_usd IS NOT NULL
-    UNION ALL
-    SELECT 'funding', symbol, event_ms, funding_usd, NULL, event_type
+-- A line that stands twice counts once, as in feat_account__coverage.
+funding AS (
+    SELECT symbol, event_ms, event_type, funding_usd
     FROM raw_orders__events
     WHERE reject_reason IS NULL
       AND funding_usd IS NOT NULL
       AND environment = $environment
       AND ($account IS NULL OR account = $account)
+    QUALIFY ROW_NUMBER() OVER (
+        PARTITION BY
+            account, symbol, event_type, event_ms, order_id,
+            CASE WHEN event_type <> 'order_close' OR order_id IS NULL THEN line_hash END
+        ORDER BY source_id DESC, line_offset DESC
+    ) = 1
+),
+items AS (
+    SELECT 'trade' AS kind, symbol, at_ms, CASE side WHEN 'SELL' THEN -qty ELSE qty END AS amount,
+        order_id, 'order_fill of ' || COALESCE(attempt_id, order_id) AS source, px
+    FROM fills
+    UNION ALL
+    SELECT 'trade', symbol, at_ms, CASE side WHEN 'SELL' THEN -qty ELSE qty END, NULL,
+        'attempt ' || attempt_id, fill_px
+    FROM outcomes WHERE fill_at_ms IS NULL AND outcome <> 'close_only'
+    UNION ALL
+    SELECT 'fee', symbol, at_ms, fees_usd, NULL, 'attempt ' || attempt_id, NULL
+    FROM outcomes WHERE fees_usd IS NOT NULL
+    UNION ALL
+    SELECT 'realized_pnl', symbol, close_ms, realized_pnl_usd, NULL, 'close of ' || attempt_id, NULL
+    FROM outcomes WHERE realized_pnl_usd IS NOT NULL
+    UNION ALL
+    SELECT 'funding', symbol, event_ms, funding_usd, NULL, event_type, NULL
+    FROM funding
 )
-SELECT kind, symbol, at_ms, amount, order_id, source
+SELECT kind, symbol, at_ms, amount, order_id, source, px
 FROM items
 WHERE at_ms BETWEEN $first_ms AND $last_ms
 ORDER BY at_ms, symbol, kind, source
 """
 
 
-def _print(found: "Comparison", unreadable: list[tuple[str, int, str]], output: Format) -> None:
+def _sums(exports: list["Export"], found: list["Comparison"]) -> None:
+    """Say which kinds were compared over which time, and what each side tells of them."""
+    from pipelines.exports.reading import LOG_KINDS
+
+    common.say()
+    for export in exports:
+        first, last = (common.when(ms)[:19] for ms in export.span)
+        common.say(
+            f"compared with {export.file}: {_names(export.kinds)}, from {first} to {last} UTC"
+        )
+    sums = {key: s for each in found for key, s in each.sums.items()}
+    untold = {*LOG_KINDS} - {kind for export in exports for kind in export.kinds}
+    if untold:
+        common.say(f"not compared, as no file tells it: {_names(untold)}", style="yellow")
+    common.show_table(
+        "By kind; a trade is in base units of its symbol",
+        ("kind", "in", "venue lines", "amount", "log items", "amount", "matched"),
+        [
+            (kind, unit, s.venue_n, _amount(s.venue_amount), s.log_n, _amount(s.log_amount),
+             s.matched_n)
+            for (kind, unit), s in sorted(sums.items())
+        ],
+        left=2,
+    )  # fmt: skip
+
+
+def _names(kinds: Collection[str]) -> str:
+    return ", ".join(sorted(kinds)) or "no kind that logs tell"
+
+
+def _differences(differences: list["Difference"], output: Format) -> None:
     rows = [
         (
-            _WORDS[each.verdict],
+            _WORDS[each.verdict].format(unit=each.unit),
             each.kind,
             each.symbol,
             common.when(each.at_ms)[:19],
@@ -224,19 +290,11 @@ def _print(found: "Comparison", unreadable: list[tuple[str, int, str]], output: 
             each.order_id,
             each.where,
         )
-        for each in found.differences
+        for each in differences
     ]
     if output is not Format.TABLE:
         write_rows(output, list(_COLUMNS), rows)
         return
-    common.show_table(
-        "By kind; trade: base units, else USD",
-        ("kind", "venue lines", "amount", "log items", "amount", "matched"),
-        [
-            (kind, s.venue_n, _amount(s.venue_amount), s.log_n, _amount(s.log_amount), s.matched_n)
-            for kind, s in sorted(found.sums.items())
-        ],
-    )
     common.show_table(
         "Line by line",
         _COLUMNS,
@@ -250,10 +308,15 @@ def _print(found: "Comparison", unreadable: list[tuple[str, int, str]], output: 
     )
     if len(rows) > _SHOWN:
         common.say(f"… and {len(rows) - _SHOWN} more: --format csv lists all", style="yellow")
-    for file, line, why in unreadable:
-        common.say(f"{file}:{line} cannot be read: {why}", style="yellow")
-    if not rows and not unreadable:
-        common.say("the logs tell every line of the export", style="bold green")
+
+
+def _unreadable(lines: list[tuple[str, int, str]], output: Format) -> None:
+    for file, line, why in lines:
+        words = f"{file}:{line} cannot be read: {why}"
+        if output is Format.TABLE:
+            common.say(words, style="yellow")
+        else:
+            common.complain(words)
 
 
 def _amount(value: object) -> str:

@@ -5,6 +5,7 @@ Put here: mapping files, columns, times, numbers. Keep out: what the logs say.
 
 import csv
 import datetime as dt
+import io
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,12 @@ from pathlib import Path
 from typing import Any
 
 VENUES = Path(__file__).parent
-_NUMBER = re.compile(r"^\s*([+-]?[\d,]*\.?\d+(?:[eE][+-]?\d+)?)\s*([A-Za-z0-9]*)\s*$")
+LOG_KINDS = ("trade", "fee", "funding", "realized_pnl")  # what logs can tell
+# A comma is read where it can only part thousands: before a decimal point, or where there are two.
+_NUMBER = re.compile(
+    r"^\s*([+-]?(?:\d*\.?\d+|[1-9]\d{0,2}(?:(?:,\d{3})+\.\d+|(?:,\d{3}){2,}))(?:[eE][+-]?\d+)?)"
+    r"\s*([A-Za-z0-9]*)\s*$"
+)
 _WANTED = {
     "income": ("time", "kind", "amount"),
     "trades": ("time", "symbol", "side", "price", "quantity"),
@@ -28,9 +34,9 @@ class ExportError(ValueError):
 class Entry:
     """One amount of one line of an export.
 
-    ``kind`` is trade (amount: signed quantity, base units), realized_pnl, fee (USD paid), funding
-    (USD received), or the venue's own word for what no log tells. ``at_ms`` is epoch ms of the
-    second that the line names.
+    ``kind`` is trade (amount: signed quantity, base units), realized_pnl, fee (paid), funding
+    (received), or the venue's own word for what no log tells; ``asset`` is what the amount is in,
+    empty where the line does not say it. ``at_ms`` is epoch ms of the second that the line names.
     """
 
     file: str
@@ -46,10 +52,21 @@ class Entry:
 
 @dataclass(frozen=True)
 class Export:
-    """The entries of one file, and its lines that could not be read, with the reason."""
+    """The entries of one file, and its lines that could not be read, with the reason.
 
+    ``kinds`` are those of LOG_KINDS that the file has the columns to tell, also where no line does.
+    """
+
+    file: str
     entries: tuple[Entry, ...]
     unreadable: tuple[tuple[str, int, str], ...]
+    kinds: frozenset[str]
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Return the first and the last moment that its lines are of, epoch ms."""
+        times = [entry.at_ms for entry in self.entries]
+        return min(times), max(times) + 1_000
 
 
 def mapping(name: str) -> dict[str, Any]:
@@ -67,7 +84,7 @@ def mapping(name: str) -> dict[str, Any]:
         raise ExportError(
             f"{name} is no mapping file; there are {there}: copy one to describe another venue"
         ) from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ExportError(f"{path} is not TOML: {error}") from error
     for part, names in _WANTED.items():
         missing = [each for each in names if each not in found.get(part, {})]
@@ -90,7 +107,9 @@ def read_income(path: Path, names: Mapping[str, Any], utc_offset_h: float | None
         asset = _text(row, part.get("asset", ())) or asset
         yield Entry(path.name, line, at_ms, kind, symbol, sign * amount, asset=asset)
 
-    return _read(path, names, "income", utc_offset_h, entries)
+    return _read(
+        path, names, "income", utc_offset_h, entries, dict.fromkeys(kinds.values(), "amount")
+    )
 
 
 def read_trades(
@@ -122,36 +141,72 @@ def read_trades(
             fee *= part.get("fee_sign", 1)
             yield Entry(path.name, line, at_ms, "fee", symbol, fee, px, order_id, asset)
         if _text(row, part.get("realized_pnl", ())):
-            pnl = _amount(row, part["realized_pnl"])[0]
+            pnl, asset = _amount(row, part["realized_pnl"])
             if pnl:
-                yield Entry(path.name, line, at_ms, "realized_pnl", symbol, pnl, px, order_id)
+                yield Entry(
+                    path.name, line, at_ms, "realized_pnl", symbol, pnl, px, order_id, asset
+                )
 
-    return _read(path, names, "trades", utc_offset_h, entries)
+    told = {"trade": "quantity"}
+    if with_amounts:
+        told |= {"fee": "fee", "realized_pnl": "realized_pnl"}
+    return _read(path, names, "trades", utc_offset_h, entries, told)
 
 
 def _read(
-    path: Path, names: Mapping[str, Any], kind: str, utc_offset_h: float | None, entries: Any
+    path: Path,
+    names: Mapping[str, Any],
+    export: str,
+    utc_offset_h: float | None,
+    entries: Any,
+    told: Mapping[str, str],
 ) -> Export:
-    part, offset_h = names[kind], _offset(path, names, utc_offset_h)
+    """Read a file by what makes entries of a line; ``told`` names the column of each kind."""
+    part, offset_h = names[export], _offset(path, names, utc_offset_h)
+    header, rows = _rows(path)
+    columns = {name.strip().lower(): name for name in header}
+    lacking = [each for each in _WANTED[export] if not _column(columns, part[each])]
+    if lacking:
+        raise ExportError(
+            f"{path} is no {export} export of {names.get('venue', 'this venue')}: no column "
+            f"{' or '.join(part[lacking[0]])} among {', '.join(header or ('none',))}"
+        )
     found: list[Entry] = []
     unreadable: list[tuple[str, int, str]] = []
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        header = {name.strip().lower(): name for name in reader.fieldnames or ()}
-        lacking = [each for each in _WANTED[kind] if not _column(header, part[each])]
-        if lacking:
-            raise ExportError(
-                f"{path} is no {kind} export of {names.get('venue', 'this venue')}: no column "
-                f"{' or '.join(part[lacking[0]])} among {', '.join(reader.fieldnames or ('none',))}"
+    for line, cells in rows:
+        try:
+            at_ms = _time(_text(cells, part["time"]), names["time_formats"], offset_h)
+            found += entries(cells, line, at_ms)
+        except ValueError as error:
+            unreadable.append((path.name, line, str(error)))
+    kinds = {kind for kind, name in told.items() if _column(columns, part.get(name, []))}
+    return Export(path.name, tuple(found), tuple(unreadable), frozenset(kinds & {*LOG_KINDS}))
+
+
+def _rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """Return the header, and of each line its number and its cells by name in lower case.
+
+    Raises ExportError where the file is no text in UTF-8, or no CSV.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        header = list(reader.fieldnames or ())
+        rows = [
+            (
+                reader.line_num,
+                {(k or "").strip().lower(): v for k, v in row.items() if isinstance(v, str)},
             )
-        for row in reader:
-            cells = {(k or "").strip().lower(): v for k, v in row.items() if isinstance(v, str)}
-            try:
-                at_ms = _time(_text(cells, part["time"]), names["time_formats"], offset_h)
-                found += entries(cells, reader.line_num, at_ms)
-            except ValueError as error:
-                unreadable.append((path.name, reader.line_num, str(error)))
-    return Export(tuple(found), tuple(unreadable))
+            for row in reader
+        ]
+    except UnicodeDecodeError as error:
+        raise ExportError(
+            f"{path} is no text in UTF-8: unpack it if it is packed, save it as CSV in UTF-8 if it "
+            "is a spreadsheet or in another encoding, such as UTF-16"
+        ) from error
+    except csv.Error as error:
+        raise ExportError(f"{path} is no CSV: {error}; export it again") from error
+    return header, rows
 
 
 def _offset(path: Path, names: Mapping[str, Any], utc_offset_h: float | None) -> float:
@@ -182,6 +237,11 @@ def _amount(row: Mapping[str, str], wanted: list[str]) -> tuple[float, str]:
     text = _text(row, wanted)
     match = _NUMBER.match(text)
     if match is None:
+        if "," in text:
+            raise ValueError(
+                f"{wanted[0]} {text!r} may have a decimal comma: export numbers with a decimal "
+                "point, thousands without commas"
+            )
         raise ValueError(f"{wanted[0]} {text!r} is no number")
     return float(match[1].replace(",", "")), match[2]
 
