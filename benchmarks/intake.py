@@ -24,11 +24,12 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from benchmarks.load import LOGS, Load, append_logs
 from benchmarks.memory import peak_mb
 from features.lake import Lake
 from features.settings import Settings
-from pipelines.demo import generate_load
 from pipelines.intake.intake import ensure_tables, ingest
+from pipelines.intake.kinds import ROUTER
 
 WHAT = "a million lines of a router log into Parquet"
 _LOOP_BATCH = 100_000  # rows a loop holds before it writes them
@@ -176,8 +177,8 @@ def main(argv: list[str]) -> None:
     try:
         with Progress(console=console, transient=True) as progress:
             task = progress.add_task("generating", total=None)
-            generate_load(folder / "logs", attempts=wanted, kinds=("router",))
-            log = folder / "logs" / "order_metrics.jsonl"
+            append_logs(Load(wanted), folder / "logs", 0, wanted, kinds=(ROUTER,))
+            log = folder / "logs" / LOGS[ROUTER]
             for name in options.only or CONTENDERS:
                 progress.update(task, description=name)
                 results = context.Queue()

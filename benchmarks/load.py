@@ -6,6 +6,7 @@ attempt's number alone, so every run meets the same load.
 
 import datetime as dt
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,7 @@ LOGS = {
     ORDERS: "orders_executed.jsonl",
     ATTEMPTS: "orders_attempted.jsonl",
 }
+_PIECE = 100_000  # attempts whose lines are in memory at once
 
 # Of ten attempts six fill, two are cancelled, one is rejected, one stays NEW; every fourth fill
 # closes a position, a third of SOLUSDT's in part. Each attempt is asked for and acknowledged once.
@@ -132,16 +134,19 @@ def log_lines(con: duckdb.DuckDBPyConnection, kind: Kind) -> list[str]:
     return lines
 
 
-def append_logs(load: Load, folder: Path, first: int, n: int) -> int:
-    """Append what ``n`` attempts write to the logs below ``folder``; returns the bytes."""
+def append_logs(
+    load: Load, folder: Path, first: int, n: int, kinds: Iterable[Kind] = tuple(LOGS)
+) -> int:
+    """Append what ``n`` attempts write to the logs of ``kinds`` in a folder; returns the bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     written = 0
     with duckdb.connect(":memory:") as con:
-        load.facts(con, first, n)
-        for kind, name in LOGS.items():
-            text = "".join(line + "\n" for line in log_lines(con, kind)).encode()
-            with (folder / name).open("ab") as file:
-                written += file.write(text)
+        for begin in range(first, first + n, _PIECE):
+            load.facts(con, begin, min(_PIECE, first + n - begin))
+            for kind in kinds:
+                text = "".join(line + "\n" for line in log_lines(con, kind)).encode()
+                with (folder / LOGS[kind]).open("ab") as file:
+                    written += file.write(text)
     return written
 
 

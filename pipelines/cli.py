@@ -30,6 +30,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # paragraphs of docstrings are wrapped anew
     help="Execution intelligence from the logs of a trading router: per symbol and hour, what "
     "trading cost and earned, in immutable snapshots. Start with: execintel demo. "
     "Settings: EXECINTEL_HOME, EXECINTEL_LOG_DIR and docs/configuration.md.",

@@ -1,7 +1,10 @@
 """The benchmarks run, and their load is what it says: raw rows as the intake would read them."""
 
+import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -110,6 +113,29 @@ def test_reader_benchmark_runs_and_says_what_it_leaves_out(
         assert way in printed
     assert "p99 above rest" in printed
     assert "importing the reader" in printed
+
+
+def test_router_lines_of_the_load_have_the_keys_of_real_lines(
+    read: Settings, router_logs: Path
+) -> None:
+    assert read.log_dir is not None
+    made, real = (
+        {
+            frozenset(shape(json.loads(line)))
+            for line in (folder / load.LOGS[ROUTER]).read_text("utf-8").splitlines()
+            if '"position_close"' not in line
+        }
+        for folder in (read.log_dir, router_logs)
+    )
+    assert made <= real
+
+
+def shape(line: dict[str, Any], above: str = "") -> Iterator[str]:
+    """Yield the dotted keys of a line."""
+    for key, value in line.items():
+        yield above + key
+        if isinstance(value, dict):
+            yield from shape(value, f"{above}{key}.")
 
 
 def test_a_log_gives_the_answer_of_the_load(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pipelines.operator import operator
 
 app = typer.Typer(
     no_args_is_help=True,
+    rich_markup_mode="markdown",
     help="What a person should look at: list, ack, test. Messages go to alert_urls of "
     "execintel.toml after each refresh, once each.",
 )

@@ -3,9 +3,7 @@
 Put here: telling. Keep out: the values (features/params.toml) and their ranges.
 """
 
-import gzip
 import itertools
-import json
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -18,6 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
+    rich_markup_mode="markdown",
     help="Show the parameters of the formulas and their history. Example: execintel params show",
 )
 
@@ -71,10 +70,8 @@ def history() -> None:
 
 def manifests(store: "Store") -> list[dict[str, Any]]:
     """Return the manifests of kept and archived snapshots in the order they were built."""
-    found = {snapshot_id: store.manifest(snapshot_id) for snapshot_id in store.ids()}
-    for path in store.root.glob("archive/*/manifest.json.gz"):
-        archived = json.loads(gzip.decompress(path.read_bytes()))
-        found.setdefault(archived["snapshot_id"], archived)
+    found = {manifest["snapshot_id"]: manifest for manifest in store.archived()}
+    found |= {snapshot_id: store.manifest(snapshot_id) for snapshot_id in store.ids()}
     return sorted(found.values(), key=lambda manifest: int(manifest["sequence"]))
 
 

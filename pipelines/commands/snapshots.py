@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
+    rich_markup_mode="markdown",
     help="List, compare, take back and prove snapshots. Example: execintel snapshots list",
 )
 

@@ -24,7 +24,7 @@ from live.telemetry import TelemetryWriter, TradeTelemetry
 from live.trading.book import ClosedTrade
 from live.trading.controls import Controls
 from live.venues import Instrument
-from live.venues.paper import PaperConfig, PaperVenue
+from live.venues.paper import PaperConfig, paper_venue
 from pipelines.demo.generate import DEMO_END_MS
 from pipelines.demo.market import BAR_MINUTES, DAY_US, DEMO_SYMBOLS, MINUTE_US, Market, spec_of
 from pipelines.intake.intake import TableIntake
@@ -91,10 +91,10 @@ def trade_week(
             clock=lambda: clock.now_ms() / 1000,
             on_event=lambda event: None,
         )
-        venue = PaperVenue(
+        venue = paper_venue(
             clock,
+            settings.trading.model_copy(update={"paper_equity_usd": EQUITY_USD}),
             seed=seed,
-            equity_usd=EQUITY_USD,
             config=PaperConfig(partial_rate=0.05, reject_rate=0.01),
             instruments={symbol: _instrument(symbol) for symbol in symbols},
         )

@@ -2,11 +2,8 @@ import gzip
 import json
 import math
 import random
-import subprocess
-import sys
-import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -16,14 +13,7 @@ import duckdb
 import pytest
 
 from features.settings import Settings
-from pipelines.demo import (
-    DEMO_SYMBOLS,
-    DemoTruth,
-    LoadTruth,
-    append_load,
-    generate,
-    generate_load,
-)
+from pipelines.demo import DEMO_SYMBOLS, DemoTruth, generate
 from pipelines.demo.book import Position
 from pipelines.intake.kinds import kind_of
 from pipelines.refresh import refresh
@@ -43,7 +33,7 @@ ADDED = {
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoTruth:
-    """Generate a week with all faults, as `make demo` does."""
+    """Generate a week with all faults, as `execintel demo --faults` does."""
     return generate(tmp_path_factory.mktemp("demo"))
 
 
@@ -51,12 +41,6 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoTruth:
 def clean(tmp_path_factory: pytest.TempPathFactory) -> DemoTruth:
     """Generate three days without faults."""
     return generate(tmp_path_factory.mktemp("clean"), days=3, faults=False)
-
-
-@pytest.fixture(scope="module")
-def load(tmp_path_factory: pytest.TempPathFactory) -> LoadTruth:
-    """Generate a load of more than one block."""
-    return generate_load(tmp_path_factory.mktemp("load"), attempts=60_000)
 
 
 # ------------------------------------------------------------------------------- reading it again
@@ -215,7 +199,7 @@ def shapes_of(folder: Path, stem: str) -> Counter[tuple[str, frozenset[str]]]:
 
 
 @pytest.mark.parametrize("stem", STEMS)
-@pytest.mark.parametrize("name", ["demo", "clean", "load"])
+@pytest.mark.parametrize("name", ["demo", "clean"])
 def test_lines_have_the_keys_of_real_lines(
     name: str, stem: str, router_logs: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -263,10 +247,8 @@ def test_both_generations_of_acknowledgements_and_the_newer_executor_occur(demo:
     assert set().union(*(key_paths(line) for line in newer)) >= ADDED
 
 
-@pytest.mark.parametrize("name", ["demo", "load"])
-def test_every_file_is_claimed_by_a_kind(name: str, request: pytest.FixtureRequest) -> None:
-    folder = request.getfixturevalue(name).folder
-    assert [n for n in files_of(folder) if kind_of(Path(n).name) is None] == []
+def test_every_file_is_claimed_by_a_kind(demo: DemoTruth) -> None:
+    assert [n for n in files_of(demo.folder) if kind_of(Path(n).name) is None] == []
 
 
 # ------------------------------------------------------------------------------------------ truth
@@ -620,140 +602,3 @@ def test_short_and_crowded_spans_work(tmp_path: Path, arguments: dict[str, Any])
     asked = arguments["days"] * arguments.get("attempts_per_day", 400)
     assert sum(truth.attempts.values()) == round(asked)
     assert Counter(x["symbol"] for x in attempts_of(tmp_path).values()) == +Counter(truth.attempts)
-
-
-# ------------------------------------------------------------------------------------------- load
-
-
-def test_load_counts_agree_with_its_files(load: LoadTruth) -> None:
-    folder = load.folder
-    metrics = list(map(json.loads, raw_lines(folder, "order_metrics")))
-    attempts = [x for x in metrics if "event" not in x]
-    executed = list(map(json.loads, raw_lines(folder, "orders_executed")))
-    kinds = Counter(x["event_type"] for x in executed)
-    filled = {x["attempt_id"] for x in attempts if x["result"]["status"] == "FILLED"}
-
-    assert load.attempts == len(attempts) == len({x["attempt_id"] for x in attempts}) == 60_000
-    assert load.fills == len(filled) == kinds["order_ack"] == kinds["order_fill"]
-    assert load.closes == kinds["order_close"] == len(metrics) - len(attempts)
-    assert {x["attempt_id"] for x in executed} == filled
-    assert {x["result"]["status"] for x in attempts} == {"NEW", "FILLED"}
-    assert 0.21 < load.fills / load.attempts < 0.23
-    assert 0.027 < load.closes / load.attempts < 0.033
-    assert {x["symbol"] for x in attempts} == set(DEMO_SYMBOLS)
-    for name, data in files_of(folder).items():
-        assert data.count(b"\n") == load.lines[name]
-        assert len(data) == load.bytes[name]
-
-
-def test_load_is_ordered_by_time_and_its_slippage_is_that_of_its_prices(load: LoadTruth) -> None:
-    metrics = list(map(json.loads, raw_lines(load.folder, "order_metrics")))
-    executed = list(map(json.loads, raw_lines(load.folder, "orders_executed")))
-    router_ts, order_ts = [x["ts"] for x in metrics], [x["ts"] for x in executed]
-    assert router_ts == sorted(router_ts)
-    assert order_ts == sorted(order_ts)
-    assert load.first_ms <= router_ts[0] * 1000 <= router_ts[-1] * 1000 <= load.last_ms
-    decided = {
-        x["attempt_id"]: x for x in map(json.loads, raw_lines(load.folder, "orders_attempted"))
-    }
-    for line in metrics:
-        if "event" in line:
-            continue
-        mark, px = line["prices"]["mark"], line["prices"]["avg_fill"]
-        sign = 1 if line["side"] == "BUY" else -1
-        assert line["slippage_bps"] == pytest.approx((px - mark) / mark * 1e4 * sign, abs=1e-6)
-        assert decided[line["attempt_id"]]["local_ts"] < line["ts"]
-
-
-def test_load_is_the_same_from_the_same_seed(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        generate_load(tmp_path / name, attempts=3000, symbols_n=3)
-        append_load(tmp_path / name, rows=500, symbols_n=3)
-    other = generate_load(tmp_path / "c", attempts=3000, symbols_n=3, seed=8)
-    assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
-    assert files_of(tmp_path / "a") != files_of(other.folder)
-
-
-def test_appended_lines_go_on_where_the_load_stopped(tmp_path: Path) -> None:
-    first = generate_load(tmp_path, attempts=2000, symbols_n=12, days=1)
-    before = files_of(tmp_path)
-
-    truths = [append_load(tmp_path, rows=300, symbols_n=12, span_ms=60_000) for _ in range(3)]
-
-    assert [t.first_index for t in truths] == [2000, 2300, 2600]
-    assert all(data.startswith(before[name]) for name, data in files_of(tmp_path).items())
-    metrics = list(map(json.loads, raw_lines(tmp_path, "order_metrics")))
-    times = [x["ts"] for x in metrics]
-    assert times == sorted(times)
-    assert first.last_ms < times[-1] * 1000 <= first.last_ms + 3 * 61_000
-    assert len({x["attempt_id"] for x in metrics}) == 2900
-    assert len({x["symbol"] for x in metrics}) == 12
-    counted = {name: data.count(b"\n") for name, data in files_of(tmp_path).items()}
-    assert counted == {n: first.lines[n] + sum(t.lines[n] for t in truths) for n in first.lines}
-
-
-def test_load_of_some_kinds_writes_only_those_files(tmp_path: Path) -> None:
-    generate_load(tmp_path, attempts=100, kinds=("router",))
-    append_load(tmp_path, rows=10)
-    assert list(files_of(tmp_path)) == ["order_metrics.jsonl"]
-
-
-@pytest.mark.parametrize(
-    ("act", "error", "message"),
-    [
-        (lambda f: generate_load(f, attempts=0), ValueError, "0 attempts"),
-        (lambda f: generate_load(f, attempts=1, days=-1), ValueError, "days=-1"),
-        (lambda f: generate_load(f, attempts=1, symbols_n=0), ValueError, "symbols_n=0"),
-        (lambda f: generate_load(f, attempts=1, kinds=("bars",)), ValueError, "choose from router"),
-        (lambda f: append_load(f), ValueError, "holds no load"),
-        (lambda f: generate_load(f / "old", attempts=1), FileExistsError, "use append_load"),
-        (lambda f: append_load(f / "old", seed=8), ValueError, "not written from seed 8"),
-        (lambda f: append_load(f / "old", span_ms=0), ValueError, "span_ms=0"),
-        (lambda f: append_load(f / "torn"), ValueError, "does not end with a line of a load"),
-    ],
-)
-def test_load_that_cannot_be_is_refused(
-    tmp_path: Path, act: Callable[[Path], LoadTruth], error: type[Exception], message: str
-) -> None:
-    generate_load(tmp_path / "old", attempts=50)
-    (tmp_path / "torn").mkdir()
-    (tmp_path / "torn" / "order_metrics.jsonl").write_text('{"attempt_id": "sig_')
-    with pytest.raises(error, match=message):
-        act(tmp_path)
-
-
-MEMORY_PROGRAM = """
-import sys
-from pathlib import Path
-import psutil
-from pipelines.demo import generate_load
-peak = 0
-def look(done, total):
-    global peak
-    peak = max(peak, psutil.Process().memory_info().rss)
-generate_load(Path(sys.argv[1]), attempts=int(sys.argv[2]), kinds=("router",), on_progress=look)
-print(peak)
-"""
-
-
-def peak_bytes_of_load(folder: Path, attempts: int) -> int:
-    """Measure a process of its own that writes a load, after each block."""
-    command = [sys.executable, "-c", MEMORY_PROGRAM, str(folder), str(attempts)]
-    root = Path(__file__).resolve().parents[2]
-    done = subprocess.run(
-        command, cwd=root, capture_output=True, text=True, check=True, timeout=120
-    )
-    return int(done.stdout)
-
-
-def test_load_memory_does_not_grow_with_its_length(tmp_path: Path) -> None:
-    short = peak_bytes_of_load(tmp_path / "short", 100_000)
-    long = peak_bytes_of_load(tmp_path / "long", 500_000)  # 240 MB of lines
-    assert long < short + 100e6
-    assert long < 600e6
-
-
-def test_load_is_written_fast(tmp_path: Path) -> None:
-    started = time.process_time()  # of this process: other work on the machine does not count
-    truth = generate_load(tmp_path, attempts=200_000)
-    assert sum(truth.lines.values()) / (time.process_time() - started) > 100_000
