@@ -273,8 +273,8 @@ def report_hits(hits: Counter[str], kills: int, capsys: pytest.CaptureFixture[st
 def test_killed_at_times_spread_over_its_work_one_normal_run_makes_it_whole(
     tmp_path: Path, children: Children, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    hits = campaign(children, tmp_path, kills=30, compare_every=20, attempts=30)
-    report_hits(hits, 30, capsys)
+    hits = campaign(children, tmp_path, kills=16, compare_every=16, attempts=30)
+    report_hits(hits, 16, capsys)
 
 
 @pytest.mark.soak

@@ -7,12 +7,14 @@ import time
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
+import pytest
+
 from features.digest import table_digest
 from features.snapshot import Store, open_snapshot
 from pipelines.refresh import refresh
 from tests.loads import DAY_MS, MINUTE_MS, START_MS, append, bulk_load, router_line, settings_over
 
-READERS, REFRESHES = 8, 20
+READERS = 8
 AS_OF_MS = START_MS + 7 * DAY_MS
 
 
@@ -52,7 +54,8 @@ def read_without_pause(root: Path, stop: Event, begun: Event, findings: Path) ->
     findings.write_text(json.dumps({"seen": seen, "faults": faults, "slowest_ms": slowest_ms}))
 
 
-def test_eight_readers_meet_no_error_no_lock_and_no_mixture(tmp_path: Path) -> None:
+@pytest.mark.parametrize("refreshes", [8, pytest.param(20, marks=pytest.mark.soak)])
+def test_eight_readers_meet_no_error_no_lock_and_no_mixture(tmp_path: Path, refreshes: int) -> None:
     logs, home = tmp_path / "logs", tmp_path / "home"
     bulk_load(logs, attempts=60)
     settings = settings_over(logs, home)
@@ -69,7 +72,7 @@ def test_eight_readers_meet_no_error_no_lock_and_no_mixture(tmp_path: Path) -> N
     try:
         assert all(begun.wait(120) for _, begun in readers), "a reader did not start"
         published = []
-        for number in range(1, REFRESHES + 1):
+        for number in range(1, refreshes + 1):
             event_ms = AS_OF_MS + number * MINUTE_MS
             append(logs, [router_line(f"sig_new_{number}", "BTCUSDT", event_ms)])
             report = refresh(settings, as_of_ms=event_ms, now_ms=event_ms)
@@ -84,5 +87,5 @@ def test_eight_readers_meet_no_error_no_lock_and_no_mixture(tmp_path: Path) -> N
     assert [fault for each in found for fault in each["faults"]] == []
     assert all(sum(each["seen"].values()) >= 2 for each in found)
     generations = set().union(*(each["seen"] for each in found))
-    assert len(generations & set(published)) > REFRESHES / 2, "readers met too few generations"
+    assert len(generations & set(published)) > refreshes / 2, "readers met too few generations"
     assert Store(home / "snapshots").current() == published[-1]
