@@ -112,7 +112,8 @@ def test_metrics_have_the_names_of_the_story(tmp_path: Path) -> None:
         assert metrics.max_drawdown is not None
         assert metrics.max_drawdown <= 0
         assert metrics.to_dict()["precision"] == metrics.precision
-    assert f"{comparative['comparison']['precision_delta']:.2%}".endswith("%")
+    long, short = (comparative[name].precision["LONG"] for name in ("intraday", "swing"))
+    assert comparative["comparison"]["precision_delta"] == pytest.approx(long - short, abs=1e-12)
     returns = [t.realized_return_pct for t in intraday]
     assert np.cumsum(returns)[-1] == pytest.approx(
         sum(t.return_pct for t in mixed(0.5) if t.strategy == "intraday")
