@@ -45,7 +45,7 @@ from live.strategies import Strategy
 from live.telemetry import TradeTelemetry
 from live.trading.book import ClosedTrade
 from live.trading.controls import Controls
-from live.venues.paper import PaperConfig, PaperVenue
+from live.venues.paper import PaperConfig, paper_venue
 
 RESULT = "backtest.json"  # parameters and result; also what marks a folder that may be replaced
 _log = logging.getLogger(__name__)
@@ -82,14 +82,7 @@ def replay(
         min(event.open_ms if isinstance(event, Bar) else event.at_ms for event in first)
     )
     trading = settings.trading
-    venue = PaperVenue(
-        clock,
-        seed=seed,
-        equity_usd=trading.paper_equity_usd,
-        config=config
-        or PaperConfig(maker_fee_bps=trading.maker_fee_bps, taker_fee_bps=trading.taker_fee_bps),
-        environment="backtest",
-    )
+    venue = paper_venue(clock, trading, seed=seed, config=config, environment="backtest")
     with ExitStack() as stack:
         past = PastSnapshots(settings, clock)
         stack.callback(past.close)

@@ -14,7 +14,14 @@ from pathlib import Path
 import msgspec
 
 from live.snapshot.acting import SAFE, Acting, Entry, careful, lost
-from live.snapshot.generation import FILE, DamagedError, Generation, load, read_current
+from live.snapshot.generation import (
+    FILE,
+    DamagedError,
+    Generation,
+    load,
+    load_before,
+    read_current,
+)
 from live.snapshot.last_good import Memory
 from live.snapshot.reading import EventName, Health, ReaderEvent, Reading, Status
 from live.snapshot.records import Header
@@ -64,6 +71,8 @@ class SnapshotReader:
         on_event: Callable[[ReaderEvent], None] | None = None,
     ) -> None:
         """Serve the snapshots of ``environment`` below ``root``; reads CURRENT at once.
+
+        The first one that is served is bounded by the one before it, where that is still there.
 
         Args:
             root: the folder that holds CURRENT; it need not exist yet.
@@ -255,6 +264,8 @@ class SnapshotReader:
             if named != generation.snapshot_id:
                 file_seen = _mark(self._file(named))
                 last_good = generation if generation.snapshot_id else None
+                if last_good is None:
+                    last_good = load_before(self._root, named, self._environment)
                 generation = load(self._root, named, self._environment, last_good)
         except DamagedError as error:
             problem = str(error)

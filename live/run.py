@@ -5,12 +5,15 @@ shares (arguments.py).
 """
 
 import argparse
+import hashlib
 import logging
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from features import setting_faults
 from features.settings import Settings
@@ -29,7 +32,7 @@ from live.trading.book import ClosedTrade
 from live.trading.controls import Controls
 from live.trading.journal import EngineBusyError
 from live.venues import Venue, VenueError
-from live.venues.paper import PaperConfig, PaperVenue
+from live.venues.paper import paper_venue
 
 TRACES = Path("analytics", "live")  # below EXECINTEL_HOME, as US-017 has it
 _log = logging.getLogger(__name__)
@@ -120,12 +123,14 @@ def at_an_exchange(
 ) -> Engine:
     """Return an engine that trades now, on the quotes of ``data``.
 
-    Its orders go to ``venue``; None is the paper venue, by the rules and fees of ``data``. Bars are
-    made of the quotes and recorded in ``log_dir``/bars. With a ``stack`` that will stop it, what
-    orders are made with is mirrored to Firestore, where one is configured.
+    Its orders go to ``venue``; None is the paper venue, by the rules of ``data`` and the fees of
+    the settings. Bars are made of the quotes and recorded in ``log_dir``/bars. With a ``stack``
+    that will stop it, what orders are made with is mirrored to Firestore, where one is configured,
+    and a paper engine has ``log_dir`` for itself.
 
     Raises VenueError where ``data`` does not answer or does not trade a symbol, ValueError where
-    the snapshots are of another environment than ``venue``.
+    the snapshots are of another environment than ``venue``, EngineBusyError where another paper
+    engine of this home writes to ``log_dir``.
     """
     if venue is not None and venue.environment != settings.environment:
         raise ValueError(
@@ -135,9 +140,7 @@ def at_an_exchange(
         )
     clock = RealClock()
     instruments = {symbol: data.instrument(symbol) for symbol in symbols}
-    orders = venue or PaperVenue(
-        clock, seed=seed, equity_usd=settings.trading.paper_equity_usd, instruments=instruments
-    )
+    orders = venue or paper_venue(clock, settings.trading, seed=seed, instruments=instruments)
     state_dir = settings.home / "state" / f"{orders.name}-{orders.environment}"
     reader = SnapshotReader(
         settings.snapshots_root,
@@ -145,6 +148,8 @@ def at_an_exchange(
         max_age_s=settings.snapshot_max_age_s,
     )
     if stack is not None:
+        if venue is None:
+            stack.enter_context(_alone(settings.home, log_dir))
         publisher = PeriodicPublisher(
             reader.read,
             lambda: tuple(symbols),
@@ -169,6 +174,29 @@ def at_an_exchange(
             on_bars=BarRecorder(log_dir / "bars"),
         ),
     )  # fmt: skip
+
+
+@contextmanager
+def _alone(home: Path, log_dir: Path) -> Iterator[None]:
+    """Hold a log folder for one paper engine while the block runs: two would read as one account.
+
+    The lock lies with the state of real venues, since a file beside the logs would be no log.
+    """
+    digest = hashlib.sha256(str(log_dir.resolve()).encode()).hexdigest()
+    path = home / "state" / f"paper-{digest[:12]}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise EngineBusyError(
+            f"another paper engine writes to {log_dir}: stop it, or name another folder with "
+            "--log-dir"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _exchange(args: argparse.Namespace) -> tuple[Venue, Venue | None]:
@@ -202,19 +230,11 @@ def paper_over_bars(
     if first is None:
         raise ValueError("there is no bar to trade: look at --start, --end and --session")
     clock = ReplayClock(min(bar.open_ms for bar in first))
-    trading = settings.trading
     past = PastSnapshots(settings, clock)
     stack.callback(past.close)
     feed = ReplayFeed(past.follow(chain([first], groups)), lambda: engine.stop())
     engine = Engine(
-        PaperVenue(
-            clock,
-            seed=seed,
-            equity_usd=trading.paper_equity_usd,
-            config=PaperConfig(
-                maker_fee_bps=trading.maker_fee_bps, taker_fee_bps=trading.taker_fee_bps
-            ),
-        ),
+        paper_venue(clock, settings.trading, seed=seed),
         strategies,
         past.read,
         settings=settings,

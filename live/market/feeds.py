@@ -13,9 +13,10 @@ import msgspec
 from live.clock import Clock, SimulatedClock
 from live.market import Bar, Quote
 from live.market.bars import COLUMNS, INTERVAL_MS, line
-from live.venues import RetryError, SkipError
+from live.venues import RetryError, SkipError, StopError
 
 BUDGET_MS = 500.0  # of a poll: the loop has orders to look after
+MOST_SILENT = 0.5  # share of a span without quotes from which on it is not whole
 _INTERVALS = {span_ms: name for name, span_ms in INTERVAL_MS.items()}
 _log = logging.getLogger(__name__)
 
@@ -56,7 +57,8 @@ class QuoteFeed:
     """Best bids and offers asked of a venue, and the bars of their mid prices.
 
     A poll asks as many symbols as fit into half a second, in turn. Bars hold no volume: quotes tell
-    none. A span without a quote of a symbol has no bar of it.
+    none. A symbol has no bar of a span without a quote of it, nor of one of which quotes that
+    failed, of it or of all symbols, cost half.
     """
 
     def __init__(
@@ -73,16 +75,26 @@ class QuoteFeed:
         self._waiting = deque(symbols)
         self._clock = clock
         self._interval_ms = interval_ms
+        self._most_silent_ms = interval_ms * MOST_SILENT
         self._on_bars = on_bars
+        self._failing: dict[str, type[Exception]] = {}  # symbols without a quote, and what was told
         self._begin()
 
     def _begin(self) -> None:
         """Form bars from the next span on: whole spans only."""
-        self._open_ms = (self._clock.now_ms() // self._interval_ms + 1) * self._interval_ms
+        now_ms = self._clock.now_ms()
+        self._open_ms = (now_ms // self._interval_ms + 1) * self._interval_ms
         self._forming: dict[str, Bar] = {}
+        self._heard_ms = now_ms  # the last quote, of whichever symbol
+        self._silent: dict[str, int] = {}  # symbols without quotes, and since when
+        self._back_ms: dict[str, int] = {}  # when quotes came again after such a time
 
     def poll(self) -> Sequence[Bar | Quote]:
-        """Return the bars that closed and the quotes of now."""
+        """Return the bars that closed and the quotes of now.
+
+        A symbol whose quote fails, however it does, is passed over and told once in a row: the
+        engine has stops of the others to keep. Keys that are refused halt by what the account says.
+        """
         events: list[Bar | Quote] = []
         until_ms = self._clock.elapsed_ms() + BUDGET_MS
         for _ in range(len(self._waiting)):
@@ -90,9 +102,11 @@ class QuoteFeed:
             self._waiting.rotate(-1)
             try:
                 quote = self._quote(symbol)
-            except (RetryError, SkipError) as error:
-                _log.warning("%s: no quote: %s", symbol, error)
+            except Exception as error:
+                self._silent.setdefault(symbol, self._clock.now_ms())
+                self._tell(symbol, error)
             else:
+                self._failing.pop(symbol, None)
                 events += self._closed()
                 self._see(quote)
                 events.append(quote)
@@ -100,8 +114,29 @@ class QuoteFeed:
                 break
         return events
 
+    def _tell(self, symbol: str, error: Exception) -> None:
+        if self._failing.get(symbol) is type(error):
+            return
+        self._failing[symbol] = type(error)
+        if isinstance(error, RetryError | SkipError):
+            _log.warning("%s: no quote: %s", symbol, error)
+        elif isinstance(error, StopError):
+            _log.error("%s: no quote until a person acts: %s", symbol, error)
+        else:
+            _log.error("%s: no quote", symbol, exc_info=error)
+
     def _see(self, quote: Quote) -> None:
-        if self._clock.now_ms() < self._open_ms:
+        """Take a quote into the bar that forms, unless a part of its span is missing."""
+        now_ms = self._clock.now_ms()
+        silent_ms = now_ms - self._silent.pop(quote.symbol, now_ms)
+        if silent_ms > self._most_silent_ms:
+            self._forming.pop(quote.symbol, None)
+            self._back_ms[quote.symbol] = now_ms
+            _log.warning(
+                "%s: quotes again after %.0f s; no bar of the spans that they were missing in",
+                quote.symbol, silent_ms / 1e3,
+            )  # fmt: skip
+        if not self._back_ms.get(quote.symbol, 0) <= self._open_ms <= now_ms:
             return
         mid, bar = quote.mid, self._forming.get(quote.symbol)
         if bar is None:
@@ -111,21 +146,34 @@ class QuoteFeed:
         )
 
     def _closed(self) -> Sequence[Bar]:
-        """Return the bars of the span that is over, by symbol, and begin the next."""
-        now_ms = self._clock.now_ms()
+        """Return the whole bars of the span that is over, by symbol, and begin the next.
+
+        One that comes later than its own length after its end is recorded and not returned: what a
+        strategy made of it would be traded at prices of another time.
+        """
+        now_ms, end_ms = self._clock.now_ms(), self._open_ms + self._interval_ms
         if now_ms < self._open_ms - self._interval_ms:
             _log.warning(
                 "the clock went back %.0f s: bars begin anew", (self._open_ms - now_ms) / 1e3
             )
             self._begin()
-        if now_ms < self._open_ms + self._interval_ms:
+        if now_ms - self._heard_ms > self._most_silent_ms:  # nobody answered, or nobody was asked
+            for symbol in self._waiting:
+                self._silent.setdefault(symbol, self._heard_ms)
+        self._heard_ms = now_ms
+        if now_ms < end_ms:
             return ()
-        bars = [self._forming[symbol] for symbol in sorted(self._forming)]
+        silent_from_ms = end_ms - self._most_silent_ms
+        bars = [
+            self._forming[symbol]
+            for symbol in sorted(self._forming)
+            if self._silent.get(symbol, now_ms) >= silent_from_ms
+        ]
         self._forming = {}
         self._open_ms = now_ms // self._interval_ms * self._interval_ms
         if bars:
             self._on_bars(bars)
-        return bars
+        return bars if now_ms - end_ms <= self._interval_ms else ()
 
 
 class BarRecorder:

@@ -14,12 +14,21 @@ from live.snapshot.acting import Acting, Entry, entry_of
 from live.snapshot.records import ALL, FORMAT, Header, Record
 
 FILE = "live.jsonl"
+MANIFEST = "manifest.json"
 _SEAL = b',"index_sha256":"'  # what stands before it in the first line is what it is the digest of
 _LONGEST_ID = 200
 _SEAL_LENGTH = len(_SEAL) + 64 + len(b'"}')
 
+
+class _Manifest(msgspec.Struct):
+    """Of a snapshot's manifest, what was CURRENT before it."""
+
+    previous: str | None = None
+
+
 _decode_header = msgspec.json.Decoder(Header).decode
 _decode_record = msgspec.json.Decoder(Record).decode
+_decode_manifest = msgspec.json.Decoder(_Manifest).decode
 
 
 class DamagedError(Exception):
@@ -124,3 +133,15 @@ def load(
     if end != len(data):
         raise DamagedError(f"{path} has {len(data)} bytes, its index names {end}: it is not whole")
     return Generation(header, data, previous)
+
+
+def load_before(root: Path, snapshot_id: str, environment: str) -> Generation | None:
+    """Read the live.jsonl of the snapshot that a snapshot followed; None where nobody can any more.
+
+    For a reader that starts: what one that ran would remember, as far as one step back.
+    """
+    try:
+        manifest = _decode_manifest((root / snapshot_id / MANIFEST).read_bytes())
+        return load(root, manifest.previous, environment) if manifest.previous else None
+    except (DamagedError, OSError, ValueError, msgspec.MsgspecError, RecursionError):
+        return None

@@ -8,6 +8,7 @@ import gzip
 import logging
 import os
 import tempfile
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -44,7 +45,9 @@ class PastSnapshots:
         self._folder = tempfile.TemporaryDirectory(prefix="execintel-past-")
         self._root = Path(self._folder.name)
         self._clock = clock
-        self._coming: tuple[int, str] | None = None  # what is CURRENT from a moment on
+        # What is CURRENT from which moment on, in that order: a group may be asked for before what
+        # became known with the one ahead of it is due.
+        self._coming: deque[tuple[int, str]] = deque()
         self._named: str | None = None
         self._missing: set[str] = set()
         self.used: set[str] = set()  # snapshots that were ever served
@@ -58,9 +61,11 @@ class PastSnapshots:
 
     def read(self, symbol: str) -> Reading:
         """Return what the snapshot that was CURRENT at the clock's moment said of a symbol."""
-        if self._coming and self._coming[0] <= self._clock.now_ms():
-            self._make_current(self._coming[1])
-            self._coming = None
+        due = None
+        while self._coming and self._coming[0][0] <= self._clock.now_ms():
+            due = self._coming.popleft()
+        if due is not None:
+            self._make_current(due[1])
         return self.reader.read(symbol)
 
     def follow(self, groups: Iterator[_Group]) -> Iterator[_Group]:
@@ -71,7 +76,8 @@ class PastSnapshots:
         while chunk := _chunk(groups):
             moments = [moment_of(group[-1]) for group in chunk]
             for group, known in zip(chunk, self._known_at(moments), strict=True):
-                self._coming = known
+                if known is not None and (not self._coming or self._coming[-1] != known):
+                    self._coming.append(known)
                 yield group
 
     def close(self) -> None:

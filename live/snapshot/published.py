@@ -1,7 +1,8 @@
-"""Read one published snapshot, whichever it is: what an engine that started with it would read.
+"""Read one published snapshot, whichever it is, as an engine does that knows no other.
 
 Put here: readings of a snapshot that is not followed. Keep out: following CURRENT and what is
-remembered of earlier snapshots (reader.py). For people and pages, not for the order path.
+remembered of earlier snapshots, or found of the one before at a start (reader.py). For people and
+pages, not for the order path.
 """
 
 import math
@@ -26,7 +27,7 @@ def reads_as_published(
     age_s: float = 0.0,
     max_age_s: float = math.inf,
 ) -> Read:
-    """Return what an engine that started with a snapshot of this age read from it.
+    """Return what an engine that knew no other snapshot read from one of this age.
 
     Raises PublishedError where the snapshot holds nothing for engines or is damaged; so does the
     returned function at a damaged line.

@@ -4,7 +4,7 @@ Put here: what refuses an order, and why. Keep out: measuring (watch.py), sizing
 pure function of the order and of what is known now; it returns why it refuses, or None.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -77,10 +77,12 @@ class World(msgspec.Struct):
             return abs(long_usd) + abs(short_usd)
         return max(abs(long_usd), abs(short_usd))
 
-    def gross_after(self, ask: Ask, symbols: "tuple[str, ...] | None" = None) -> float:
-        """Return the sum of ``after`` over symbols, all by default."""
+    def gross_after(self, ask: Ask, symbols: Set[str] | None = None) -> float:
+        """Return the sum of ``after`` over symbols, given upper-case; all by default."""
         names = {ask.symbol, *self.long_usd, *self.short_usd}
-        return sum([self.after(ask, name) for name in names if symbols is None or name in symbols])
+        return sum(
+            [self.after(ask, name) for name in names if symbols is None or name.upper() in symbols]
+        )
 
 
 class Gate(NamedTuple):
@@ -235,8 +237,9 @@ def _symbol_cap(ask: Ask, world: World) -> str | None:
 
 
 def _bucket_cap(ask: Ask, world: World) -> str | None:
-    for bucket, symbols in world.trading.buckets.items():
-        if ask.symbol in symbols:
+    for bucket, listed in world.trading.buckets.items():
+        symbols = {symbol.upper() for symbol in listed}  # a person wrote them, in any case
+        if ask.symbol.upper() in symbols:
             why = _above(
                 world.gross_after(ask, symbols), world.trading.max_bucket_pct, world, bucket
             )

@@ -12,20 +12,29 @@ class Marks:
 
     def __init__(self) -> None:
         self._newest: dict[str, float] = {}  # from anywhere
-        self._fed: dict[str, tuple[int, float]] = {}  # the newest that bars and quotes brought
+        # The newest that bars and quotes brought: its time, the price, when it came.
+        self._fed: dict[str, tuple[int, float, int]] = {}
         self._quotes: dict[str, Quote] = {}
         self._moves = Moves()
 
     def feed(self, symbol: str, at_ms: int, price: float, now_ms: int) -> None:
-        """Take a price that the market's feed brought."""
-        self._newest[symbol] = price
-        self._fed[symbol] = (at_ms, price)
-        self._moves.see(symbol, at_ms, price, now_ms)
+        """Take the price of a bar of the market's feed, unless a later one came before it.
+
+        Where the clock went back since then, nobody knows which is later: what comes now counts.
+        """
+        fed_ms, _, came_ms = self._fed.get(symbol, (at_ms, price, now_ms))
+        if at_ms >= fed_ms or now_ms < came_ms:
+            self._take(symbol, at_ms, price, now_ms)
 
     def feed_quote(self, quote: Quote, now_ms: int) -> None:
-        """Take a best bid and offer of the market's feed."""
+        """Take a best bid and offer of the market's feed: asked for, so newer than any bar."""
         self._quotes[quote.symbol] = quote
-        self.feed(quote.symbol, quote.at_ms, quote.mid, now_ms)
+        self._take(quote.symbol, quote.at_ms, quote.mid, now_ms)
+
+    def _take(self, symbol: str, at_ms: int, price: float, now_ms: int) -> None:
+        self._newest[symbol] = price
+        self._fed[symbol] = (at_ms, price, now_ms)
+        self._moves.see(symbol, at_ms, price, now_ms)
 
     def answer(self, quote: Quote) -> None:
         """Take what the venue answered to a question: no feed, which it may be held against."""
@@ -42,7 +51,7 @@ class Marks:
 
     def fed(self, symbol: str, now_ms: int, max_age_s: float) -> float | None:
         """Return the feed's newest price, the last quote's mid where it is too old or missing."""
-        fed_ms, mark = self._fed.get(symbol, (0, None))
+        fed_ms, mark, _ = self._fed.get(symbol, (0, None, 0))
         if mark is not None and now_ms - fed_ms <= max_age_s * 1e3:
             return mark
         quote = self._quotes.get(symbol)

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from features.settings import Trading
 from live.market import Bar, Print, Quote, Side
 
 Status = Literal["NEW", "PARTIALLY_FILLED", "FILLED", "CANCELED", "EXPIRED", "REJECTED"]
@@ -19,6 +20,7 @@ PositionSide = Literal["BOTH", "LONG", "SHORT"]
 TERMINAL: frozenset[Status] = frozenset({"FILLED", "CANCELED", "EXPIRED", "REJECTED"})
 POST_ONLY = "post_only"  # why a post-only order that would have crossed was refused
 NOT_OPEN = "not_open"  # why a cancel was refused that had nothing to cancel
+USUAL = Trading()  # its fees are those of a venue that tells none
 
 
 class VenueError(Exception):
@@ -49,24 +51,25 @@ class Instrument(msgspec.Struct, frozen=True):
     step: float  # quantities are
     min_qty: float
     min_notional_usd: float  # of orders that do not only reduce
-    maker_fee_bps: float = -1.0
-    taker_fee_bps: float = 5.0
+    maker_fee_bps: float = USUAL.maker_fee_bps
+    taker_fee_bps: float = USUAL.taker_fee_bps
     max_leverage: float = 1.0
 
     def floor_qty(self, qty: float) -> float:
         """Return the largest allowed quantity at or below one."""
-        return _multiple(math.floor(qty / self.step + 1e-9), self.step)
+        return multiple(math.floor(qty / self.step + 1e-9), self.step)
 
     def floor_price(self, price: float) -> float:
         """Return the highest allowed price at or below one."""
-        return _multiple(math.floor(price / self.tick + 1e-9), self.tick)
+        return multiple(math.floor(price / self.tick + 1e-9), self.tick)
 
     def ceil_price(self, price: float) -> float:
         """Return the lowest allowed price at or above one."""
-        return _multiple(math.ceil(price / self.tick - 1e-9), self.tick)
+        return multiple(math.ceil(price / self.tick - 1e-9), self.tick)
 
 
-def _multiple(count: int, unit: float) -> float:
+def multiple(count: int, unit: float) -> float:
+    """Return so many units, as a number of no more digits than these have."""
     # 3 * 0.1 is 0.30000000000000004: no exchange takes that, so cut to the unit's own digits.
     return round(count * unit, max(0, math.ceil(-math.log10(unit)) + 3) if unit < 1 else 6)
 

@@ -30,6 +30,7 @@ from live.venues import (
     SkipError,
     Status,
     StopError,
+    multiple,
 )
 
 KEY_VARIABLE, SECRET_VARIABLE = "EXECINTEL_VENUE_KEY", "EXECINTEL_VENUE_SECRET"
@@ -176,7 +177,7 @@ class CcxtVenue:
             str(market["symbol"]),
             "market" if order.type == "market" else "limit",
             order.side.lower(),
-            order.qty / _size(market),
+            _contracts(order.qty, market),
             order.price,
             params,
         )
@@ -440,6 +441,15 @@ def _own_symbol(found: Json) -> str:
 
 def _size(market: Json) -> float:
     return float(market.get("contractSize") or 1.0)
+
+
+def _contracts(qty: float, market: Json) -> float:
+    """Return an allowed quantity in contracts, a whole number of steps.
+
+    ccxt cuts what goes beyond a step, and 0.29 / 0.01 is 28.999999999999996.
+    """
+    step = float(market["precision"]["amount"])
+    return multiple(round(qty / _size(market) / step), step)
 
 
 def _finite(value: Any) -> float:

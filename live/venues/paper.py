@@ -13,12 +13,14 @@ from typing import Literal
 
 import msgspec
 
+from features.settings import Trading
 from live.clock import Clock, SimulatedClock
 from live.market import Bar, Print, Quote
 from live.venues import (
     NOT_OPEN,
     POST_ONLY,
     TERMINAL,
+    USUAL,
     Account,
     Fill,
     Instrument,
@@ -41,8 +43,8 @@ class PaperConfig(msgspec.Struct, frozen=True):
     partial_rate: float = 0.0  # a fill is only a part
     queue_ms: int = 1_000  # from a part to the next fill of a resting order
     reject_rate: float = 0.0  # a create call is refused
-    maker_fee_bps: float = -1.0
-    taker_fee_bps: float = 5.0
+    maker_fee_bps: float = USUAL.maker_fee_bps  # of a symbol whose rules nobody gave
+    taker_fee_bps: float = USUAL.taker_fee_bps
 
 
 class _Live:
@@ -452,6 +454,33 @@ class PaperVenue:
             taker_fee_bps=config.taker_fee_bps,
             max_leverage=20.0,
         )
+
+
+def paper_venue(
+    clock: Clock,
+    trading: Trading,
+    *,
+    seed: int,
+    config: PaperConfig | None = None,
+    instruments: Mapping[str, Instrument] | None = None,
+    environment: Literal["paper", "backtest"] = "paper",
+) -> PaperVenue:
+    """Open the paper account that the settings describe: their equity, their fees of any symbol.
+
+    Fees of ``config`` and ``instruments`` do not count; arguments else as of PaperVenue.
+    """
+    fees = {"maker_fee_bps": trading.maker_fee_bps, "taker_fee_bps": trading.taker_fee_bps}
+    return PaperVenue(
+        clock,
+        seed=seed,
+        equity_usd=trading.paper_equity_usd,
+        config=msgspec.structs.replace(config or PaperConfig(), **fees),
+        instruments={
+            symbol: msgspec.structs.replace(rules, **fees)
+            for symbol, rules in (instruments or {}).items()
+        },
+        environment=environment,
+    )
 
 
 def _path(bar: Bar) -> tuple[tuple[int, float], ...]:

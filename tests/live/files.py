@@ -125,9 +125,20 @@ def name_current(root: Path, text: str) -> None:
 
 
 def publish(
-    root: Path, snapshot_id: str, lines: Iterable[Line], *, as_of_ms: int = T_MS, **header: Any
+    root: Path,
+    snapshot_id: str,
+    lines: Iterable[Line],
+    *,
+    as_of_ms: int = T_MS,
+    previous: str | None = None,
+    **header: Any,
 ) -> Path:
-    """Publish a snapshot of these lines; returns its live.jsonl."""
+    """Publish a snapshot of these lines; returns its live.jsonl.
+
+    It has a manifest where there is a ``previous`` one to be named in it.
+    """
     path = write(root, snapshot_id, snapshot_bytes(snapshot_id, lines, as_of_ms=as_of_ms, **header))
+    if previous is not None:
+        (path.parent / "manifest.json").write_text(json.dumps({"previous": previous}))
     name_current(root, snapshot_id + "\n")
     return path

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -222,11 +222,34 @@ def moment_ms(value: Any) -> float:
     return float(value) * (1000 if value < 1e12 else 1)
 
 
+def keep_history(
+    settings: Settings, start_ms: int, minutes: range, factors: Sequence[float]
+) -> dict[str, int]:
+    """Publish a snapshot at each of these minutes; return when each was known, in that order."""
+    lake = Lake(settings.lake_root)
+    lake.prepare()
+    available: dict[str, int] = {}
+    rows = {"feat_router__effectiveness": pa.table({"symbol": ["*"], "n": [1]})}
+    for number, minute in enumerate(minutes):
+        as_of_ms = start_ms + minute * MINUTE_MS
+        name = f"{dt.datetime.fromtimestamp(as_of_ms / 1000, dt.UTC):%Y%m%dT%H%M%SZ}-aaaaaaaa"
+        available[name] = as_of_ms + 90_000 + number
+        size = {"final_size_factor": factors[number % len(factors)]}
+        made = [files.line(symbol, size=size) for symbol in ("BTCUSDT", "SOLUSDT")]
+        files.publish(settings.snapshots_root, name, made, as_of_ms=as_of_ms)
+        append(lake, rows, snapshot_id=name, as_of_ms=as_of_ms, available_ms=available[name])
+    return available
+
+
+@pytest.mark.parametrize("has_history", [False, True])
 def test_paper_trading_over_the_same_bars_gives_the_orders_of_the_backtest(
-    tmp_path: Path, bars_1m: Path
+    tmp_path: Path, bars_1m: Path, has_history: bool
 ) -> None:
+    """Also bar by bar with a snapshot a quarter of an hour, each of another size."""
     settings = Settings(home=tmp_path)
     groups = btc(bars_1m, 2_000)
+    if has_history:
+        keep_history(settings, groups[0][0].open_ms, range(0, 2_000, 15), (1.25, 0.5, 0.75))
     replayed = backtest.replay(
         iter(groups), make("both", {}), settings=settings, folder=tmp_path / "backtest", seed=3
     )
@@ -252,7 +275,12 @@ def test_paper_trading_over_the_same_bars_gives_the_orders_of_the_backtest(
         f"equity change {change_usd:+,.2f} USD = net of closed trades {total.net_usd:,.2f}" in said
     )
     assert "of no trade" not in said
-    assert "0 snapshots of the history were read: none was published by the time" in said
+    if has_history:
+        named = {line.get("snapshot_id") for line in a["order_metrics"]}
+        assert len(named) > 20
+        assert replayed.snapshots_used >= len(named - {None})
+    else:
+        assert "0 snapshots of the history were read: none was published by the time" in said
     assert replayed.summaries[-1].trade_n > 20
     assert len(a["order_metrics"]) > 40
     assert a == b
@@ -294,17 +322,7 @@ def test_no_order_names_a_snapshot_that_was_not_yet_published(
     settings = Settings(home=tmp_path, snapshot_max_age_s=36_000)
     groups = btc(bars_1m, 1_200)
     start_ms = groups[0][0].open_ms
-    lake = Lake(settings.lake_root)
-    lake.prepare()
-    available: dict[str, int] = {}
-    rows = {"feat_router__effectiveness": pa.table({"symbol": ["*"], "n": [1]})}
-    for hour in range(3, 20, 3):
-        name = f"20250505T{hour:02}0000Z-aaaaaaaa"
-        as_of_ms = start_ms + hour * 60 * MINUTE_MS
-        available[name] = as_of_ms + 90_000 + hour
-        made = [files.line("BTCUSDT"), files.line("SOLUSDT")]
-        files.publish(settings.snapshots_root, name, made, as_of_ms=as_of_ms)
-        append(lake, rows, snapshot_id=name, as_of_ms=as_of_ms, available_ms=available[name])
+    available = keep_history(settings, start_ms, range(180, 1_200, 180), (1.25,))
     result = backtest.replay(
         iter(groups), make("intraday", {}), settings=settings, folder=tmp_path / "b", seed=3
     )

@@ -16,7 +16,7 @@ from live.trading.controls import Controls
 from live.trading.journal import EngineBusyError
 from live.venues import RetryError, StopError
 from live.venues.paper import PaperConfig, PaperVenue
-from tests.live.trading import SYMBOLS, Desk, Script, bar, reading
+from tests.live.trading import MINUTE_MS, START_MS, SYMBOLS, Desk, Script, bar, reading
 from tests.waiting import wait_until
 
 P = 100_000.0
@@ -108,9 +108,11 @@ def test_fault_of_a_strategy_is_told_once_and_keeps_no_stop_from_closing(
                 raise ZeroDivisionError("a strategy divides by nothing")
             return None
 
-    other = Script({0: "LONG"}, wants_maker=False, more={"stop_loss": 0.99 * P})
+    first = (RealClock().now_ms() - START_MS) // MINUTE_MS  # of now, as the quotes are
+    other = Script({first: "LONG"}, wants_maker=False, more={"stop_loss": 0.99 * P})
     desk = Live(tmp_path, Broken(), other, loop_ms=5)
-    bars = [*FLAT[:3], bar("BTCUSDT", 3, 0.98 * P), FLAT[4]]
+    closes = (P, P, P, 0.98 * P, P)
+    bars = [bar("BTCUSDT", first + n, close) for n, close in enumerate(closes)]
     held: list[float] = []
 
     quotes = Quotes(RealClock())

@@ -130,6 +130,21 @@ def test_open_orders_count_as_filled_in_caps() -> None:
     assert vetoed_by(ask(side="SELL"), both) == "symbol_cap"
 
 
+@pytest.mark.parametrize(
+    ("buckets", "gate"),
+    [
+        ({"majors": ("btcusdt", "EthUsdt")}, "bucket_cap"),
+        ({"a": ("btcusdt",), "b": ("ethusdt",)}, None),
+    ],
+)
+def test_a_bucket_caps_its_symbols_in_whatever_case_they_are_written(
+    buckets: dict[str, tuple[str, ...]], gate: str | None
+) -> None:
+    trading = CAPS.model_copy(update={"buckets": buckets})
+    held = {"ETHUSDT": 5_500.0}
+    assert vetoed_by(ask(), world(trading=trading, long_usd=held)) == gate
+
+
 def test_both_sides_count_in_hedge_mode() -> None:
     sides = {"long_usd": {"BTCUSDT": 2_000.0}, "short_usd": {"BTCUSDT": -2_500.0}}
     assert judge(ask(), world(**sides)) is None

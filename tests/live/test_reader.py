@@ -572,6 +572,57 @@ def test_line_damaged_at_the_start_is_unknown(tmp_path: Path) -> None:
     assert (reading.status, reading.acting, reading.reduce_only) == ("unknown", SAFE, False)
 
 
+def damage_btc(path: Path) -> None:
+    path.write_bytes(edited(path.read_bytes(), b'"n":400', b'"n":500'))
+
+
+@pytest.mark.parametrize(
+    ("after", "status"),
+    [
+        ([line(), line("ETHUSDT")], "ok"),  # its line is damaged: served as it was
+        ([line("ETHUSDT")], "unknown"),  # it is gone
+        ([line(score={"sharpe": None})], "insufficient"),  # an input is gone
+    ],
+)
+def test_a_restart_makes_no_order_larger_than_the_reader_that_ran(
+    tmp_path: Path, after: list[files.Line], status: str
+) -> None:
+    publish(tmp_path, A, [line(**CAUTIOUS)])
+    running = Desk(tmp_path)
+    running.read()
+    path = publish(tmp_path, B, after, previous=A)
+    if status == "ok":
+        damage_btc(path)
+    before = running.read()
+    assert (before.status, before.acting) == (status, HELD)
+    started = Desk(tmp_path).read()
+    assert (started.status, started.acting, started.lost) == (status, HELD, before.lost)
+    assert (started.snapshot_id, started.as_of_ms) == (before.snapshot_id, before.as_of_ms)
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    ["", "[]", '{"previous": 7}', '{"previous": "gone"}', '{"previous": "\\u0000"}', "{}", None],
+)
+def test_a_snapshot_whose_manifest_leads_nowhere_is_served_by_itself(
+    tmp_path: Path, manifest: str | None
+) -> None:
+    publish(tmp_path, A, [line(**CAUTIOUS)], environment="live")
+    path = publish(tmp_path, B, [line("ETHUSDT")], previous=A)  # of another environment
+    if manifest is not None:
+        (path.parent / "manifest.json").write_text(manifest)
+    desk = Desk(tmp_path)
+    assert (desk.read().acting, desk.reader.problem) == (SAFE, None)
+    assert desk.read("ETHUSDT").status == "ok"
+
+
+def test_a_start_looks_one_snapshot_back_and_no_further(tmp_path: Path) -> None:
+    publish(tmp_path, A, [line(**CAUTIOUS)])
+    damage_btc(publish(tmp_path, B, [line()], previous=A))
+    damage_btc(publish(tmp_path, C, [line()], previous=B))
+    assert Desk(tmp_path).read().acting == SAFE
+
+
 def test_file_that_is_damaged_while_it_is_served_changes_nothing(tmp_path: Path) -> None:
     path = publish(tmp_path, A, [line(), line("ETHUSDT")])
     desk = Desk(tmp_path)

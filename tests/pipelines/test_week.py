@@ -137,6 +137,16 @@ def test_two_weeks_of_one_seed_are_the_same_bytes(
 
 
 @pytest.mark.soak
+def pay_funding(folder: Path, end_ms: int) -> None:
+    """Write what both symbols paid every 8 hours, each line twice, in a file as executors write."""
+    for hour in range(0, 64, 8):
+        for symbol, usd in zip(SYMBOLS, (-0.5, 0.125), strict=True):
+            ts = end_ms / 1000 - 3600 * hour - 60
+            line = {"ts": ts, "event_type": "funding", "symbol": symbol, "funding_usd": usd}
+            with (folder / "orders_executed.jsonl").open("a") as file:
+                file.write(f"{json.dumps(line)}\n" * 2)
+
+
 def test_tables_of_a_whole_week_equal_the_independent_calculation(tmp_path: Path) -> None:
     """Its venue nets long and short, as that of the real logs does not: here positions turn."""
     settings = generated_settings(tmp_path / "demo", snapshot_max_age_s=MAX_AGE_S)
@@ -144,18 +154,21 @@ def test_tables_of_a_whole_week_equal_the_independent_calculation(tmp_path: Path
     assert folder is not None
     folder.mkdir(parents=True)
     end_ms = trade_week(settings).end_ms
+    pay_funding(folder, end_ms)
     refresh(settings, as_of_ms=end_ms, now_ms=end_ms)
     closes = [line for line in lines_of(settings, "orders_executed") if "closed_qty" in line]
     turns = [c for c in closes if c["position_size_before"] * c["position_size_after"] < 0]
     assert len(turns) > 100
 
     rows = independent.outcomes(folder)
+    paid = independent.funding(folder)
+    assert len(paid) == 16
     performance = independent.symbol_performance(folder, rows, end_ms)
     routed = independent.router_effectiveness(folder, rows, end_ms)
     expected: dict[str, dict[Any, dict[str, Any]]] = {
         "feat_symbol__performance": {(symbol,): row for symbol, row in performance.items()},
         "feat_router__effectiveness": {(symbol,): row for symbol, row in routed.items()},
-        "feat_execution__hourly_expectancy": independent.hourly_expectancy(rows, end_ms),
+        "feat_execution__hourly_expectancy": independent.hourly_expectancy(rows, paid, end_ms),
         "feat_execution__slippage_quartiles": independent.slippage_quartiles(rows, end_ms),
     }
     found = in_force(settings.snapshots_root)[-1].snapshot_id

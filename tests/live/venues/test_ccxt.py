@@ -4,6 +4,7 @@ import itertools
 import json
 import time
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,33 @@ def test_post_only_that_crosses_says_post_only(venue: CcxtVenue) -> None:
         venue.create(new(type="post_only", price=100_100.0))
     assert caught.value.reason == POST_ONLY
     assert venue.order("BTCUSDT", "a") is None
+
+
+@pytest.mark.parametrize(
+    ("contract", "step"), [(0.01, "1"), (0.001, "0.1"), (1.0, "0.001"), (10.0, "1")]
+)
+def test_allowed_quantity_goes_out_as_it_is_whatever_a_contract_holds(
+    venue: CcxtVenue, contract: float, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    market = venue._traded("BTCUSDT")
+    changed = {
+        **market, "contractSize": contract, "precision": {"amount": float(step), "price": 0.1},
+        "limits": {**market["limits"], "amount": {"min": float(step), "max": None}},
+    }  # fmt: skip
+    venue._exchange.markets[market["symbol"]] = venue._markets["BTCUSDT"] = changed
+    rules = venue.instrument("BTCUSDT")
+    sent: list[Decimal] = []
+
+    def cut(symbol: str, kind: str, side: str, amount: float, *rest: Any) -> None:
+        sent.append(Decimal(venue._exchange.amount_to_precision(symbol, amount)))
+        raise ccxt.InsufficientFunds("enough is seen")
+
+    monkeypatch.setattr(venue._exchange, "create_order", cut)
+    counts = [*range(1, 2_000), 1_234_567, 123_456_789]
+    for count in counts:
+        with pytest.raises(SkipError, match="enough is seen"):
+            venue.create(new(qty=rules.floor_qty((count + 0.3) * contract * float(step))))
+    assert sent == [count * Decimal(step) for count in counts]
 
 
 def test_second_create_of_one_id_is_to_be_looked_up_not_skipped(venue: CcxtVenue) -> None:

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
+from features.settings import Trading
 from live.clock import SimulatedClock
 from live.market import Print, Quote
 from live.venues import POST_ONLY, NewOrder, Order, SkipError
-from live.venues.paper import PaperConfig, PaperVenue
-from tests.live.trading import MINUTE_MS, START_MS, SYMBOLS, Desk, Restless, bar, walk
+from live.venues.paper import PaperConfig, PaperVenue, paper_venue
+from tests.live.trading import BTC, MINUTE_MS, START_MS, SYMBOLS, Desk, Restless, bar, walk
 
 P = 100_000.0
 
@@ -86,6 +87,29 @@ def test_takers_get_the_touch_of_the_next_bar_and_pay_the_taker_fee() -> None:
     assert fill.fee_usd == pytest.approx(0.01 * 100_010.0 * 5e-4)
     assert fill.is_maker is False
     assert fill.at_ms == START_MS + MINUTE_MS + 50  # latency after the signal
+
+
+def test_fees_of_the_settings_count_whatever_the_rules_and_the_config_say() -> None:
+    """Of a symbol whose rules are given, and of one whose are not."""
+    trading = Trading(maker_fee_bps=2.0, taker_fee_bps=12.0, paper_equity_usd=5_000)
+    clock = SimulatedClock(START_MS)
+    rough = PaperConfig(latency_ms=1, maker_fee_bps=3.0)
+    venue = paper_venue(
+        clock, trading, seed=0, config=rough, instruments={"BTCUSDT": BTC}, environment="backtest"
+    )
+    for symbol in ("BTCUSDT", "SOLUSDT"):
+        venue.on_quote(Quote(symbol, START_MS, 99.9, 100.1))
+        venue.create(NewOrder(symbol, symbol, "BUY", "market", 0.5, None))
+    clock.wait_ms(10)
+    for symbol in ("BTCUSDT", "SOLUSDT"):
+        order = venue.order(symbol, symbol)
+        assert order is not None
+        (fill,) = order.fills
+        assert fill.fee_usd == pytest.approx(fill.price * 0.5 * 12e-4)
+        assert venue.instrument(symbol).maker_fee_bps == 2.0
+    assert venue.instrument("BTCUSDT").step == BTC.step
+    assert (venue.config.latency_ms, venue.environment) == (1, "backtest")
+    assert venue.account().balance_usd == pytest.approx(5_000, abs=1)
 
 
 def test_maker_earns_the_rebate_at_its_own_price() -> None:
