@@ -21,8 +21,8 @@ import pyarrow as pa
 
 from benchmarks.memory import peak_mb
 from features import catalog, params, window_sums
+from features.durations import DAY_MS
 from features.engines import duckdb as engine
-from features.rebuild import DAY_MS
 from pipelines.intake.decode import PART_COLUMN, raw_schema
 from pipelines.intake.kinds import KINDS
 

@@ -50,7 +50,7 @@ class Kept:
         """Say how much of a publication can be played back: all, lines for engines, nothing."""
         if self.store.database(snapshot_id).exists():
             return "whole"
-        if (self.store.root / "archive" / snapshot_id / f"{MANIFEST}.gz").exists():
+        if self.store.packed(snapshot_id, MANIFEST).exists():
             return "decisions only"
         return "no longer kept"
 

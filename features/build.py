@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +20,7 @@ from deltalake import DeltaTable
 
 from features import catalog, params, traces, window_sums
 from features.digest import table_digest
+from features.durations import DAY_MS, HOUR_MS
 from features.engines import duckdb as engine
 from features.engines import functions
 from features.events import Event, Listener
@@ -28,12 +29,12 @@ from features.lake import DataFile, Lake, data_files, overlapping
 from features.live_lines import live_lines
 from features.memory import ALERTS, MEMORY, NOTHING, PREVIOUS, PREVIOUS_ALERTS, Before
 from features.proofs import AHEAD_MS, DATED_BY, ORDERS, OUTCOMES, Proofs, Scope, narrow
-from features.rebuild import DAY_MS, HOUR_MS, holding_ids, merged
+from features.rebuild import holding_ids, merged
 from features.settings import Freshness, Settings
 from features.source_lines import source_tables
 
 SNAPSHOT = "snapshot"  # the attached database that becomes features.duckdb
-BAR_MS = {"1m": 60_000, "5m": 300_000, "15m": 900_000, "1h": 3_600_000}
+BAR_MS = {"1m": 60_000, "5m": 300_000, "15m": 900_000, "1h": HOUR_MS}
 _ATR_BARS = 501  # 500 true ranges need as many closes and one before
 _BAR_REACH = 5  # a venue open 6.5 hours on five days has them within so many times their length
 
@@ -147,9 +148,6 @@ class Built:
     @property
     def held(self) -> list[CheckResult]:
         return [check for check in self.checks if check.is_held]
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @cache
@@ -482,9 +480,7 @@ def _edge_hours(con: duckdb.DuckDBPyConnection, plan: Plan, values: Mapping[str,
     """Sum the hours that the window does not hold whole from their outcomes."""
     first_ms, end_ms = plan.as_of_ms - plan.window_ms + 1, plan.as_of_ms + 1
     hours = _cut_hours(con, plan)
-    con.register("cut_hours", pa.table({"hour_ms": pa.array(hours, pa.int64())}))
-    con.execute("CREATE OR REPLACE TEMP TABLE rebuild_hours AS FROM cut_hours")
-    con.unregister("cut_hours")
+    engine.create_table(con, "rebuild_hours", pa.table({"hour_ms": pa.array(hours, pa.int64())}))
     hourly = catalog.tables()["core_execution__hourly"]
     cut_values = {**values, "from_ms": first_ms, "to_ms": end_ms, "known_ms": plan.as_of_ms}
     engine.run(
@@ -498,19 +494,13 @@ def param_knots(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
     """Create param_knots: a row for every point of a parameter that is a line of points."""
     schema = {"param": pa.string(), "x": pa.float64(), "y": pa.float64()}
     points = [dict(zip(schema, point, strict=True)) for point in params.knots(plan.params)]
-    con.register("knots_rows", pa.Table.from_pylist(points, pa.schema(schema)))
-    con.execute("CREATE OR REPLACE TEMP TABLE param_knots AS FROM knots_rows")
-    con.unregister("knots_rows")
+    engine.create_table(con, "param_knots", pa.Table.from_pylist(points, pa.schema(schema)))
 
 
 def previous_memory(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
     """Create previous_memory and previous_alerts: what the snapshot before remembers."""
-    con.register("memory_rows", plan.before.rows)
-    con.execute(f"CREATE OR REPLACE TEMP TABLE {PREVIOUS} AS FROM memory_rows")
-    con.unregister("memory_rows")
-    con.register("alert_rows", plan.before.alerts)
-    con.execute(f"CREATE OR REPLACE TEMP TABLE {PREVIOUS_ALERTS} AS FROM alert_rows")
-    con.unregister("alert_rows")
+    engine.create_table(con, PREVIOUS, plan.before.rows)
+    engine.create_table(con, PREVIOUS_ALERTS, plan.before.alerts)
 
 
 def _keep_before(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:

@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features import catalog
-from features.engines.duckdb import identifier, literal
-from features.history_store import PUBLICATIONS, TABLE, HistoryError, append
+from features.durations import FOREVER_MS, HOUR_MS
+from features.engines.duckdb import identifier, literal, scan
+from features.history_store import HEAD, PUBLICATIONS, TABLE, HistoryError, append
 from features.lake import Lake, LakeTable, overlapping
 
 if TYPE_CHECKING:
@@ -26,15 +27,8 @@ __all__ = ["HistoryError", "append", "get_historical_features", "symbols"]
 
 _ANSWER = ("snapshot_id", "as_of_ms", "available_ms", "age_ms", "availability", "status")
 _HEAD = ("publication_n", "availability", "snapshot_id", "as_of_ms", "available_ms")
-_HOUR_MS = 3_600_000
-_FOREVER_MS = 1 << 62
+_ANY_AGE_MS = 1 << 62  # more than FOREVER_MS: an entity may name any moment
 _ATTEMPTS = 3  # upkeep may remove a listed file before it is read: the next list has another
-_TYPES = {
-    pa.int64(): "BIGINT",
-    pa.float64(): "DOUBLE",
-    pa.bool_(): "BOOLEAN",
-    pa.date32(): "DATE",
-}
 
 # Of recorded publications the last one made up to the moment counts, also where a clock was set
 # back in between: one that a later line undercuts was over before it began. What is simulated came
@@ -200,7 +194,7 @@ def _key(table: str, key: str, columns: Sequence[str], keys: Mapping[str, str | 
     if key in columns:
         return f"e.{identifier(f'key_{key}')}"
     if key == "hour_utc":
-        return f"e.moment_ms // {_HOUR_MS} % 24"
+        return f"e.moment_ms // {HOUR_MS} % 24"
     raise HistoryError(
         f"{table} has a row per {', '.join(catalog.tables()[table].grain)}: name one, as "
         f"keys={{{key!r}: …}}, or give the entities a column {key}"
@@ -240,7 +234,7 @@ def _join(
 ) -> pa.Table:
     """Return features and answer columns in the entities' order."""
     table = lake.open(TABLE) if lake.exists(TABLE) else None
-    limit = _FOREVER_MS if max_age_ms is None else max_age_ms
+    limit = _ANY_AGE_MS if max_age_ms is None else max_age_ms
     with _database(os.getpid()).cursor() as con:
         con.execute("SET TimeZone = 'UTC'")
         con.register("entities", entities)
@@ -286,7 +280,7 @@ def _scan(
     table: LakeTable | None,
     name: str,
     columns: Sequence[str],
-    span: tuple[int | None, int | None] = (0, _FOREVER_MS),
+    span: tuple[int | None, int | None] = (0, FOREVER_MS),
 ) -> str:
     """Write the SELECT over the rows of one feature table; columns that no file has are NULL."""
     low, high = span
@@ -295,26 +289,10 @@ def _scan(
         for file in (table.data_files() if table and low is not None and high is not None else ())
         if file.partition["feature_table"] == name
     ]
-    types = {column: "BIGINT" for column in _HEAD if column.endswith(("_n", "_ms"))}
-    if table is not None:
-        types |= {f.name: _type(f.type) for f in pa.schema(table.schema().to_arrow())}
-    listed = ", ".join(map(identifier, dict.fromkeys(columns)))
-    typed = [
-        f"CAST(NULL AS {types.get(column, 'VARCHAR')}) AS {identifier(column)}"
+    stored = HEAD if table is None else pa.schema(table.schema().to_arrow())
+    asked = [
+        stored.field(column) if column in stored.names else pa.field(column, pa.string())
         for column in dict.fromkeys(columns)
     ]
-    empty = f"SELECT {', '.join(typed)} WHERE FALSE"
     chosen = overlapping(files, "available_ms", [(low or 0, high or 0)])
-    if not chosen:
-        return empty
-    paths = ", ".join(literal(file.path) for file in chosen)
-    return (
-        f"SELECT {listed} FROM ({empty} UNION ALL BY NAME SELECT * FROM"
-        f" read_parquet([{paths}], union_by_name = true, hive_partitioning = false))"
-    )
-
-
-def _type(stored: pa.DataType) -> str:
-    if pa.types.is_timestamp(stored):
-        return "TIMESTAMPTZ"
-    return _TYPES.get(stored, "VARCHAR")
+    return scan(pa.schema(asked), [file.path for file in chosen], fill=True, is_zoned=True)

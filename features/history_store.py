@@ -32,7 +32,7 @@ _COMMENT = (
     "Every row of every published snapshot with the time it became available. One file a feature"
     " table, `publications` the moments themselves; part is the UTC month of available_ms."
 )
-_HEAD = pa.schema(
+HEAD = pa.schema(
     [
         ("publication_n", pa.int64()),
         ("availability", pa.string()),
@@ -42,7 +42,7 @@ _HEAD = pa.schema(
         ("kept_row_n", pa.int64()),
     ]
 )
-RESERVED = frozenset([*_HEAD.names, *_PARTITIONS])
+RESERVED = frozenset([*HEAD.names, *_PARTITIONS])
 
 
 class HistoryError(RuntimeError):
@@ -229,7 +229,7 @@ def _with_head(known: Known) -> Iterator[tuple[str, pa.Table]]:
         "available_ms": known.available_ms,
         "kept_row_n": None if known.tables is None else sum(t.num_rows for t in tables.values()),
     }
-    yield PUBLICATIONS, pa.Table.from_pylist([head], schema=_HEAD)
+    yield PUBLICATIONS, pa.Table.from_pylist([head], schema=HEAD)
     for name, rows in tables.items():
         clash = sorted(RESERVED & set(rows.column_names))
         if clash:
@@ -238,7 +238,7 @@ def _with_head(known: Known) -> Iterator[tuple[str, pa.Table]]:
             continue
         said = {
             field.name: pa.repeat(pa.scalar(head[field.name], field.type), rows.num_rows)
-            for field in _HEAD
+            for field in HEAD
             if field.name != "kept_row_n"
         }
         yield name, pa.table(said | {c: _plain(rows[c]) for c in rows.column_names})
@@ -265,7 +265,7 @@ def _schema_of(lake: Lake, pieces: Mapping[tuple[str, str], pa.Table]) -> pa.Sch
 
     Raises HistoryError when a column of one name has two types.
     """
-    fields = {field.name: field for field in _HEAD}
+    fields = {field.name: field for field in HEAD}
     fields |= {name: pa.field(name, pa.string()) for name in _PARTITIONS}
     if lake.exists(TABLE):
         fields |= {field.name: field for field in pa.schema(lake.open(TABLE).schema().to_arrow())}

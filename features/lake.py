@@ -26,6 +26,7 @@ from deltalake import (
 from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction
 
+from features.durable import replace_file
 from features.engines.text import literal
 
 FORMAT_VERSION = 1
@@ -123,9 +124,7 @@ class Lake:
         marker = self.root / "FORMAT"
         self.root.mkdir(parents=True, exist_ok=True)
         if not marker.exists():
-            draft = marker.with_name(".FORMAT")  # a killed run must not leave an empty marker
-            draft.write_text(f"{FORMAT_VERSION}\n")
-            draft.replace(marker)
+            replace_file(marker, f"{FORMAT_VERSION}\n")  # never an empty one, whatever is killed
         found = marker.read_text().strip()
         if found != str(FORMAT_VERSION):
             raise LakeFormatError(
@@ -191,14 +190,14 @@ class Lake:
         wanted = {field.name: field for field in Schema.from_arrow(schema).fields}
         lacking = [field for name, field in wanted.items() if name not in have]
         if lacking:
-            opened.alter.add_columns(lacking, post_commithook_properties=_QUIET)
+            opened.alter.add_columns(lacking, post_commithook_properties=QUIET)
         for name, field in wanted.items():
             if field.metadata != have.get(name, field.metadata):
                 opened.alter.set_column_metadata(
-                    name, field.metadata, post_commithook_properties=_QUIET
+                    name, field.metadata, post_commithook_properties=QUIET
                 )
         if opened.metadata().description != comment:
-            opened.alter.set_table_description(comment, post_commithook_properties=_QUIET)
+            opened.alter.set_table_description(comment, post_commithook_properties=QUIET)
         self.keep_properties(table)
 
     def keep_properties(self, table: str) -> None:
@@ -207,7 +206,7 @@ class Lake:
             return
         opened = self.open(table)
         if not _PROPERTIES.items() <= opened.metadata().configuration.items():
-            opened.alter.set_table_properties(_PROPERTIES, post_commithook_properties=_QUIET)
+            opened.alter.set_table_properties(_PROPERTIES, post_commithook_properties=QUIET)
 
     def append(self, table: DeltaTable, data: pa.Table, transactions: Mapping[str, int]) -> None:
         """Append rows and remember ``transactions`` in the same commit."""
@@ -217,7 +216,7 @@ class Lake:
             mode="append",
             partition_by=table.metadata().partition_columns,
             commit_properties=_commit(transactions, _rows(table) + data.num_rows),
-            post_commithook_properties=_QUIET,
+            post_commithook_properties=QUIET,
         )
 
     def add(
@@ -232,7 +231,7 @@ class Lake:
             table.schema(),
             partition_by=table.metadata().partition_columns,
             commit_properties=_commit(transactions, rows_n),
-            post_commithook_properties=_QUIET,
+            post_commithook_properties=QUIET,
         )
         table.update_incremental()  # a bare transaction leaves the handle where it was
 
@@ -251,7 +250,7 @@ class Lake:
             predicate=_of_parts(parts),
             partition_by=table.metadata().partition_columns,
             commit_properties=_commit(transactions, _rows_beside(table, parts) + data.num_rows),
-            post_commithook_properties=_QUIET,
+            post_commithook_properties=QUIET,
         )
 
     def remove(self, table: DeltaTable, parts: Collection[str]) -> int:
@@ -259,14 +258,14 @@ class Lake:
         removed = table.delete(
             _of_parts(parts),
             commit_properties=_commit({}, _rows_beside(table, parts)),
-            post_commithook_properties=_QUIET,
+            post_commithook_properties=QUIET,
         )
         return int(removed["num_removed_files"])
 
 
 # Checkpoints stay on (they keep opening fast); expired logs are the upkeep job's business, because
 # versions that kept snapshots name must stay loadable.
-_QUIET = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
+QUIET = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
 
 
 def _commit(transactions: Mapping[str, int], rows_n: int) -> CommitProperties:

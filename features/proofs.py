@@ -12,9 +12,11 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from features.durable import replace_file
+from features.durations import DAY_MS, HOUR_MS
 from features.engines import duckdb as engine
 from features.lake import DataFile, Lake
-from features.rebuild import DAY_MS, HOUR_MS, merged
+from features.rebuild import merged
 
 OUTCOMES, HOURLY = "core_execution__outcomes", "core_execution__hourly"
 ORDERS, ROUTER = "raw_orders__events", "raw_router__events"
@@ -91,9 +93,7 @@ class Proofs:
             },
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.path.with_suffix(".tmp")
-        draft.write_text(json.dumps(known))
-        draft.replace(self.path)
+        replace_file(self.path, json.dumps(known), is_durable=False)
 
     def _read(self) -> "_Known | None":
         try:
@@ -191,9 +191,7 @@ def _narrow_to_ids(
     ):
         engine.create_scan(con, f"CREATE OR REPLACE TEMP VIEW {view}", _schema(lake, name), paths)
     ids = engine.to_arrow(con, _DOUBTFUL, {"since_ms": scope.since_ms})
-    con.register("doubtful_rows", ids)
-    con.execute("CREATE OR REPLACE TEMP TABLE doubtful_ids AS FROM doubtful_rows")
-    con.unregister("doubtful_rows")
+    engine.create_table(con, "doubtful_ids", ids)
     for name, key in ((ORDERS, _ORDER_KEY), (ROUTER, "attempt_id"), (OUTCOMES, "attempt_id")):
         files = scope.files[name] if ids.num_rows else ()
         where = f"{key} IN (SELECT attempt_id FROM doubtful_ids)"

@@ -13,13 +13,13 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from features import catalog, traces
+from features.durations import DAY_MS, FOREVER_MS, HOUR_MS
 from features.engines import duckdb as engine
 from features.events import Event, Listener
 from features.file_facts import Fact, FileFacts, union
 from features.lake import (
     DataFile,
     Lake,
-    LakeTable,
     consumed_seqs,
     data_files,
     fitted,
@@ -31,14 +31,11 @@ from features.lake import (
 )
 from features.params import Value
 
-HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
 REACH_MS = 72 * HOUR_MS  # how far an outcome looks around itself: three joins of one day each
 DAY_ROWS_LIMIT = 50_000  # a fuller day is kept in partitions of an hour: 24 times less to rewrite
 BATCH_ROWS = 150_000  # rebuilt in one commit: bounds memory
 MANY_BATCHES = 3  # with more, the hours that ids reach over are found for all of them at once
 AHEAD_ROWS = 1_000_000  # raw rows of the hours of new lines: of so many kin are found at once
-FOREVER_MS = 1 << 53
 
 INPUTS = (
     "raw_router__events",
@@ -46,8 +43,6 @@ INPUTS = (
     "raw_orders__attempts",
     "raw_risk__vetoes",
 )
-# Rows of these bring rows of core; the others only complete them.
-_ANCHORS = ("raw_router__events", "raw_orders__events", "raw_orders__attempts")
 
 
 @dataclass
@@ -115,20 +110,6 @@ def rebuild(
     return report
 
 
-def _ensure(lake: Lake, table: catalog.Table, schema: pa.Schema) -> LakeTable:
-    """Create a table for rows of this schema, or add the columns that it lacks."""
-    fields = [
-        pa.field(
-            f.name,
-            pa.timestamp("us", tz="UTC") if pa.types.is_timestamp(f.type) else f.type,
-            metadata={"comment": table.columns.get(f.name, "partition")},
-        )
-        for f in schema
-    ]
-    lake.ensure(table.name, pa.schema(fields), list(engine.PARTITIONS), table.comment)
-    return lake.open(table.name)
-
-
 def _with_part(table: catalog.Table) -> str:
     time = "event_ms" if "event_ms" in table.grain else "hour_ms"
     return (
@@ -189,7 +170,7 @@ def _rebuild_table(
         bound = _bound(table, params)
         rows = engine.to_arrow(con, _with_part(table), bound, about_n=batch.rows)
         if target is None or (is_new and number == 1):
-            target = _ensure(lake, table, rows.schema)
+            target = traces.create_stored(lake, table.name, rows.schema)
         listen(Event("core.before_commit", table=table.name))
         lake.replace(target, fitted(rows, target), batch.replaced, marks)
         listen(Event("core.committed", table=table.name, done=1))
@@ -480,9 +461,7 @@ def _rebuild_hours(con: duckdb.DuckDBPyConnection, hours: Mapping[int, str]) -> 
             "part": pa.array(list(hours.values()), pa.string()),
         }
     )
-    con.register("rebuild_hours_rows", table)
-    con.execute("CREATE OR REPLACE TEMP TABLE rebuild_hours AS FROM rebuild_hours_rows")
-    con.unregister("rebuild_hours_rows")
+    engine.create_table(con, "rebuild_hours", table)
 
 
 def _views(

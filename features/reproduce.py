@@ -14,11 +14,12 @@ import duckdb
 
 from features import build, live_lines, params
 from features.before import kept
+from features.durations import DAY_MS
 from features.engines import duckdb as engine
 from features.events import Listener
 from features.lake import Lake, LakeDamageError, LakeTable
 from features.memory import Before
-from features.rebuild import DAY_MS, rebuild
+from features.rebuild import rebuild
 from features.settings import Freshness, Settings
 from features.snapshot import SnapshotError, Store
 

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from features.digest import file_digest, table_digest
+from features.durable import fsync, replace_file
+from features.durations import DAY_MS
 from features.engines.text import identifier, literal
 
 if TYPE_CHECKING:
@@ -97,6 +99,18 @@ class Store:
 
     def database(self, snapshot_id: str) -> Path:
         return self.path(snapshot_id) / DATABASE
+
+    def packed(self, snapshot_id: str, name: str) -> Path:
+        """Return where a file of a published snapshot is kept, compressed, once it was collected.
+
+        Those are its manifest and live.jsonl.
+        """
+        return self.root / "archive" / snapshot_id / f"{name}.gz"
+
+    def archived(self) -> list[dict[str, Any]]:
+        """Return the manifests of the published snapshots that were collected."""
+        found = self.root.glob(f"archive/*/{MANIFEST}.gz")
+        return [json.loads(gzip.decompress(path.read_bytes())) for path in found]
 
     def manifest(self, snapshot_id: str) -> dict[str, Any]:
         """Read a snapshot's manifest.
@@ -246,15 +260,15 @@ class Store:
         }
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
         for path in folder.iterdir():
-            _fsync(path)
-        _fsync(folder)
+            fsync(path)
+        fsync(folder)
         parent = self.root / "rejected" if manifest["failed_checks"] else self.root
         parent.mkdir(exist_ok=True)
         final = parent / str(manifest["snapshot_id"])
         if final.exists():
             shutil.rmtree(final)
         folder.rename(final)
-        _fsync(parent)
+        fsync(parent)
         if manifest["failed_checks"]:
             for old in self.rejected()[:-_KEPT_REJECTED]:
                 shutil.rmtree(self.root / "rejected" / old["snapshot_id"])
@@ -272,7 +286,7 @@ class Store:
         log = self.root / "published.jsonl"
         true = self.publications()
         if true != self._logged():
-            _replace(log, "".join(json.dumps(line) + "\n" for line in true))
+            replace_file(log, "".join(json.dumps(line) + "\n" for line in true))
         with log.open("a+b") as file:
             # A run killed in mid-line must not swallow this one.
             file.seek(0, os.SEEK_END)
@@ -281,7 +295,7 @@ class Store:
             file.write(json.dumps(entry).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
-        _replace(self.root / "CURRENT", snapshot_id + "\n")
+        replace_file(self.root / "CURRENT", snapshot_id + "\n")
 
     def release(self, target: str | None, *, now_ms: int, by: str) -> str:
         """Publish a build that was kept or that a check holds: a person has looked at it.
@@ -317,35 +331,64 @@ class Store:
     def rollback(self, target: str | None, *, now_ms: int, by: str, reason: str) -> str:
         """Point CURRENT at an earlier snapshot and hold publication until resume.
 
-        Without ``target`` it is the one published before CURRENT. Returns the id now in force.
+        Without ``target`` it is the last whole one published before CURRENT that no rollback took
+        back. Returns the id now in force.
+
+        Raises SnapshotError where there is none, or the target was never published, is newer than
+        CURRENT or damaged.
         """
         current = self.resolve(None)
         if target is None:
-            # By sequence, not by the log's order: going back twice must not return to the first.
-            published = {p["snapshot_id"]: p["sequence"] for p in self.publications()}
-            limit = published.get(current, math.inf)  # where CURRENT names none: the last of all
-            before = [i for i in self.ids() if published.get(i, limit) < limit]
-            if not before:
+            standing = self._standing()
+            limit = standing.get(current, math.inf)  # where CURRENT names none: the last of all
+            before = [i for i in self.ids() if standing.get(i, limit) < limit]
+            target = next((i for i in reversed(before) if not self._file_faults(i)), None)
+            if target is None:
                 raise SnapshotError(
-                    f"nothing was published before {current}: nothing to go back to"
+                    f"nothing whole was published before {current}: nothing to go back to"
                 )
-            target = before[-1]
-        target = self.resolve(target)
+        else:
+            target = self.resolve(target)
+            self._require_earlier(target, current)
         self.set_hold(now_ms=now_ms, by=by, reason=reason)
         self.publish(target, now_ms=now_ms, by=by)
         return target
 
+    def _standing(self) -> dict[str, int]:
+        """Return what was made CURRENT and not taken back since, with the builds' numbers."""
+        standing: dict[str, int] = {}
+        for entry in self.publications():
+            number = entry["sequence"]
+            standing = {name: n for name, n in standing.items() if n < number}
+            standing[entry["snapshot_id"]] = number
+        return standing
+
+    def _require_earlier(self, target: str, current: str) -> None:
+        published = {p["snapshot_id"]: p["sequence"] for p in self.publications()}
+        if published and target not in published:
+            raise SnapshotError(
+                f"{target} was never published: `execintel snapshots publish` is for what waits"
+            )
+        if published.get(target, 0) > published.get(current, math.inf):
+            raise SnapshotError(
+                f"{target} is newer than CURRENT, {current}: `execintel snapshots resume`, then "
+                "`execintel snapshots publish` goes forward"
+            )
+        faults = self._file_faults(target)
+        if faults:
+            raise SnapshotError(f"{target} is damaged: {faults[0]}. Name another")
+
     def set_hold(self, *, now_ms: int, by: str, reason: str) -> None:
         """Hold publication: refresh goes on building and keeps what it builds."""
         text = json.dumps({"since_ms": now_ms, "by": by, "reason": reason})
-        _replace(self.root / "HOLD", text)
+        replace_file(self.root / "HOLD", text)
 
     def resume(self) -> Hold | None:
         """Let refresh publish again; returns the hold that ended, or None."""
         hold = self.hold()
         if hold is not None:
             (self.root / "HOLD").unlink()
-            _fsync(self.root)
+            fsync(self.root)
         return hold
 
     def collect_garbage(self, now_ms: int) -> list[str]:
@@ -358,7 +401,7 @@ class Store:
         newest_of_day: dict[str, str] = {}
         for snapshot_id in ids:
             created_ms = self.manifest(snapshot_id)["created_ms"]
-            if now_ms - created_ms <= _KEPT_DAILY_DAYS * 86_400_000:
+            if now_ms - created_ms <= _KEPT_DAILY_DAYS * DAY_MS:
                 day = dt.datetime.fromtimestamp(created_ms / 1000, tz=dt.UTC).date().isoformat()
                 newest_of_day[day] = snapshot_id
         kept |= set(newest_of_day.values())
@@ -370,21 +413,21 @@ class Store:
             doomed = self.root / f".building-removed-{snapshot_id}"
             self.path(snapshot_id).rename(doomed)  # a reader never meets half a folder
             shutil.rmtree(doomed)
-        archive = self.root / "archive"
-        for path in archive.glob("*/created_ms") if archive.exists() else []:
-            if now_ms - int(path.read_text()) > _ARCHIVE_DAYS * 86_400_000:
+        for path in self.root.glob("archive/*/created_ms"):
+            if now_ms - int(path.read_text()) > _ARCHIVE_DAYS * DAY_MS:
                 shutil.rmtree(path.parent)
         return removed
 
     def _archive(self, snapshot_id: str) -> None:
         """Keep manifest and live.jsonl, compressed: what an order's decision is reopened from."""
-        target = self.root / "archive" / snapshot_id
-        target.mkdir(parents=True, exist_ok=True)
+        folder = self.packed(snapshot_id, MANIFEST).parent
+        folder.mkdir(parents=True, exist_ok=True)
         for name in (MANIFEST, "live.jsonl"):
             source = self.path(snapshot_id) / name
             if source.exists():
-                (target / f"{name}.gz").write_bytes(gzip.compress(source.read_bytes(), mtime=0))
-        (target / "created_ms").write_text(str(self.manifest(snapshot_id)["created_ms"]))
+                packed = gzip.compress(source.read_bytes(), mtime=0)
+                self.packed(snapshot_id, name).write_bytes(packed)
+        (folder / "created_ms").write_text(str(self.manifest(snapshot_id)["created_ms"]))
 
     def reopen(self, snapshot_id: str, into: Path) -> Path:
         """Return the root below which a published snapshot's manifest and live.jsonl can be read.
@@ -394,7 +437,7 @@ class Store:
         """
         if (self.path(snapshot_id) / MANIFEST).exists():
             return self.root
-        for packed in (self.root / "archive" / snapshot_id).glob("*.gz"):
+        for packed in self.packed(snapshot_id, MANIFEST).parent.glob("*.gz"):
             folder = into / snapshot_id
             folder.mkdir(exist_ok=True)
             (folder / packed.stem).write_bytes(gzip.decompress(packed.read_bytes()))
@@ -409,13 +452,7 @@ class Store:
         from features.memory import ALERTS_GRAIN, GRAIN, PREVIOUS, PREVIOUS_ALERTS
 
         manifest = self.manifest(snapshot_id)
-        faults = []
-        for name, expected in manifest["files"].items():
-            path = self.path(snapshot_id) / name
-            if not path.exists():
-                faults.append(f"{path} is missing")
-            elif file_digest(path) != expected:
-                faults.append(f"{path} has other bytes than when it was published")
+        faults = self._file_faults(snapshot_id)
         for name, source in manifest["inputs"].items():
             missing = [f for f in source["files"] if not Path(f).exists()]
             if missing:
@@ -439,6 +476,20 @@ class Store:
                 for name, table in (manifest["tables"] | kept).items():
                     if table_digest(con, name, tuple(table["grain"])) != table["sha256"]:
                         faults.append(f"{name} has other rows than when it was published")
+        return faults
+
+    def _file_faults(self, snapshot_id: str) -> list[str]:
+        try:
+            manifest = self.manifest(snapshot_id)
+        except SnapshotError as error:
+            return [str(error)]
+        faults = []
+        for name, expected in manifest["files"].items():
+            path = self.path(snapshot_id) / name
+            if not path.exists():
+                faults.append(f"{path} is missing")
+            elif file_digest(path) != expected:
+                faults.append(f"{path} has other bytes than when it was published")
         return faults
 
     def relocate(self, snapshot_id: str, lake_root: Path) -> int:
@@ -469,10 +520,10 @@ class Store:
         manifest["files"] = {p.name: file_digest(p) for p in draft.iterdir() if p.name != MANIFEST}
         (draft / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
         for path in draft.iterdir():
-            _fsync(path)
+            fsync(path)
         for name in (DATABASE, MANIFEST):
             (draft / name).replace(self.path(snapshot_id) / name)
-        _fsync(self.path(snapshot_id))
+        fsync(self.path(snapshot_id))
         shutil.rmtree(draft)
         return rewritten
 
@@ -618,20 +669,3 @@ def named_ms(snapshot_id: str) -> int:
     """Return the as-of in a snapshot's name, epoch ms, to the second."""
     moment = dt.datetime.strptime(f"{snapshot_id[:16]}+0000", "%Y%m%dT%H%M%SZ%z")
     return round(moment.timestamp() * 1000)
-
-
-def _replace(path: Path, text: str) -> None:
-    """Replace a small file at once: readers see the old text or the new, never a part."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text)
-    _fsync(draft)
-    draft.replace(path)
-    _fsync(path.parent)
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

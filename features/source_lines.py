@@ -9,10 +9,10 @@ import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable
 
+from features.durations import DAY_MS, HOUR_MS
 from features.engines import duckdb as engine
 from features.file_facts import Fact, FileFacts, union
 from features.lake import data_files, overlapping
-from features.rebuild import DAY_MS, HOUR_MS
 from features.settings import Freshness
 
 # Lines of one log, symbol and hour; a line without a time stands alone, where it stood in its log.
@@ -108,6 +108,4 @@ def _rules_table(con: duckdb.DuckDBPyConnection, rules: Mapping[str, Freshness])
             "max_silence_s": pa.array([r.max_silence_s for r in rules.values()], pa.int64()),
         }
     )
-    con.register("rules_rows", rows)
-    con.execute("CREATE OR REPLACE TEMP TABLE source_rules AS FROM rules_rows")
-    con.unregister("rules_rows")
+    engine.create_table(con, "source_rules", rows)

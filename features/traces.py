@@ -15,6 +15,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from features import catalog
+from features.durations import DAY_MS, FOREVER_MS
 from features.engines import duckdb as engine
 from features.events import Event, Listener
 from features.lake import (
@@ -35,10 +36,8 @@ RAW, VIEW = "raw_telemetry__traces", "core_window__traces"
 DAILY, PATHS = "core_telemetry__daily", "core_telemetry__paths"
 CLOSES = "core_window__trace_closes"
 STORED = (DAILY, PATHS)
-DAY_MS = 86_400_000
 WINDOW_MS = 30 * DAY_MS
 BATCH_ROWS = 1_000_000  # rebuilt in one commit: bounds memory
-FOREVER_MS = 1 << 53
 
 
 def create_view(con: duckdb.DuckDBPyConnection, params: Mapping[str, Any]) -> None:
@@ -80,12 +79,12 @@ def set_up(con: duckdb.DuckDBPyConnection, values: Mapping[str, Any]) -> None:
     for name, cut in ((DAILY, "cut_trace_days"), (PATHS, "cut_trace_paths")):
         newest = run(con, name, last_day, end_ms, longest)
         oldest = run(con, name, begin_ms, first_day, longest) if has_traces else newest
-        pieces = [("all", newest), ("30d", newest), ("30d", oldest)]
-        _create(con, cut, pa.concat_tables(_of_span(span, rows) for span, rows in pieces))
+        pieces = [_of_span(*each) for each in (("all", newest), ("30d", newest), ("30d", oldest))]
+        engine.create_table(con, cut, pa.concat_tables(pieces))
     _create_window(con, "core_window__last_traces", values)
     if has_traces:
         con.execute(f"CREATE OR REPLACE TEMP VIEW {VIEW} AS FROM core_window__last_traces")
-        _create(con, "last_trace_days", _of_span("last100", run(con, DAILY)))
+        engine.create_table(con, "last_trace_days", _of_span("last100", run(con, DAILY)))
         create_view(con, values)
         con.execute("INSERT INTO cut_trace_days BY NAME FROM last_trace_days")
     for name in ("core_window__trace_days", "core_window__trace_paths"):
@@ -101,12 +100,6 @@ def are_sampled(con: duckdb.DuckDBPyConnection) -> bool:
 
 def _of_span(span: str, rows: pa.Table) -> pa.Table:
     return rows.append_column("span", pa.repeat(pa.scalar(span), rows.num_rows))
-
-
-def _create(con: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
-    con.register("trace_rows", rows)
-    con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS FROM trace_rows")
-    con.unregister("trace_rows")
 
 
 def _create_window(
@@ -125,8 +118,8 @@ def build_in_memory(con: duckdb.DuckDBPyConnection, params: Mapping[str, Any]) -
     create_view(con, params)
     months = _months(con)
     for name in STORED:
-        pieces = [_month_rows(con, name, batch, "") for batch in _batches(months)]
-        _create(con, name, pa.concat_tables(pieces).drop_columns(list(engine.PARTITIONS)))
+        rows = pa.concat_tables(_month_rows(con, name, batch, "") for batch in _batches(months))
+        engine.create_table(con, name, rows.drop_columns(list(engine.PARTITIONS)))
     newest = f"SELECT MAX(close_ms) AS ms FROM {VIEW} UNION ALL SELECT MAX(event_ms) FROM {RAW}"
     ((as_of_ms,),) = con.execute(f"SELECT COALESCE(MAX(ms), 0) FROM ({newest})").fetchall()
     return int(as_of_ms)
@@ -165,7 +158,7 @@ def rebuild(
         if consumed == newest and not stale:
             if not is_whole:
                 _raw_view(con, raw, params, [])
-                _create_stored(lake, name, _month_rows(con, name, [], "").schema)
+                create_stored(lake, name, _month_rows(con, name, [], "").schema)
             continue
         asked = (consumed, frozenset(stale))
         if asked not in known:
@@ -179,7 +172,7 @@ def rebuild(
             rows = _month_rows(con, name, batch, definitions[name])
             # A new definition may bring new columns, and other words for those there are.
             if target is None or ((stale or not is_whole) and number == 1):
-                target = _create_stored(lake, name, rows.schema)
+                target = create_stored(lake, name, rows.schema)
             listen(Event("core.before_commit", table=name))
             marks = marks_of({RAW: raw}, {RAW: newest}) if number == len(batches) else {}
             lake.replace(target, fitted(rows, target), batch, marks)
@@ -199,10 +192,15 @@ def _raw_view(
     create_view(con, params)
 
 
-def _create_stored(lake: Lake, name: str, schema: pa.Schema) -> LakeTable:
+def create_stored(lake: Lake, name: str, schema: pa.Schema) -> LakeTable:
+    """Create a core table for rows of this schema, or add the columns that it lacks."""
     table = catalog.tables()[name]
     fields = [
-        pa.field(f.name, f.type, metadata={"comment": table.columns.get(f.name, "partition")})
+        pa.field(
+            f.name,
+            pa.timestamp("us", tz="UTC") if pa.types.is_timestamp(f.type) else f.type,
+            metadata={"comment": table.columns.get(f.name, "partition")},
+        )
         for f in schema
     ]
     lake.ensure(name, pa.schema(fields), list(engine.PARTITIONS), table.comment)

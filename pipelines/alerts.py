@@ -22,6 +22,8 @@ from filelock import FileLock, Timeout
 
 from features.acknowledgements import SEVERITY_RANK as _RANK
 from features.acknowledgements import Acknowledged, acknowledged, key_of
+from features.durable import replace_file
+from features.durations import HOUR_MS
 from features.settings import Settings
 from features.snapshot import Hold, SnapshotError, Store, open_snapshot
 from features.words import after_resume
@@ -29,7 +31,7 @@ from features.words import after_resume
 if TYPE_CHECKING:
     from pipelines.refresh import RefreshReport
 
-QUIET_MS = 3_600_000  # an alert that was over comes back within the hour: told again only if worse
+QUIET_MS = HOUR_MS  # an alert that was over comes back within the hour: told again only if worse
 LATE = 10  # a service that answers within so many timeouts has taken the message all the same
 LISTED = 20  # alerts of one message; more are counted
 _ALIVE = ("published", "unchanged", "kept", "empty")
@@ -141,13 +143,13 @@ def is_seen(alert: Alert, seen: Acknowledged) -> bool:
 
 
 def after_refresh(
-    settings: Settings, store: Store, report: "RefreshReport", *, as_of_ms: int, now_ms: int
+    settings: Settings, store: Store, report: "RefreshReport", *, now_ms: int
 ) -> Delivery:
     """Tell what is new, then give the sign of life; whatever goes wrong is logged, never raised."""
     found = Delivery()
     try:
         if settings.alert_urls:
-            alerts = [*open_alerts(store), *publication_alerts(report, as_of_ms, store.hold())]
+            alerts = [*open_alerts(store), *publication_alerts(report, now_ms, store.hold())]
             found = deliver(settings, alerts, now_ms=now_ms)
     except (SnapshotError, duckdb.Error, OSError) as error:
         found.problems.append(f"alerts of CURRENT cannot be read: {error}")
@@ -191,7 +193,7 @@ def deliver(settings: Settings, alerts: Iterable[Alert], *, now_ms: int) -> Deli
                     found.sent += news.is_any
                 else:
                     found.problems.append(problem)
-            _replace(folder / "told.json", json.dumps(told, indent=1, sort_keys=True))
+            replace_file(folder / "told.json", json.dumps(told, indent=1, sort_keys=True))
     except Timeout:
         found.problems.append("alerts are being delivered by another process")
     return found
@@ -244,7 +246,7 @@ def _told_late(
         told = _read_told(folder / "told.json")
         if told.get(name) == before:
             told[name] = state
-            _replace(folder / "told.json", json.dumps(told, indent=1, sort_keys=True))
+            replace_file(folder / "told.json", json.dumps(told, indent=1, sort_keys=True))
 
 
 def _read_told(path: Path) -> dict[str, Any]:
@@ -354,7 +356,7 @@ def heartbeat(settings: Settings, outcome: str, *, is_alive: bool, now_ms: int) 
     """
     text = json.dumps({"at_ms": now_ms, "outcome": outcome, "is_alive": is_alive})
     settings.home.mkdir(parents=True, exist_ok=True)
-    _replace(settings.home / "heartbeat.json", text + "\n")
+    replace_file(settings.home / "heartbeat.json", text + "\n")
     if settings.heartbeat_url is None or not is_alive:
         return []
     url, timeout_s = settings.heartbeat_url.get_secret_value(), settings.alert_timeout_s
@@ -365,9 +367,3 @@ def heartbeat(settings: Settings, outcome: str, *, is_alive: bool, now_ms: int) 
 
     problem = _bounded(call, timeout_s, f"did not answer within {timeout_s:g} s")
     return [] if problem is None else [f"heartbeat_url {_shown(url)}: {problem}"]
-
-
-def _replace(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text)
-    draft.replace(path)

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from features.durable import replace_file
 from pipelines.accuracy import AccuracyAnalyzer, TraceError
 
 SUMMARY = "audit.json"
@@ -86,9 +87,8 @@ def audit(
         "jobs": [asdict(job) for job in done],
         **_tables(folder, [job for job in done if job.trade_n], overrides),
     }
-    draft = folder / f".{SUMMARY}"
-    draft.write_text(json.dumps(summary, indent=1, default=str, allow_nan=False))
-    draft.replace(folder / SUMMARY)
+    text = json.dumps(summary, indent=1, default=str, allow_nan=False)
+    replace_file(folder / SUMMARY, text)
     return summary
 
 

@@ -14,6 +14,8 @@ from dagster import DagsterInstance
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
+from features.durable import replace_file
+
 CONFIG = """\
 # Written by `execintel up` at every start: changes made here are lost.
 telemetry:
@@ -56,9 +58,7 @@ def prepare(home: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / "dagster.yaml"
     if not target.exists() or target.read_text() != CONFIG:
-        draft = folder / ".dagster.yaml"
-        draft.write_text(CONFIG)
-        draft.replace(target)
+        replace_file(target, CONFIG)
     with opened(folder) as instance:
         instance.get_runs_count()
         instance.all_instigator_state()

@@ -90,7 +90,6 @@ class Measured:
 
     steps: int
     writes_mean: float
-    writes_most: int
 
 
 def measure(store: Store, env: str) -> Measured | None:
@@ -100,7 +99,7 @@ def measure(store: Store, env: str) -> Measured | None:
     writes = list(_writes(store, newest, env))
     if not writes:
         return None
-    return Measured(len(writes), sum(writes) / len(writes), max(writes))
+    return Measured(len(writes), sum(writes) / len(writes))
 
 
 def _writes(store: Store, names: Iterable[str], env: str) -> Iterable[int]:

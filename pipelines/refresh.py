@@ -5,7 +5,7 @@ Put here: the order of the steps and what a run reports. Keep out: the steps the
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ import duckdb
 from features import build, catalog, history_store, live_lines, params, snapshot
 from features.before import before
 from features.build import Built, Plan
+from features.durations import DAY_MS
 from features.engines import duckdb as engine
 from features.events import Event, Listener
 from features.file_facts import FileFacts
@@ -63,8 +64,8 @@ class RefreshReport:
 class Refresh:
     """One refresh in steps, under the writer lock and on one DuckDB connection.
 
-    The steps are called in order: read, rebuild_core, build_features, check, publish. Each may be
-    left out where it was done before; nothing is published without the checks.
+    The steps are called in order (all_steps): read, rebuild_core, build_features, check, publish.
+    Each may be left out where it was done before; nothing is published without the checks.
     """
 
     def __init__(
@@ -93,6 +94,26 @@ class Refresh:
         self._con: duckdb.DuckDBPyConnection | None = None
         self._folder: Path | None = None
 
+    def all_steps(self, as_of_ms: Callable[[], int] | None = None) -> RefreshReport:
+        """Take every step, and release what they took; nothing is built where no line was read.
+
+        ``as_of_ms`` is asked for the as-of once the lines are read.
+        """
+        try:
+            self.prepare()
+            self.read()
+            if as_of_ms is not None:
+                self.as_of_ms = as_of_ms()
+            if self.has_lines:
+                self.rebuild_core()
+                if not self.stands:
+                    self.build_features()
+                    self.check()
+                self.publish()
+            return self.report
+        finally:
+            self.close()
+
     def prepare(self) -> None:
         """Create what the lake lacks; refuses a lake of another format."""
         self.lake.prepare()
@@ -114,7 +135,7 @@ class Refresh:
 
     def rebuild_core(self) -> CoreReport:
         """Rebuild the core partitions that new rows touch."""
-        window_ms = self.settings.window_days * 86_400_000
+        window_ms = self.settings.window_days * DAY_MS
         with self._timed("core"):
             self.report.core = rebuild(
                 self.lake,
@@ -336,7 +357,11 @@ def refresh(
         WriterBusyError: another process writes and did not end in time.
         LakeFormatError: the lake was written by another format version.
     """
-    report = _refresh(settings, as_of_ms, now_ms, publish, wait_s, on_event)
+    with writer_lock(settings.home, "refresh", wait_s=wait_s):
+        run = Refresh(
+            settings, as_of_ms=as_of_ms, now_ms=now_ms, publish_older=publish, listen=on_event
+        )
+        report = run.all_steps()
     tell(settings, report, now_ms)
     return report
 
@@ -345,31 +370,4 @@ def tell(settings: Settings, report: RefreshReport, now_ms: int | None = None) -
     """Deliver alerts and heartbeat after a run, beside the writer lock; never raises for them."""
     now_ms = _wall_clock_ms() if now_ms is None else now_ms
     store = snapshot.Store(settings.snapshots_root)
-    return after_refresh(settings, store, report, as_of_ms=now_ms, now_ms=now_ms)
-
-
-def _refresh(
-    settings: Settings,
-    as_of_ms: int | None,
-    now_ms: int | None,
-    publish: bool,
-    wait_s: float,
-    on_event: Listener,
-) -> RefreshReport:
-    with writer_lock(settings.home, "refresh", wait_s=wait_s):
-        run = Refresh(
-            settings, as_of_ms=as_of_ms, now_ms=now_ms, publish_older=publish, listen=on_event
-        )
-        try:
-            run.prepare()
-            run.read()
-            if not run.has_lines:
-                return run.report
-            run.rebuild_core()
-            if not run.stands:
-                run.build_features()
-                run.check()
-            run.publish()
-            return run.report
-        finally:
-            run.close()
+    return after_refresh(settings, store, report, now_ms=now_ms)

@@ -9,15 +9,15 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deltalake import DeltaTable, PostCommitHookProperties
+from deltalake import DeltaTable
 
 from features import history_store
-from features.lake import Lake
+from features.durations import DAY_MS
+from features.lake import QUIET, Lake
 from features.lock import writer_lock
 from features.settings import Settings
 from features.snapshot import Store
 
-_QUIET = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
 # Of raw rows, so that a large day's lines are not read and written again each time, and a late line
 # makes an hour or two be read.
 _RAW_FILE_BYTES = 16 << 20
@@ -55,7 +55,7 @@ def upkeep(settings: Settings, *, now_ms: int, wait_s: float = 60.0) -> UpkeepRe
         report.bytes_before = _size(settings.home)
         history_store.catch_up(lake, store)  # before a snapshot goes that it lacks
         report.history_files_removed = history_store.forget(
-            lake, now_ms - settings.history_days * 86_400_000
+            lake, now_ms - settings.history_days * DAY_MS
         )
         report.snapshots_removed = store.collect_garbage(now_ms)
         kept = kept_versions(store)
@@ -79,7 +79,7 @@ def kept_versions(store: Store) -> dict[str, set[int]]:
 
 def _tend(table: DeltaTable, path: Path, kept: Collection[int], report: UpkeepReport) -> None:
     target = _RAW_FILE_BYTES if path.name.startswith("raw_") else None
-    merged = table.optimize.compact(target_size=target, post_commithook_properties=_QUIET)
+    merged = table.optimize.compact(target_size=target, post_commithook_properties=QUIET)
     report.files_compacted[path.name] = merged["numFilesRemoved"]
     # The writer lock is held: nothing is being written, so that no file is too young to go.
     removed = table.vacuum(
@@ -88,7 +88,7 @@ def _tend(table: DeltaTable, path: Path, kept: Collection[int], report: UpkeepRe
         enforce_retention_duration=False,
         full=True,
         keep_versions=sorted(kept),
-        post_commithook_properties=_QUIET,
+        post_commithook_properties=QUIET,
     )
     report.files_removed[path.name] = len(removed)
     table.update_incremental()

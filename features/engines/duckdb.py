@@ -19,7 +19,7 @@ from features.engines.text import identifier as identifier
 from features.engines.text import literal as literal
 from features.lake import DataFile, data_files, overlapping
 
-_TYPES = {  # Delta's Arrow types as DuckDB writes them; views expose naive UTC time stamps
+_TYPES = {  # Delta's Arrow types as DuckDB writes them
     pa.int64(): "BIGINT",
     pa.int32(): "INTEGER",
     pa.float64(): "DOUBLE",
@@ -96,10 +96,23 @@ _PARSED: dict[str, duckdb.Statement] = {}
 _PARSED_AT_MOST = 4096  # four times what a refresh uses; the lines of logs may have any shape
 
 
-def scan(schema: pa.Schema, paths: Sequence[str], *, fill: bool = False, more: str = "") -> str:
+def sql_type(stored: pa.DataType, timestamp: str = "TIMESTAMPTZ") -> str:
+    """Write the type of a lake's column; times are stored with their zone."""
+    return timestamp if pa.types.is_timestamp(stored) else _TYPES.get(stored, "VARCHAR")
+
+
+def scan(
+    schema: pa.Schema,
+    paths: Sequence[str],
+    *,
+    fill: bool = False,
+    more: str = "",
+    is_zoned: bool = False,
+) -> str:
     """Write the SELECT over exactly these files, typed and complete also when there are none.
 
     ``fill`` reads columns that no file holds as NULL. ``more`` is a column beside the schema's.
+    Times are naive UTC unless ``is_zoned``.
     """
     columns = [more] if more else []
     typed = []
@@ -107,12 +120,11 @@ def scan(schema: pa.Schema, paths: Sequence[str], *, fill: bool = False, more: s
         if column.name in PARTITIONS:
             continue
         name = identifier(column.name)
-        stored = _TYPES.get(column.type, "TIMESTAMPTZ")
-        typed.append(f"CAST(NULL AS {stored}) AS {name}")
+        typed.append(f"CAST(NULL AS {sql_type(column.type)}) AS {name}")
         if not paths:
-            kind = _TYPES.get(column.type, "TIMESTAMP")
-            columns.append(f"CAST(NULL AS {kind}) AS {name}")
-        elif pa.types.is_timestamp(column.type):
+            shown = sql_type(column.type, "TIMESTAMPTZ" if is_zoned else "TIMESTAMP")
+            columns.append(f"CAST(NULL AS {shown}) AS {name}")
+        elif pa.types.is_timestamp(column.type) and not is_zoned:
             columns.append(f"{name} AT TIME ZONE 'UTC' AS {name}")
         else:
             columns.append(name)
@@ -249,6 +261,13 @@ def to_arrow(
         return con.table("arrow_rows").to_arrow_table()
     finally:
         con.execute("SET preserve_insertion_order = false; DROP TABLE arrow_rows")
+
+
+def create_table(con: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
+    """Create the temporary table ``name`` of these rows, or replace it."""
+    con.register("given_rows", rows)
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS FROM given_rows")
+    con.unregister("given_rows")
 
 
 def bind(sql: str, names: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:

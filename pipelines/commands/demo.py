@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from features.durations import DAY_MS
 from pipelines.commands import common
 from pipelines.commands.refresh import tell
 from pipelines.commands.show import print_snapshot
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 _MARKER = "DEMO.json"  # names a root that a demo made, and so may remove
 _MINUTE_MS = 60_000
 _STEP_MS = 5 * _MINUTE_MS  # as far apart as the schedule's refreshes
-_DAY_MS = 86_400_000
 
 
 def demo(
@@ -92,7 +92,7 @@ def _end_ms() -> int:
     """Return the end of what is generated: a clock before it would call its lines future ones."""
     from pipelines.demo import DEMO_END_MS
 
-    return min(DEMO_END_MS, common.now_ms() // _DAY_MS * _DAY_MS)
+    return min(DEMO_END_MS, common.now_ms() // DAY_MS * DAY_MS)
 
 
 def _demo_of_generated() -> None:
@@ -187,20 +187,7 @@ def _refresh(
     from pipelines.refresh import Refresh
 
     run = Refresh(settings, publish_older=not back_ms, listen=listen)
-    try:
-        run.prepare()
-        run.read()
-        run.as_of_ms = (end_ms or _end_of_logs(run) or run.as_of_ms) - back_ms
-        if run.has_lines:
-            run.plan = None
-            run.rebuild_core()
-            if not run.stands:
-                run.build_features()
-                run.check()
-            run.publish()
-    finally:
-        run.close()
-    return run.report
+    return run.all_steps(lambda: (end_ms or _end_of_logs(run) or run.as_of_ms) - back_ms)
 
 
 def _end_of_logs(run: "Refresh") -> int | None:

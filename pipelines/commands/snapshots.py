@@ -183,7 +183,7 @@ def rollback(
         str | None,
         typer.Argument(
             help="Where to go back to, such as 20251105T; default: what was published before "
-            "CURRENT."
+            "CURRENT and not taken back since."
         ),
     ] = None,
     reason: Annotated[
@@ -213,7 +213,8 @@ def rollback(
         before = store.resolve(None)
         now = store.rollback(snapshot, now_ms=common.now_ms(), by=operator(), reason=reason.strip())
         history_store.catch_up(Lake(settings.lake_root), store)
-    common.say(f"CURRENT went back from {before} to {now}; publication is on HOLD")
+    went = f"went back from {before} to" if now != before else "stays"
+    common.say(f"CURRENT {went} {now}; publication is on HOLD")
     _tell_content(store.manifest(now))
     common.say("when the cause is mended: execintel snapshots resume, then execintel refresh")
 

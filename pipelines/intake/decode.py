@@ -13,7 +13,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.engines.duckdb import hide_progress, to_arrow
+from features.engines.duckdb import hide_progress, literal, to_arrow
 from features.settings import SECRET_PATTERNS
 from pipelines.intake.csv_cells import CELL_SCHEMA, split_cells
 from pipelines.intake.kinds import Kind
@@ -24,7 +24,6 @@ from pipelines.intake.query import (
     parents_of,
     paths_sql,
     query,
-    sql_text,
     tree_of,
 )
 from pipelines.intake.sources import LogFile, Place, Source
@@ -142,13 +141,13 @@ def _secret_macros(secrets: Sequence[str]) -> str:
     """
     redacted = "x"
     for pattern in secrets:
-        redacted = f"regexp_replace({redacted}, {sql_text(pattern)}, '\\1[redacted]', 'g')"
+        redacted = f"regexp_replace({redacted}, {literal(pattern)}, '\\1[redacted]', 'g')"
     found = "TRUE" if secrets else "FALSE"
     if set(secrets) <= set(SECRET_PATTERNS):  # what they look for is known: 10 times faster
         signs = ["'='", "':'", "' '", *(f"chr({code})" for code in (9, 10, 11, 12, 13))]
         union = "|".join(f"(?:{pattern})" for pattern in secrets)
         seen = " OR ".join(f"contains(x, {sign})" for sign in signs)
-        found = f"(({seen}) AND regexp_matches(x, {sql_text(union)}))"
+        found = f"(({seen}) AND regexp_matches(x, {literal(union)}))"
     return f"""
 CREATE OR REPLACE TEMP MACRO redact(x) AS {redacted};
 CREATE OR REPLACE TEMP MACRO may_hold_secret(x) AS {found};
@@ -169,7 +168,7 @@ def decode(
     Lines whose hash is in ``known`` are left out.
     """
     kind = origin.kind
-    con.execute(f"SET TimeZone = {sql_text(origin.place.naive_zone)}")
+    con.execute(f"SET TimeZone = {literal(origin.place.naive_zone)}")
     columns = {"symbol", *(column.name for column in kind.columns)}
     named = {name: value for name, value in origin.named.items() if name in columns}
     values: dict[str, Any] = {

@@ -12,9 +12,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from features.durations import DAY_MS
+from features.engines.duckdb import literal, sql_type
 from pipelines.intake.kinds import Column, Kind
 
-FUTURE_LIMIT_MS = 86_400_000  # a clock more than a day ahead is wrong, not early
+FUTURE_LIMIT_MS = DAY_MS  # a clock more than a day ahead is wrong, not early
 EARLIEST_MS = 315_532_800_000  # 1980-01-01: an earlier stamp is a clock that was never set
 NUMBER_LIMIT = 1e15  # beyond it a price, quantity or amount is an overflow, read as NULL
 KEPT_LINE_CHARS = 65_536  # of a rejected line
@@ -42,19 +44,6 @@ PLACE_KEYS = {
     "environment": ("environment", "env"),
     "venue": ("venue", "exchange"),
 }
-_SQL_TYPES = {
-    pa.string(): "VARCHAR",
-    pa.int64(): "BIGINT",
-    pa.int32(): "INTEGER",
-    pa.float64(): "DOUBLE",
-    pa.bool_(): "BOOLEAN",
-    pa.timestamp("us", tz="UTC"): "TIMESTAMPTZ",
-}
-
-
-def sql_text(text: str) -> str:
-    """Write a text as an SQL literal."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def keys_of(kind: Kind) -> list[str]:
@@ -87,7 +76,7 @@ def parents_of(tree: dict[str, Any], above: str = "") -> dict[str, dict[str, Any
 
 def paths_sql(keys: Iterable[str]) -> str:
     """Write the list of JSON paths of dotted keys; "" is the whole line."""
-    return "[" + ", ".join(sql_text(f"$.{key}" if key else "$") for key in keys) + "]"
+    return "[" + ", ".join(literal(f"$.{key}" if key else "$") for key in keys) + "]"
 
 
 def _emptied(tree: dict[str, Any]) -> str:
@@ -110,8 +99,8 @@ def _unpatched(tree: dict[str, Any]) -> str:
     rest = "patched"
     members = _emptied_members(tree)
     for pattern in (f"{members},", f",{members}") if members else ():
-        rest = f"regexp_replace({rest}, {sql_text(pattern)}, '', 'g')"
-    return f"CASE WHEN NOT regexp_full_match(patched, {sql_text(_emptied(tree))}) THEN {rest} END"
+        rest = f"regexp_replace({rest}, {literal(pattern)}, '', 'g')"
+    return f"CASE WHEN NOT regexp_full_match(patched, {literal(_emptied(tree))}) THEN {rest} END"
 
 
 def _first(expressions: Sequence[str]) -> str:
@@ -171,9 +160,9 @@ class _Writer:
             text = self.value(other)
             if text == "NULL":
                 return text
-            path = sql_text(f"$.{column.name}")
+            path = literal(f"$.{column.name}")
             return (
-                f"CASE WHEN contains({text}, {sql_text(column.name)}) AND json_valid({text})"
+                f"CASE WHEN contains({text}, {literal(column.name)}) AND json_valid({text})"
                 f" THEN TRY_CAST(json_extract_string({text}, {path}) AS DOUBLE) END"
             )
         if column.type in ("number", "amount"):
@@ -263,7 +252,7 @@ patched AS (
         {values},
         json_type(json, {paths_sql(parents_of(tree))}) AS types,
         CASE WHEN json IS NOT NULL
-             THEN json_merge_patch(json, {sql_text(json.dumps(tree))}) END AS patched,
+             THEN json_merge_patch(json, {literal(json.dumps(tree))}) END AS patched,
     FROM parsed
 ),
 read AS (
@@ -306,7 +295,7 @@ read AS (
             **{column.name: self.value(column) for column in self.kind.columns},
         }
         columns = ",\n    ".join(
-            f'CAST({values[field.name]} AS {_SQL_TYPES[field.type]}) AS "{field.name}"'
+            f'CAST({values[field.name]} AS {sql_type(field.type)}) AS "{field.name}"'
             for field in schema
         )
         ruled, source = self.ruled()
@@ -358,9 +347,7 @@ FROM {source}"""
             return "", "judged"
         values = ", ".join(f"{self.value(c)} AS {c.name}" for c in self.kind.columns)
         names = ", ".join(c.name for c in self.kind.columns)
-        whens = " ".join(
-            f"WHEN {rule.sql} THEN {sql_text(rule.reason)}" for rule in self.kind.rules
-        )
+        whens = " ".join(f"WHEN {rule.sql} THEN {literal(rule.reason)}" for rule in self.kind.rules)
         return (
             f""",
 valued AS (

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from features.durable import replace_file
 from features.lake import positive_63
 from features.settings import LogFolder
 from pipelines.intake.kinds import Kind, kind_of
@@ -294,6 +295,4 @@ class SeenFiles:
         if self._new == self._old:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.path.with_suffix(".tmp")
-        draft.write_text(json.dumps(self._new))
-        draft.replace(self.path)
+        replace_file(self.path, json.dumps(self._new), is_durable=False)

@@ -18,6 +18,7 @@ from features import catalog, snapshot
 from features.confined import open_confined, select_only
 from features.diff import differences
 from features.digest import file_digest
+from features.durable import replace_file
 from features.lock import WriterBusyError, writer_lock
 from features.memory import PREVIOUS
 from features.snapshot import (
@@ -267,6 +268,39 @@ def test_a_build_that_never_was_current_is_no_target_of_a_rollback(
     assert home.store.rollback(None, now_ms=5, by="ann", reason="bad") == ids[2]
 
 
+def test_a_rollback_does_not_return_to_what_another_took_back(home: Home, ids: list[str]) -> None:
+    home.store.rollback(ids[0], now_ms=5, by="ann", reason="the second and third are bad")
+    home.store.resume()
+    assert home.refresh(3).outcome == "published"
+    assert home.store.rollback(None, now_ms=6, by="ann", reason="bad too") == ids[0]
+
+
+def test_a_rollback_goes_neither_forward_nor_to_what_was_never_published(
+    home: Home, ids: list[str]
+) -> None:
+    home.store.set_hold(now_ms=1, by="ann", reason="wait")
+    held = str(home.refresh(3).snapshot_id)
+    home.store.resume()
+    with pytest.raises(SnapshotError, match=f"{held} was never published: .*snapshots publish"):
+        home.store.rollback(held, now_ms=5, by="ann", reason="oops")
+    home.store.rollback(ids[0], now_ms=5, by="ann", reason="bad")
+    home.store.resume()
+    with pytest.raises(SnapshotError, match=f"{ids[1]} is newer than CURRENT, {ids[0]}"):
+        home.store.rollback(ids[1], now_ms=6, by="ann", reason="oops")
+    assert home.store.hold() is None
+    assert home.current == ids[0]
+    # what was taken back by mistake is published again by who has looked
+    assert home.store.release(ids[2], now_ms=7, by="ann") == ids[2]
+
+
+def test_a_rollback_leads_to_a_whole_snapshot(home: Home, ids: list[str]) -> None:
+    (home.store.path(ids[1]) / "live.jsonl").write_text("{}")
+    with pytest.raises(SnapshotError, match=rf"{ids[1]} is damaged: .*live\.jsonl has other bytes"):
+        home.store.rollback(ids[1], now_ms=5, by="ann", reason="bad")
+    assert home.store.hold() is None
+    assert home.store.rollback(None, now_ms=5, by="ann", reason="bad") == ids[0]
+
+
 def test_a_hold_that_cannot_be_read_holds(home: Home) -> None:
     (home.store.root / "HOLD").write_text("")
     hold = home.store.hold()
@@ -347,15 +381,14 @@ def test_a_half_written_line_of_the_log_swallows_no_publication(home: Home, ids:
 @pytest.fixture
 def killed_before_current(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Let publications die between their line in the log and CURRENT; returns what ends that."""
-    replace = snapshot._replace
 
     def die(path: Path, text: str) -> None:
         if path.name == "CURRENT":
             raise InterruptedError("killed")
-        replace(path, text)
+        replace_file(path, text)
 
-    monkeypatch.setattr(snapshot, "_replace", die)
-    return lambda: monkeypatch.setattr(snapshot, "_replace", replace)
+    monkeypatch.setattr(snapshot, "replace_file", die)
+    return lambda: monkeypatch.setattr(snapshot, "replace_file", replace_file)
 
 
 def test_a_publication_killed_before_current_never_was_one(
