@@ -167,6 +167,10 @@ class SnapshotReader:
         record = entry.record
         age_s = now_s - record.as_of_ms * 1e-3
         missing = lost(entry, last)
+        is_of_this = last is None or last.record.snapshot_id == generation.snapshot_id
+        if generation.is_first and not is_of_this and not missing:
+            # This reader did not serve the one before, which counts for what is lost alone.
+            good = last = None
         status: Status = "ok" if entry.is_enough and not missing else "insufficient"
         if not self._is_fresh(age_s):
             status = "stale"
@@ -263,10 +267,12 @@ class SnapshotReader:
             named = read_current(self._current)
             if named != generation.snapshot_id:
                 file_seen = _mark(self._file(named))
-                last_good = generation if generation.snapshot_id else None
-                if last_good is None:
-                    last_good = load_before(self._root, named, self._environment)
-                generation = load(self._root, named, self._environment, last_good)
+                is_start = not generation.snapshot_id
+                before_it = (
+                    load_before(self._root, named, self._environment) if is_start else generation
+                )
+                generation = load(self._root, named, self._environment, before_it)
+                generation.is_first = is_start
         except DamagedError as error:
             problem = str(error)
         except Exception as error:

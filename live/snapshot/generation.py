@@ -42,6 +42,7 @@ class Generation:
         self.header = header
         self.snapshot_id = header.snapshot_id
         self.as_of_ms = header.as_of_ms
+        self.is_first = False  # that a reader serves: the one before it was another's
         self.previous = previous  # where a symbol comes from whose line here is damaged
         self.entries: dict[str, Entry] = {}
         self.ready: dict[str, Entry] = {}  # served as ok: good while the generation is fresh
