@@ -36,7 +36,7 @@ from live.mirror.publication import (
     current_of,
     difference,
 )
-from live.snapshot.generation import DamagedError, Generation
+from live.snapshot.generation import Generation
 
 if TYPE_CHECKING:
     from google.cloud.firestore import Client
@@ -228,7 +228,7 @@ def publish_snapshot(
         documents = documents_of(generation, hedge_env(), desk)
     except OffError as error:
         return Published("off", snapshot_id, str(error))
-    except (DocumentError, DamagedError) as error:
+    except DocumentError as error:
         _refuse("snapshots/current", error)
         return Published("refused", snapshot_id, str(error))
     breaker = _process.breaker

@@ -13,9 +13,10 @@ from features.snapshot import SnapshotError, Store
 from live.firestore_mirror import publish_snapshot
 from live.mirror import link
 from live.mirror.desk import Desk, Hold
-from live.mirror.documents import Documents, documents_of
+from live.mirror.documents import DocumentError, Documents, documents_of
 from live.mirror.publication import Published
-from live.snapshot.generation import DamagedError, Generation, load
+from live.snapshot.generation import Generation
+from live.snapshot.published import PublishedError, load_published
 from live.trading.controls import Controls
 
 # The free quota of one database a project has, Standard edition, as of 2026.
@@ -37,14 +38,10 @@ def generation_of(store: Store, snapshot_id: str | None) -> Generation:
     if snapshot_id is None:
         raise NotMirrorableError("nothing is published yet: execintel refresh")
     try:
-        return load(store.root, snapshot_id, store.manifest(snapshot_id)["environment"])
-    except FileNotFoundError:
-        raise NotMirrorableError(
-            f"snapshot {snapshot_id} holds no live.jsonl: it was built by an older version;"
-            " execintel refresh makes a new one"
-        ) from None
-    except (OSError, DamagedError, SnapshotError) as error:
-        raise NotMirrorableError(f"{error}; execintel snapshots verify names the damage") from error
+        environment = store.manifest(snapshot_id)["environment"]
+        return load_published(store.root, snapshot_id, environment)
+    except (OSError, PublishedError, SnapshotError) as error:
+        raise NotMirrorableError(str(error)) from error
 
 
 def desk_of(store: Store, snapshot_id: str, settings: Settings) -> Desk:
@@ -112,7 +109,7 @@ def _hashes(store: Store, names: Iterable[str], env: str) -> Iterable[dict[str, 
     for name in names:
         try:
             yield documents_of(generation_of(store, name), env).hashes
-        except NotMirrorableError:
+        except (NotMirrorableError, DocumentError):
             continue  # built by an older version, or damaged: compare those beside it
 
 

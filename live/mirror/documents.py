@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote, unquote
@@ -18,9 +18,9 @@ import msgspec
 
 from live import intel
 from live.mirror.desk import Desk, fields_of
-from live.snapshot.acting import careful
 from live.snapshot.generation import Generation
-from live.snapshot.reading import Reading, Status
+from live.snapshot.published import PublishedError, reads_of
+from live.snapshot.reading import Reading
 from live.snapshot.records import ALL, Record
 
 Document = dict[str, Any]
@@ -181,17 +181,21 @@ class Documents(msgspec.Struct, frozen=True):
 def documents_of(generation: Generation, env: str, desk: Desk | None = None) -> Documents:
     """Build every document of a snapshot; `current` tells what ``desk`` does.
 
-    Raises:
-        DocumentError: one cannot be stored, or there are too many for one ``current``.
-        DamagedError: a line is not the one that was published.
+    Raises DocumentError where one cannot be stored, there are too many for one ``current``, or a
+    line of the snapshot is damaged.
     """
     documents: dict[str, Document] = {}
-    equity_usd = _common_equity_usd(generation)
+    read = reads_of(generation, age_s=0.0, max_age_s=math.inf)  # as when it was new: no clock
+    try:
+        readings = [read(symbol) for symbol in generation.header.index]
+    except PublishedError as error:
+        raise DocumentError(str(error)) from error
+    equity_usd = _common_equity_usd(readings)
     stamps = {"snapshot_id": generation.snapshot_id, "as_of": generation.as_of_ms / 1000}
     every: Document | None = None
-    for symbol in generation.header.index:
-        reading = as_published(generation, symbol)
+    for reading in readings:
         assert reading.record is not None  # it stands in the index
+        symbol = reading.symbol
         if symbol == ALL:
             every = intel_document(reading.record)
             continue
@@ -225,25 +229,14 @@ def documents_of(generation: Generation, env: str, desk: Desk | None = None) -> 
     return Documents(documents, hashes, current, sum(sizes))
 
 
-def _common_equity_usd(generation: Generation) -> float | None:
+def _common_equity_usd(readings: Iterable[Reading]) -> float | None:
     """Return the account's equity where all symbols share it: then it stands once, in `current`.
 
     It moves with every trade, and would have every document of the account written again.
     """
-    entries = [generation.entry(symbol) for symbol in generation.header.index]
-    risks = [entry.record.risk for entry in entries if entry is not None and entry.record.risk]
-    values = {risk.equity_usd for risk in risks}
+    records = [reading.record for reading in readings]
+    values = {record.risk.equity_usd for record in records if record and record.risk}
     return values.pop() if len(values) == 1 else None
-
-
-def as_published(generation: Generation, symbol: str) -> Reading:
-    """Return what an engine read of a symbol when the snapshot was new: no clock is in it."""
-    entry = generation.entry(symbol)
-    assert entry is not None  # callers take symbols from its index
-    acting = entry.acting if entry.is_enough else careful(entry.acting, None)
-    status: Status = "ok" if entry.is_enough else "insufficient"
-    place = (generation.snapshot_id, generation.as_of_ms, 0.0)
-    return Reading(symbol, status, False, *place, acting, entry.record)
 
 
 def intel_document(record: Record) -> Document:

@@ -52,6 +52,22 @@ def test_a_dry_run_tells_documents_bytes_and_what_a_day_takes(published: Desk) -
     assert "NOT free" in published.run("mirror", "--dry-run", "--refreshes", "86400").stdout
 
 
+@pytest.mark.parametrize("is_current", [True, False])
+def test_a_dry_run_over_a_damaged_line_says_so_or_compares_the_others(
+    published: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_current: bool
+) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(published.home / "snapshots", home / "snapshots")
+    monkeypatch.setenv("EXECINTEL_HOME", str(home))
+    names = sorted(path.name for path in (home / "snapshots").iterdir() if path.name[0] == "2")
+    line = home / "snapshots" / names[-1 if is_current else 0] / "live.jsonl"
+    line.write_bytes(line.read_bytes()[:-40] + b"x" + line.read_bytes()[-39:])
+    result = published.run("mirror", "--dry-run")
+    assert result.exit_code == (1 if is_current else 0)
+    assert ("execintel snapshots verify names the damage" in result.stderr) == is_current
+    assert "as the last" not in result.stdout  # there is nothing whole to compare with
+
+
 def test_once_mirrors_and_then_all_of_it_stands_there(published: Desk, firestore: str) -> None:
     assert rows(published.run("mirror", "--dry-run").stdout)["execution_intel"][-1] == "2"
     done = published.run("mirror", "--once").stdout
