@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 QUIET_MS = HOUR_MS  # an alert that was over comes back within the hour: told again only if worse
 LATE = 10  # a service that answers within so many timeouts has taken the message all the same
 LISTED = 20  # alerts of one message; more are counted
-_ALIVE = ("published", "unchanged", "kept", "empty")
+_ALIVE = ("published", "unchanged", "empty")
 _log = logging.getLogger(__name__)
 
 
@@ -350,7 +350,7 @@ def _bounded(
 
 
 def heartbeat(settings: Settings, outcome: str, *, is_alive: bool, now_ms: int) -> list[str]:
-    """Write the heartbeat file, and call heartbeat_url unless the build was refused or waits.
+    """Write the heartbeat file, and call heartbeat_url where readers are now up to date.
 
     Its absence is the alarm: a monitor outside watches the file's age or the calls.
     """

@@ -282,6 +282,10 @@ def test_a_refresh_tells_beats_and_goes_on_without_its_services(
     assert second.outcome == "published"
     assert "heartbeat_url http://…: HTTPError" in caplog.text
     service.status = 200
+    # A clock that went back: what is built is older than CURRENT and stays beside it.
+    service.calls.clear()
+    assert refresh(settings, as_of_ms=as_of_ms, now_ms=NOW_MS).outcome == "kept"
+    assert service.calls == []
     # A required source that is missing refuses the build: told, and no sign of life.
     rule = {"raw_router__events": {"required": True, "max_silence_s": 60}}
     strict = settings_of(
