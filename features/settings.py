@@ -6,7 +6,7 @@ Put here: what may be configured and its allowed range. Keep out: thresholds (pa
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
@@ -15,7 +15,6 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -292,13 +291,22 @@ class Settings(BaseSettings):
 
     @field_validator("params")
     @classmethod
-    def _valid(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, parameters.Value]:
-        # These have names of their own in the environment, and decide numbers as parameters do.
-        named = {name: info.data[name] for name in _ALSO_PARAMETERS if name in info.data}
-        defaults = parameters.load({})
-        value = {n: v for n, v in named.items() if v != defaults[n]} | value
+    def _valid(cls, value: dict[str, Any]) -> dict[str, parameters.Value]:
         known = parameters.load(value)
         return {name: known[name] for name in value}
+
+    @model_validator(mode="after")
+    def _one_value(self) -> Self:
+        """Let a parameter that has a name of its own here have one value: the named one wins."""
+        defaults = parameters.load({})
+        for name in _ALSO_PARAMETERS:
+            if name in self.model_fields_set:
+                self.params[name] = getattr(self, name)
+                if self.params[name] == defaults[name]:
+                    del self.params[name]
+            elif name in self.params:
+                object.__setattr__(self, name, self.params[name])
+        return self
 
     @field_validator("apply")
     @classmethod

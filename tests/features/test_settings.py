@@ -48,6 +48,31 @@ def test_interval_of_the_executors_publisher_keeps_its_name_of_v5_10(
         Settings(exec_intel_publish_interval_s=3601)
 
 
+THRESHOLD = "dashboard_alert_precision_threshold"  # 0.55 by default
+
+
+@pytest.mark.parametrize(
+    ("variable", "file", "expected"),
+    [
+        (None, f"[params]\n{THRESHOLD} = 0.7\n", 0.7),
+        (None, f"{THRESHOLD} = 0.6\n[params]\n{THRESHOLD} = 0.7\n", 0.6),  # its own name wins
+        ("0.8", f"[params]\n{THRESHOLD} = 0.7\n", 0.8),  # the environment wins
+        ("0.55", f"[params]\n{THRESHOLD} = 0.7\n", 0.55),  # also where it says the default
+        ("0.55", "", 0.55),
+    ],
+)
+def test_parameter_that_has_a_name_of_its_own_has_one_value(
+    variable: str | None, file: str, expected: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(file)
+    if variable is not None:
+        monkeypatch.setenv(THRESHOLD.upper(), variable)
+    settings = Settings()
+    assert settings.dashboard_alert_precision_threshold == expected
+    assert settings.params == ({} if expected == 0.55 else {THRESHOLD: expected})
+    assert Settings(**{THRESHOLD: 0.9}).params == {THRESHOLD: 0.9}  # type: ignore[arg-type]
+
+
 def test_file_in_the_current_folder_is_read() -> None:
     write('environment = "testnet"\nwindow_days = 3\n[params]\nwinsor_bps = 80\n')
     settings = Settings()
