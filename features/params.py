@@ -43,10 +43,13 @@ def load(overrides: Mapping[str, Any]) -> dict[str, Value]:
             raise ParameterError(
                 f"[params] {name}: no such parameter; there are {', '.join(sorted(known))}"
             )
-    return {
+    values = {
         name: _valid(name, entry, overrides.get(name, entry["value"]))
         for name, entry in known.items()
     }
+    for name, entry in known.items():
+        _require_order(values, name, entry.get("at_least"))
+    return values
 
 
 def knots(values: Mapping[str, Value]) -> list[tuple[str, float, float]]:
@@ -71,7 +74,9 @@ def allowed(name: str) -> str:
         return " or ".join(entry["choices"])
     low, high = entry["range"]
     if "shape" not in entry:
-        return f"{low} to {high}"
+        whole = "whole numbers, " if isinstance(entry["value"], int) else ""
+        least = f", at least {entry['at_least']}" if "at_least" in entry else ""
+        return f"{whole}{low} to {high}{least}"
     order = "" if entry["shape"] == "free" else f" {entry['shape']}"
     return f"two or more points [x, y], x ascending, y{order} within {low} to {high}"
 
@@ -89,9 +94,23 @@ def _valid(name: str, entry: Entry, value: Any) -> Value:
         low, high = entry["range"]
         if isinstance(value, int | float) and not isinstance(value, bool):
             value = number = float(value)  # 5 and 5.0 are one value: they must give one digest
-            if low <= number <= high:
+            if low <= number <= high and not (isinstance(entry["value"], int) and number % 1):
                 return number
     raise ParameterError(f"[params] {name} = {value}: allowed are {allowed(name)}")
+
+
+def _require_order(values: Mapping[str, Value], name: str, least: str | None) -> None:
+    """Refuse a threshold that lies on the wrong side of another: one of them would never act."""
+    if least is None:
+        return
+    value, bound = values[name], values[least]
+    assert isinstance(value, float)
+    assert isinstance(bound, float)
+    if value < bound:
+        raise ParameterError(
+            f"[params] {name} = {value:g} lies below {least} = {bound:g}: it must be at least that;"
+            " change both"
+        )
 
 
 def _points(value: object) -> Knots | None:

@@ -12,7 +12,7 @@ from features import catalog, params
 def test_every_parameter_is_within_what_it_allows_and_says_what_it_is() -> None:
     for name, entry in params.definitions().items():
         kinds = [{"range"}, {"choices"}, {"range", "shape"}]
-        assert set(entry) - {"value", "what"} in kinds, name
+        assert set(entry) - {"value", "what", "at_least"} in kinds, name
         assert str(entry["what"]).strip(), name
         assert params.allowed(name), name
     assert set(params.load({})) == set(params.definitions())
@@ -60,6 +60,43 @@ def test_a_value_outside_its_range_names_itself_and_the_range(value: float) -> N
 def test_a_number_is_no_word_and_no_list(value: Any) -> None:
     with pytest.raises(params.ParameterError, match=r"winsor_bps = .*: allowed are 1.0 to 5000.0"):
         params.load({"winsor_bps": value})
+
+
+@pytest.mark.parametrize("value", [20.7, 0.5])
+def test_a_count_is_a_whole_number(value: float) -> None:
+    with pytest.raises(
+        params.ParameterError, match=r"live_min_n = .*: allowed are whole numbers, 1 to"
+    ):
+        params.load({"live_min_n": value})
+    assert params.load({"live_min_n": 21.0})["live_min_n"] == 21
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"regime_hot_from": 5}, "regime_panic_from = 2.5 lies below regime_hot_from = 5"),
+        (
+            {"policy_broken_slip_bps": 0.3},
+            "policy_broken_slip_bps = 0.3 lies below policy_degraded",
+        ),
+        (
+            {"policy_broken_fallback": 0.5},
+            "policy_broken_fallback = 0.5 lies below policy_degraded",
+        ),
+        ({"v510_atr_calm_from": 2, "v510_atr_calm_to": 1}, "v510_atr_calm_to = 1 lies below"),
+        ({"offset_base_bps": 8, "offset_max_bps": 2}, "offset_max_bps = 2 lies below offset_base"),
+    ],
+)
+def test_a_threshold_on_the_wrong_side_of_another_is_refused(
+    overrides: dict[str, float], words: str
+) -> None:
+    with pytest.raises(params.ParameterError, match=words):
+        params.load(overrides)
+
+
+def test_thresholds_that_move_together_are_allowed() -> None:
+    values = params.load({"regime_hot_from": 5, "regime_panic_from": 5})
+    assert (values["regime_hot_from"], values["regime_panic_from"]) == (5, 5)
 
 
 def test_a_choice_is_one_of_its_words() -> None:
