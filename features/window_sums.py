@@ -20,6 +20,7 @@ _SHOWN_BY = {
     "core_execution__outcomes": "core_window__outcomes",
     "raw_orders__attempts": "core_window__attempts",
 }
+FUNDING = "core_window__funding"  # of few lines, which tables of several grains read
 MANY_ROWS = 1_000_000  # of a window table: more are read from their files each time, not held
 # A close of any time is known; a fact is the same for windows of any length.
 _ALL_TIME = {"as_of_ms": 1 << 60, "window_ms": 1 << 61, "is_whole": True}
@@ -41,11 +42,13 @@ def create_tables(
     stored: Mapping[str, DeltaTable] | None = None,
     facts: FileFacts | None = None,
 ) -> None:
-    """Create every window table that adds up, over the window that the bound ``values`` name.
+    """Create every window table that adds up, and the funding, over the window of ``values``.
 
     With ``facts`` the files of ``stored`` tables that lie in the window whole are summed once and
     never read again; without, or where rows are few, all is summed from the window tables.
     """
+    funding = engine.inline(catalog.tables()[FUNDING].sql, values)
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {FUNDING} AS {funding}")
     whole = {} if stored is None or facts is None else _whole_files(con, values, stored, facts)
     for table in catalog.tables().values():
         source = table.adds_up_over

@@ -442,8 +442,29 @@ def _slippages(rows: Iterable[Row]) -> list[float]:
     ]
 
 
-def _expectancy(rows: list[Row]) -> Row:
-    """Return counts, sums, ratios and their bounds for one group of outcomes."""
+def funding(folder: Path) -> list[Row]:
+    """Return {symbol, event_ms, funding_usd} of every funding payment; a line told twice is one.
+
+    Of a close that was told twice the last line counts.
+    """
+    told: dict[tuple[Any, ...], Row] = {}
+    for line in read_logs(folder)["orders_executed"]:
+        amount = next(
+            (line[k] for k in ("funding_usd", "fundingFee") if line.get(k) is not None), None
+        )
+        if amount is None:
+            continue
+        order_id = line.get("orderId", line.get("order_id"))
+        is_close = line["event_type"] == "order_close" and order_id is not None
+        text = json.dumps({k: v for k, v in line.items() if k != "_line"})
+        told[line["symbol"], line["event_type"], line["_ms"], order_id, is_close or text] = {
+            "symbol": line["symbol"], "event_ms": line["_ms"], "funding_usd": float(amount),
+        }  # fmt: skip
+    return list(told.values())
+
+
+def _expectancy(rows: list[Row], payments: list[Row]) -> Row:
+    """Return counts, sums, ratios and their bounds for one group of outcomes and of funding."""
     pairs = [
         (r["realized_pnl_usd"] or 0.0, _notional(r) or 0.0)
         for r in rows
@@ -453,6 +474,7 @@ def _expectancy(rows: list[Row]) -> Row:
     due = [r["fees_usd"] for r in rows if r["outcome"] in {*FILLS, "close_only"}]
     all_paid = None not in due
     fees = math.fsum(fee or 0.0 for fee in due)
+    received = math.fsum(x["funding_usd"] for x in payments)
     closes = sum(len(r["closes"]) for r in rows)
     known = sum(len(r["closes"]) for r in rows if r["realized_pnl_usd"] is not None)
     ratio = _ratio(pnl, notional) if known == closes else None
@@ -472,9 +494,11 @@ def _expectancy(rows: list[Row]) -> Row:
         "close_n": closes,
         "pnl_known_n": known,
         "exp_per_notional": ratio,
-        "exp_net_per_notional": _ratio(pnl - fees, notional)
+        "exp_net_per_notional": _ratio(pnl - fees + received, notional)
         if all_paid and known == closes
         else None,
+        "funding_n": len(payments),
+        "funding_usd": received if payments else None,
         "exp_stderr": stderr,
         "exp_lo95": low,
         "exp_hi95": high,
@@ -484,17 +508,24 @@ def _expectancy(rows: list[Row]) -> Row:
     }
 
 
-def hourly_expectancy(rows: list[Row], as_of_ms: int) -> dict[tuple[str, int], Row]:
-    """Return {(symbol or '*', hour_utc): columns of feat_execution__hourly_expectancy}."""
+def hourly_expectancy(
+    rows: list[Row], payments: list[Row], as_of_ms: int
+) -> dict[tuple[str, int], Row]:
+    """Return {(symbol or '*', hour_utc): columns of feat_execution__hourly_expectancy}.
+
+    ``payments`` are those of `funding`.
+    """
+    paid = _by_symbol(in_window(payments, as_of_ms))
     table: dict[tuple[str, int], Row] = {}
     known = _as_known_at(in_window(rows, as_of_ms), as_of_ms)
     for symbol, mine in _by_symbol(known).items():
-        whole = _expectancy(mine)
+        whole = _expectancy(mine, [])
+        paid_at = _by_hour(paid.get(symbol, []))
         prior_usd = None
         if whole["n"]:
             prior_usd = SHRINK_ATTEMPTS * whole["notional_usd"] / whole["n"]
         for hour, group in _by_hour(mine).items():
-            row = _expectancy(group)
+            row = _expectancy(group, paid_at.get(hour, []))
             weight = None
             if prior_usd is not None:
                 weight = _ratio(row["notional_usd"], row["notional_usd"] + prior_usd)

@@ -293,7 +293,7 @@ def deciding(
         scores, performance, regimes, minutes, memory, as_of_ms, target, coverage
     )
     policies = intel.router_policies(scores, regimes, memory, as_of_ms)
-    hours = ind.hourly_expectancy(rows, as_of_ms)
+    hours = ind.hourly_expectancy(rows, ind.funding(folder), as_of_ms)
     return {
         "feat_symbol__sizing": sizes,
         "feat_router__policies": policies,

@@ -301,9 +301,12 @@ def test_comparison_tells_cells_apart(expected: Any, actual: Any, same: bool) ->
 
 @pytest.mark.parametrize("as_of", AS_OFS)
 def test_hourly_expectancy_equals_the_independent_one(
-    snapshot_at: Callable[[str], duckdb.DuckDBPyConnection], rows: list[Row], as_of: str
+    snapshot_at: Callable[[str], duckdb.DuckDBPyConnection],
+    router_logs: Path,
+    rows: list[Row],
+    as_of: str,
 ) -> None:
-    expected = ind.hourly_expectancy(rows, at(as_of))
+    expected = ind.hourly_expectancy(rows, ind.funding(router_logs), at(as_of))
     table = fetch(snapshot_at(as_of), "feat_execution__hourly_expectancy", ("symbol", "hour_utc"))
     assert differences(expected, table, tuple(expected[(ind.ALL, 8)])) == []
     assert set(table) == set(expected)

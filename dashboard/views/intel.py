@@ -30,7 +30,10 @@ _HOURS = {
     ),
     "closes": st.column_config.NumberColumn("n closes", width=64),
     "exp_net_bps": st.column_config.NumberColumn(
-        "net", width=66, format="%.2f", help="less fees; unknown unless those of every fill are"
+        "net",
+        width=66,
+        format="%.2f",
+        help="less fees, with logged funding; unknown unless the fees of every fill are known",
     ),
     "exp_shrunk_bps": st.column_config.NumberColumn(
         "shrunk", format="%.2f", help="before fees, drawn towards all hours of the symbol, bps"

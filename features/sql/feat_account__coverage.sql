@@ -1,7 +1,7 @@
 -- How much of an account's change in NAV and positions its logs explain, by day and over the window.
 -- Grain: account, day
 -- Units: _usd US dollars, _ratio shares 0 to 1, _n counts
--- Source: core_position__reconciliation, core_window__closes, core_window__outcomes, core_window__minutes, core_window__navs, core_window__hourly, core_window__attempts, raw_orders__events, raw_market__bars
+-- Source: core_position__reconciliation, core_window__closes, core_window__outcomes, core_window__minutes, core_window__navs, core_window__hourly, core_window__attempts, core_window__funding, raw_market__bars
 -- Params: as_of_ms, window_ms, environment, symbol_key, equity_tolerance, mark_tolerance, min_pnl_coverage; day * = the window
 WITH navs AS (
     SELECT
@@ -304,23 +304,6 @@ point_values AS (
     GROUP BY l.account, l.at_ms, l.gross_usd
 ),
 
--- A line that stands twice counts once; of a close that was told twice the last line counts, as for its PnL.
-funding AS (
-    SELECT account, event_ms, funding_usd
-    FROM raw_orders__events
-    WHERE reject_reason IS NULL
-      AND environment = $environment
-      AND funding_usd IS NOT NULL
-      AND event_ms > $as_of_ms - $window_ms
-      AND event_ms <= $as_of_ms
-    QUALIFY ROW_NUMBER() OVER (
-        PARTITION BY
-            account, symbol, event_type, event_ms, order_id,
-            CASE WHEN event_type <> 'order_close' OR order_id IS NULL THEN line_hash END
-        ORDER BY source_id DESC, line_offset DESC
-    ) = 1
-),
-
 -- Every amount that changes NAV at the moment it does: PnL at its close, fees at their fill.
 dated AS (
     SELECT
@@ -391,7 +374,7 @@ dated AS (
         CAST(funding_usd AS DECIMAL(38, 15)),
         CAST(funding_usd AS DECIMAL(38, 15)),
         abs(CAST(funding_usd AS DECIMAL(38, 15))),
-    FROM funding
+    FROM core_window__funding
 ),
 
 -- What falls outside the first and the last NAV does not show in their difference.

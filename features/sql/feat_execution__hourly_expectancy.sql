@@ -1,8 +1,9 @@
 -- What an hour of the day earned per dollar traded, and what its fills cost.
 -- Grain: symbol, hour_utc
 -- Units: exp_* dollars of PnL per dollar of notional, _usd US dollars, _bps basis points
--- Source: core_window__hourly
+-- Source: core_window__hourly, core_window__funding
 -- Params: shrink_attempts; symbol * is the sum over symbols; only hours with rows
+-- Funding counts in the hour it was paid; * also has that of symbols which traded nothing in that hour.
 WITH hours AS (
     SELECT
         COALESCE(symbol, '*') AS symbol,
@@ -39,9 +40,21 @@ whole AS (
     GROUP BY symbol
 ),
 
+funding AS (
+    SELECT
+        COALESCE(symbol, '*') AS symbol,
+        hour_utc,
+        COUNT(*) AS funding_n,
+        CAST(SUM(CAST(funding_usd AS DECIMAL(38, 15))) AS DOUBLE) AS funding_usd,
+    FROM core_window__funding
+    GROUP BY GROUPING SETS ((symbol, hour_utc), (hour_utc))
+),
+
 ratios AS (
     SELECT
         h.*,
+        COALESCE(f.funding_n, 0) AS funding_n,
+        f.funding_usd,
         -- no close is no PnL; closes whose PnL nobody logged are unknown
         CASE WHEN h.close_n = 0 THEN 0e0 ELSE h.pnl_usd END AS earned_usd,
         CASE
@@ -58,6 +71,7 @@ ratios AS (
         ) AS shrink_weight,
     FROM hours AS h
     INNER JOIN whole AS w USING (symbol)
+    LEFT JOIN funding AS f USING (symbol, hour_utc)
 ),
 
 errors AS (
@@ -93,9 +107,11 @@ SELECT
     exp_per_notional AS exp_per_notional, -- PnL before fees per dollar of notional; NULL without notional, or unless the PnL of every close is known
     CASE
         WHEN fees_known_n = fill_n + close_only_n AND pnl_known_n = close_n
-        THEN (earned_usd - COALESCE(fees_usd, 0e0)) / NULLIF(notional_usd, 0e0)
-    END AS exp_net_per_notional, -- the same less fees; NULL unless the fees of every fill are known too
+        THEN (earned_usd - COALESCE(fees_usd, 0e0) + COALESCE(funding_usd, 0e0)) / NULLIF(notional_usd, 0e0)
+    END AS exp_net_per_notional, -- the same less fees, with the funding that is logged; NULL unless the fees of every fill are known too
     CAST(fees_known_n AS BIGINT) AS fees_known_n, -- fills and lone closes with known fees
+    CAST(funding_n AS BIGINT) AS funding_n, -- funding payments logged in that hour of day
+    funding_usd AS funding_usd, -- their sum, USD, positive = received; NULL = none logged
     exp_stderr AS exp_stderr, -- standard error of exp_per_notional; NULL where that is, and below 2 closes
     exp_per_notional - t975 * exp_stderr AS exp_lo95, -- lower 95 % bound, Student's t
     exp_per_notional + t975 * exp_stderr AS exp_hi95, -- upper 95 % bound

@@ -15,8 +15,8 @@ import duckdb
 import pyarrow as pa
 
 from features import build, catalog, memory, params, rebuild, traces, window_sums
+from features.durations import DAY_MS, FOREVER_MS, HOUR_MS
 from features.engines import duckdb as engine
-from features.rebuild import DAY_MS, FOREVER_MS, HOUR_MS
 from features.settings import Freshness
 from features.source_lines import source_tables
 from pipelines.intake.decode import PART_COLUMN, raw_schema

@@ -33,6 +33,8 @@ HOUR = {
     "hour_utc": 0,
     "n": 2,
     "close_n": 2,
+    "funding_n": 1,
+    "funding_usd": -0.5,
     "notional_usd": 10.0,
     "exp_per_notional": 0.1,
     "exp_stderr": 0.05,
@@ -179,6 +181,16 @@ COVERAGE = {
 
 # check: (table, a sound row, what makes it unsound)
 SOUND: dict[str, tuple[str, Row, list[Row]]] = {
+    "core_window__funding_sound": (
+        "core_window__funding",
+        {"symbol": "ETHUSDT", "event_ms": T + H, "hour_utc": 1, "funding_usd": -0.5},
+        [
+            {"event_ms": T + D + 1},  # after as-of
+            {"event_ms": T - 6 * D},  # a week old
+            {"hour_utc": 24},
+            {"funding_usd": None},
+        ],
+    ),
     "core_execution__hourly_sound": (
         "core_execution__hourly",
         SUMS,
@@ -197,6 +209,8 @@ SOUND: dict[str, tuple[str, Row, list[Row]]] = {
             {"hour_utc": -1},
             {"notional_usd": 0.0},  # an estimate of nothing
             {"slip_n": 0},
+            {"funding_n": 0},  # an amount of nothing
+            {"funding_usd": None},
             {"close_n": 1},  # an error of one
             {"exp_lo95": 0.11},  # bounds that do not enclose
             {"exp_hi95": 0.09},

@@ -19,6 +19,7 @@ from tests.features.sql.literal import (
     asked,
     build_window,
     order,
+    order_fill,
     outcome,
     plan,
 )
@@ -307,6 +308,22 @@ def test_core_window__navs_count_values_by_day(con: Con) -> None:
         {**place, "day_n": day, "nav_usd": -1.0, "n": 1, "first_ms": T + 7, "last_ms": T + 7},
         {**place, "day_n": day, "n": 1, "first_ms": T + 9, "last_ms": T + 9},
     ]
+
+
+def test_core_window__funding_is_that_of_the_window_by_symbol_and_hour(con: Con) -> None:
+    lines = [
+        order("funding", None, at=T + H + 7 * M, funding_usd=-0.5),
+        order("funding", None, at=T - WEEK + D, funding_usd=-1.0),  # exactly a week old -> out
+        order("funding", None, at=T + D + 1, funding_usd=-2.0),  # after as-of -> out
+        order("funding", None, at=T, funding_usd=-4.0, environment="live"),  # another -> out
+        order("funding", None, at=T, funding_usd=-8.0, reject_reason="bad_number"),  # no line
+        order_fill(at=T),  # tells of none
+    ]
+    window(con, *lines)
+    paid = "SELECT account, symbol, hour_utc, event_ms, funding_usd FROM core_window__funding"
+    assert con.sql(paid).fetchall() == [("main", "ETHUSDT", 1, T + H + 7 * M, -0.5)]
+    window(con, *lines, symbol_key="venue_symbol")
+    assert con.sql(paid).fetchall() == [("main", "binance:ETHUSDT", 1, T + H + 7 * M, -0.5)]
 
 
 def test_core_window__closes_are_the_orders_that_closed(con: Con) -> None:

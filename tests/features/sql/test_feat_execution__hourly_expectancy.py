@@ -2,12 +2,13 @@
 
 import math
 import statistics
+from typing import Any
 
 import duckdb
 import pytest
 from scipy import stats
 
-from tests.features.sql.literal import D, H, Row, T, features, order, outcome
+from tests.features.sql.literal import D, H, Line, M, Row, T, features, order, outcome
 
 Con = duckdb.DuckDBPyConnection
 
@@ -118,6 +119,65 @@ def test_net_expectancy_is_unknown_where_a_fee_is(con: Con) -> None:
     row = features(con, TABLE, close, outcome(notional_usd=100.0, fees_usd=None))["ETHUSDT", 0]
     assert (row["exp_net_per_notional"], row["fees_known_n"]) == (None, 1)
     assert row["exp_per_notional"] == pytest.approx(3 / 200, abs=CLOSE)
+
+
+def paid(at: int, usd: float, **values: Any) -> Line:
+    return order("funding", None, at=at, funding_usd=usd, **values)
+
+
+def test_net_expectancy_takes_known_funding_of_its_hour(con: Con) -> None:
+    rows = features(
+        con,
+        TABLE,
+        outcome(notional_usd=100.0, realized_pnl_usd=3.0, fees_usd=0.5),
+        outcome(at=T + H, notional_usd=100.0, fees_usd=0.5),
+        paid(T + 5 * M, -0.25),
+        paid(T - D + 59 * M, -0.5),  # another day, the same hour -> joins hour 0
+        paid(T - 7 * D, -64.0),  # before the window as of the next midnight -> none
+    )
+    row = rows["ETHUSDT", 0]
+    assert row["exp_net_per_notional"] == pytest.approx((3 - 0.5 - 0.75) / 100, abs=CLOSE)
+    assert row["exp_per_notional"] == pytest.approx(3 / 100, abs=CLOSE)  # before fees and funding
+    assert (row["n"], row["funding_n"], row["funding_usd"]) == (1, 2, -0.75)
+    other = rows["ETHUSDT", 1]  # received none -> as without
+    assert other["exp_net_per_notional"] == pytest.approx(-0.5 / 100, abs=CLOSE)
+    assert (other["funding_n"], other["funding_usd"]) == (0, None)
+
+
+def test_funding_that_stands_twice_counts_once_in_net(con: Con) -> None:
+    twice = [paid(T, -0.5, line_hash=7, line_offset=n) for n in (10, 20)]
+    close = outcome(notional_usd=100.0, realized_pnl_usd=3.0, fees_usd=0.5)
+    row = features(con, TABLE, close, *twice)["ETHUSDT", 0]
+    assert row["exp_net_per_notional"] == pytest.approx(2 / 100, abs=CLOSE)
+    assert row["funding_n"] == 1
+
+
+def test_funding_of_a_symbol_that_traded_nothing_then_counts_among_all(con: Con) -> None:
+    rows = features(
+        con,
+        TABLE,
+        outcome(notional_usd=100.0, fees_usd=0.0),
+        paid(T, -0.25),
+        paid(T, -0.5, symbol="BTCUSDT"),
+        paid(T + 8 * H, -1.0),  # nobody traded then -> no row
+    )
+    assert set(rows) == {("*", 0), ("ETHUSDT", 0)}
+    assert rows["ETHUSDT", 0]["exp_net_per_notional"] == pytest.approx(-0.25 / 100, abs=CLOSE)
+    assert rows["*", 0]["exp_net_per_notional"] == pytest.approx(-0.75 / 100, abs=CLOSE)
+    assert rows["*", 0]["funding_n"] == 2
+
+
+def test_funding_joins_symbols_of_two_venues_by_venue(con: Con) -> None:
+    rows = features(
+        con,
+        TABLE,
+        outcome(venue="one", notional_usd=100.0, fees_usd=0.0),
+        outcome(venue="two", notional_usd=100.0, fees_usd=0.0),
+        paid(T, -0.5, venue="two"),
+        symbol_key="venue_symbol",
+    )
+    assert rows["one:ETHUSDT", 0]["funding_usd"] is None
+    assert rows["two:ETHUSDT", 0]["funding_usd"] == -0.5
 
 
 @pytest.mark.parametrize("pairs", [[(3.0, 100.0), (-1.0, 300.0), (2.0, 50.0)], [(1.0, 9.0)] * 2])

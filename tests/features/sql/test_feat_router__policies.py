@@ -121,7 +121,8 @@ def test_thresholds_are_parameters(con: Con) -> None:
     overrides = {"policy_good_maker": 0.4, "policy_good_fallback": 0.5, "policy_good_slip_bps": 6.0}
     assert labels(con, [PLAIN]) == ["ok"]
     assert labels(con, [PLAIN], overrides=overrides) == ["good"]
-    assert labels(con, [PLAIN], overrides={"policy_broken_slip_bps": 6.0}) == ["broken"]
+    overrides = {"policy_broken_slip_bps": 6.0, "policy_degraded_slip_bps": 6.0}
+    assert labels(con, [PLAIN], overrides=overrides) == ["broken"]
 
 
 @pytest.mark.parametrize(
