@@ -632,6 +632,9 @@ class Executor:
         for attempt in kept.attempts.values():
             attempt.is_abandoned, attempt.reason = True, attempt.reason or "restart"
             self._attempts[attempt.attempt_id] = attempt
+            key = (attempt.strategy, attempt.symbol)
+            if attempt.target == _FLAT and key in self.sleeves:  # of a journal that lost the wish
+                self._closing.setdefault(key, (attempt.signal, 0.0))
         if kept.attempts:
             _log.warning("%d attempts of an earlier run are being ended", len(kept.attempts))
 

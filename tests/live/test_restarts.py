@@ -1,5 +1,6 @@
 """What a restart goes on with, what a resume accepts, and what a strategy may say."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,25 @@ def test_restart_goes_on_closing_what_a_switch_did_not_let_it_close(
     desk.play(*flat(8, 9, 10))
     assert desk.position == 0
     assert desk.engine.executor._closing == {}
+
+
+def test_restart_over_the_journal_of_an_older_release_goes_on_closing(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, Script({0: "LONG", 3: "NOOP"}, wants_maker=False))
+    venue = desk.venue = Deaf(desk)
+    desk.start()
+    desk.play(*flat(0, 1, 2))
+    venue.silent = {"create"}
+    desk.play(bar("BTCUSDT", 3, P))
+    assert [a.target for a in desk.engine.executor._attempts.values()] == ["NOOP"]
+    kill(desk)
+    written = tmp_path / "state" / "journal.jsonl"
+    records = [json.loads(line) for line in written.read_text().splitlines()]
+    assert any(record.pop("closing", None) for record in records)  # which it did not know
+    written.write_text("".join(json.dumps(record) + "\n" for record in records))
+    venue.silent = set()
+    desk.start()
+    desk.play(*flat(4, 5, 6))
+    assert desk.position == 0
 
 
 def test_what_was_closed_is_not_wanted_closed_by_the_next_restart(tmp_path: Path) -> None:
