@@ -42,13 +42,13 @@ class BadSettingError(ValueError):
     """A setting cannot be used; the text says which, why, and where to mend it."""
 
 
-def load(**overrides: Any) -> Settings:
+def load(kind: type[Settings] = Settings, **overrides: Any) -> Settings:
     """Construct the settings of this process.
 
     Raises BadSettingError naming each bad value, its allowed range and where it may be set.
     """
     try:
-        return Settings(**overrides)
+        return kind(**overrides)
     except ValidationError as error:
         raise BadSettingError("; ".join(_faults(error))) from error
     except FileNotFoundError as error:

@@ -140,7 +140,7 @@ class Trading(BaseModel):
     maker_fee_bps: float = Field(-1.0, ge=-50, le=100, description="paper venue's maker fee")
     taker_fee_bps: float = Field(5.0, ge=-50, le=100, description="paper venue's taker fee")
     reconcile_s: float = Field(60.0, ge=1, le=3_600)
-    loop_ms: float = Field(250.0, ge=1, le=60_000, description="sleep between two turns")
+    loop_ms: float = Field(250.0, ge=1, le=10_000, description="sleep between two turns")
     shutdown_s: float = Field(10.0, ge=0, le=600, description="longest wait for cancels at the end")
 
     @model_validator(mode="after")
@@ -432,3 +432,12 @@ def config_path() -> Path | None:
         return path.absolute()
     local = Path("execintel.toml")
     return local.absolute() if local.is_file() else None
+
+
+class SettingsOfSwitches(Settings):
+    """The settings without parameters: a wrong one keeps nobody from a kill."""
+
+    @field_validator("params")
+    @classmethod
+    def _valid(cls, value: dict[str, Any]) -> dict[str, parameters.Value]:
+        return {}

@@ -369,7 +369,8 @@ class Store:
             raise SnapshotError(
                 f"{target} was never published: `execintel snapshots publish` is for what waits"
             )
-        if published.get(target, 0) > published.get(current, math.inf):
+        is_newer = published.get(target, 0) > published.get(current, math.inf)
+        if is_newer and self.hold() is None:  # under HOLD it takes a rollback back
             raise SnapshotError(
                 f"{target} is newer than CURRENT, {current}: `execintel snapshots resume`, then "
                 "`execintel snapshots publish` goes forward"

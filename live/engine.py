@@ -82,6 +82,8 @@ class Engine:
             venue, read, settings=settings, clock=clock, log_dir=log_dir, state_dir=state_dir,
             controls=controls, on_closed=on_closed, run_id=run_id,
         )  # fmt: skip
+        # Trades of an earlier run, and those that its last orders may still make one.
+        self._untold = {*self.executor.sleeves, *self.executor.in_flight()}
         self._resume()
         self._loop_ms = settings.trading.loop_ms
         self._is_stopping = False
@@ -96,6 +98,8 @@ class Engine:
         executor = self.executor
         executor.watch()  # kill, drawdown, clock, positions: before any order
         executor.advance()  # orders in flight, closes that must be tried again, waiting signals
+        if self._untold:
+            self._resume()
         self._heartbeat()
 
     def on_bars(self, bars: Sequence[Bar]) -> None:
@@ -218,11 +222,18 @@ class Engine:
     # -- parts -----------------------------------------------------------------------------------
 
     def _resume(self) -> None:
-        """Tell strategies which of their calls still hold a position, as after a restart."""
-        for (name, _), sleeve in self.executor.sleeves.items():
+        """Tell strategies which calls of an earlier run hold a position."""
+        for key in list(self._untold):
+            sleeve = self.executor.sleeves.get(key)
+            if sleeve is None and key in self.executor.in_flight():
+                continue  # the order is being ended: it may have filled
+            self._untold.discard(key)
             for strategy in self._strategies:
-                if strategy.name == name:
-                    resume_one(strategy, sleeve.signal)
+                if sleeve is not None and strategy.name == key[0]:
+                    try:
+                        resume_one(strategy, sleeve.signal)
+                    except Exception:
+                        _log.exception("%s was not told of its call of %s", *key)
 
     def _ask(self, strategy: Strategy, bar: Bar) -> Signal | None:
         """Ask a strategy what it wants.

@@ -57,8 +57,8 @@ class QuoteFeed:
     """Best bids and offers asked of a venue, and the bars of their mid prices.
 
     A poll asks as many symbols as fit into half a second, in turn. Bars hold no volume: quotes tell
-    none. A symbol has no bar of a span without a quote of it, nor of one of which quotes that
-    failed, of it or of all symbols, cost half.
+    none. A symbol has no bar of a span without a quote of it, nor of one of which half passed at a
+    stretch without quotes, of it or of all symbols.
     """
 
     def __init__(

@@ -211,6 +211,10 @@ class Executor:
         """Tell whether an order is in flight."""
         return bool(self._attempts)
 
+    def in_flight(self) -> set[SleeveKey]:
+        """Return the strategies and symbols that an attempt is moving."""
+        return {(attempt.strategy, attempt.symbol) for attempt in self._attempts.values()}
+
     def next_wake_ms(self) -> int | None:
         """Return when (elapsed ms) the next attempt needs a turn by itself."""
         wakes = [self._router.wake_ms(attempt) for attempt in self._attempts.values()]
@@ -487,6 +491,11 @@ class Executor:
             )
             # Who resumed before this run's first comparison saw no difference to accept.
             self._is_to_adopt = not self.is_reconciled and self._reconciler.has_compared
+            if not self._reconciler.has_compared:
+                _log.warning(
+                    "resumed before positions were compared: where they turn out to differ, say "
+                    "execintel resume again"
+                )
             if self._is_to_adopt and self._attempts:
                 _log.warning("positions are adopted once %d attempts ended", len(self._attempts))
         if self._is_to_adopt:

@@ -26,13 +26,9 @@ class Reconciler:
         self._cash_usd = 0.0  # flows of own fills
         self._anchor_usd: float | None = None  # equity that they do not explain, at the last look
         self.is_agreed = False
+        self.has_compared = False  # in this run, with what the venue answered
         self.difference = "nothing was compared yet"
         self.at = float("-inf")  # of the last comparison, elapsed ms
-
-    @property
-    def has_compared(self) -> bool:
-        """Tell whether this run has looked at the venue's state yet."""
-        return self.at > float("-inf")
 
     def book(self, signed_qty: float, fill: Fill) -> None:
         """Take a fill's cash; of an unknown fee the next comparison of equity is the first."""
@@ -44,6 +40,7 @@ class Reconciler:
         """Compare now; ``known_ids`` are the client ids of the orders in flight."""
         try:
             difference = self._difference(known_ids)
+            self.has_compared = True
         except VenueError as error:
             difference = f"the venue's state cannot be read: {error}"
         self.at = now

@@ -67,7 +67,7 @@ def disable(
     Example: execintel disable SUIUSDT --minutes 240 --reason "listing news"
     """
     until_ms = None if minutes is None else common.now_ms() + round(minutes * 60_000)
-    settings, name = common.load_settings(), symbol.upper()
+    settings, name = _settings(), symbol.upper()
     with _told(f"{name} is not switched off"):
         after = Controls(settings.controls_root).disable(name, reason, until_ms)
     _say(after, settings)
@@ -79,7 +79,7 @@ def enable(symbol: Annotated[str, typer.Argument(help="The symbol, such as BTCUS
 
     Example: execintel enable SUIUSDT
     """
-    settings, name = common.load_settings(), symbol.upper()
+    settings, name = _settings(), symbol.upper()
     controls = Controls(settings.controls_root)
     if name not in controls.state().disabled:
         off = ", ".join(sorted(controls.state().disabled)) or "no symbol"
@@ -87,6 +87,16 @@ def enable(symbol: Annotated[str, typer.Argument(help="The symbol, such as BTCUS
     with _told(f"{name} is still switched off"):
         after = controls.enable(name)
     _say(after, settings)
+
+
+def _settings() -> "Settings":
+    from features import setting_faults
+    from features.settings import SettingsOfSwitches
+
+    try:
+        return setting_faults.load(SettingsOfSwitches)
+    except setting_faults.BadSettingError as error:
+        raise common.CommandError(str(error)) from error
 
 
 @contextmanager
@@ -108,7 +118,7 @@ def _told(what_stands: str) -> Iterator[None]:
 
 
 def _set(mode: Mode, reason: str) -> None:
-    settings = common.load_settings()
+    settings = _settings()
     controls = Controls(settings.controls_root)
     before = controls.state()
     with _told(f"{word(before.mode)} still stands"):

@@ -293,6 +293,16 @@ def test_a_rollback_goes_neither_forward_nor_to_what_was_never_published(
     assert home.store.release(ids[2], now_ms=7, by="ann") == ids[2]
 
 
+def test_a_rollback_too_many_is_taken_back_while_publication_is_held(
+    home: Home, ids: list[str]
+) -> None:
+    home.store.rollback(None, now_ms=5, by="ann", reason="the third is bad")
+    home.store.rollback(None, now_ms=6, by="ann", reason="once too often")
+    assert home.current == ids[0]
+    assert home.store.rollback(ids[1], now_ms=7, by="ann", reason="this one is good") == ids[1]
+    assert home.store.hold() is not None
+
+
 def test_a_rollback_leads_to_a_whole_snapshot(home: Home, ids: list[str]) -> None:
     (home.store.path(ids[1]) / "live.jsonl").write_text("{}")
     with pytest.raises(SnapshotError, match=rf"{ids[1]} is damaged: .*live\.jsonl has other bytes"):

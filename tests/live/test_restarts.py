@@ -153,6 +153,31 @@ def test_intraday_ends_a_trade_at_its_time_over_a_restart(tmp_path: Path) -> Non
     assert ends[9][0][0] == "time_exit"
 
 
+def test_strategy_is_told_of_a_trade_that_its_order_made_while_no_engine_ran(
+    tmp_path: Path,
+) -> None:
+    told: list[Signal] = []
+
+    class Told(Script):
+        def resume(self, call: Signal) -> None:
+            told.append(call)
+
+    desk = Desk(tmp_path, Script({0: "LONG"}), maker_window_s=3_600)
+    desk.play(bar("BTCUSDT", 0, P))
+    kill(desk)
+    one = bar("BTCUSDT", 1, P, P, 99_900.0, 99_950.0)
+    desk.clock.move_to(one.open_ms)
+    desk.paper.begin([one])
+    desk.clock.move_to(one.close_ms)
+    assert desk.position > 0  # filled meanwhile
+    desk.strategies = (Told({}),)
+    desk.start()
+    assert told == []
+    desk.play(*flat(2, 3, price=99_950.0))
+    assert [(call.direction, call.at_ms) for call in told] == [("LONG", START_MS + MINUTE_MS)]
+    assert desk.position > 0
+
+
 def test_session_ends_a_trade_that_began_before_a_restart() -> None:
     open_ms = 1_762_353_000_000  # 2025-11-05, 09:30 in New York
     day = [
@@ -214,6 +239,27 @@ def test_resume_adopts_only_what_this_run_has_told_of(tmp_path: Path, is_seen: b
     desk.play(*flat(7, 8, 9, price=98_000.0))
     assert [trade.exit_reason for trade in desk.closed] == ["stop_loss"]
     assert desk.position == pytest.approx(0.005)
+
+
+def test_resume_adopts_nothing_where_the_venue_could_not_be_read(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, Script({0: "LONG"}, wants_maker=False, more={"stop_loss": 99_000.0}))
+    desk.play(*flat(0, 1, 2))
+    kill(desk)
+    by_hand(desk, 0.004)
+    one = bar("BTCUSDT", 3, P)
+    desk.clock.move_to(one.open_ms)
+    desk.paper.begin([one])
+    desk.clock.move_to(one.close_ms)
+    venue = desk.venue = Deaf(desk)
+    venue.silent = {"positions"}
+    desk.start()
+    desk.engine.step()
+    assert "the venue's state cannot be read" in desk.engine.executor.summary()
+    desk.controls.set("run", "the keys are mended", by="me", now_ms=desk.clock.now_ms() + 1)
+    venue.silent = set()
+    desk.play(*flat(4, 5))
+    assert list(desk.engine.executor.sleeves) == [("script", "BTCUSDT")]
+    assert "unreconciled: BTCUSDT BOTH" in desk.engine.executor.summary()
 
 
 def test_resume_waits_for_an_order_whose_fills_cannot_be_told(tmp_path: Path) -> None:

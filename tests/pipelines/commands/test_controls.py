@@ -59,6 +59,15 @@ def test_switches_are_worded_alike_where_they_are_set_and_shown(home: Path) -> N
     assert "nothing is switched off" in say("resume")
 
 
+def test_a_wrong_parameter_keeps_nobody_from_a_kill(home: Path) -> None:
+    (home / "execintel.toml").write_text("[params]\nregime_hot_from = 5\nnonsense = 1\n")
+    assert "no such parameter" in CliRunner().invoke(app, ["show"]).output
+    say("kill", "--reason", "now")
+    assert Controls(home / "control").state().mode == "kill"
+    (home / "execintel.toml").write_text('environment = "moon"\n')
+    assert "environment = 'moon'" in say("kill", code=1)
+
+
 def test_resume_is_remembered_as_taking_responsibility(home: Path) -> None:
     say("kill")
     assert Controls(home / "control").state().resumed_ms == 0
