@@ -485,7 +485,7 @@ class Store:
         except SnapshotError as error:
             return [str(error)]
         faults = []
-        for name, expected in manifest["files"].items():
+        for name, expected in manifest.get("files", {}).items():
             path = self.path(snapshot_id) / name
             if not path.exists():
                 faults.append(f"{path} is missing")

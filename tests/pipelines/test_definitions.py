@@ -160,6 +160,7 @@ def test_every_column_that_does_not_only_count_has_an_origin() -> None:
         "core_execution__hourly": {"submitted_n"},
         "core_position__reconciliation": {"environment"},  # of the settings
         "feat_account__coverage": {"funding_n", "position_change_n"},
+        "feat_execution__hourly_expectancy": {"funding_n"},
         "feat_symbol__performance": {"nav_n", "nav_rejected_n"},
         "feat_symbol__scores": {"model", "is_active", "excluded"},
         # of the snapshot before, of no table of this one, or of a parameter
