@@ -17,6 +17,7 @@ from features.settings import Settings, in_environment, variable
 
 SourceName = Literal["local", "firestore"]
 _OWN = "DASHBOARD_SOURCE"  # the one name of a YAML file that is no setting of execintel
+_THRESHOLD = "dashboard_alert_precision_threshold"
 _TRACES = "analytics"  # where an engine writes its traces, below the data root
 
 
@@ -32,9 +33,11 @@ class DashboardSettings:
     def refresh_interval_s(self) -> float:
         return self.base.dashboard_refresh_interval
 
-    @property
-    def alert_precision_threshold(self) -> float:
-        return self.base.dashboard_alert_precision_threshold
+    def alert_precision_threshold(self, published: Mapping[str, Any]) -> float:
+        """Return what the viewer set, else that of ``published`` parameters, else the default."""
+        own = self.base.dashboard_alert_precision_threshold
+        is_set = _THRESHOLD in self.base.model_fields_set
+        return own if is_set else float(published.get(_THRESHOLD, own))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -62,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument(
         "--alert-precision-threshold",
         metavar="P",
-        help="precision below which a strategy is alerted of, 0 to 1",
+        help="precision below which a strategy is alerted of, 0 to 1; unset, that of the snapshot",
     )
     words.add_argument("--source", choices=get_args(SourceName), help="where snapshots are read")
     words.add_argument(
@@ -90,7 +93,7 @@ def load(argv: Sequence[str]) -> DashboardSettings:
     if flags.refresh_interval is not None:
         values["dashboard_refresh_interval"] = flags.refresh_interval
     if flags.alert_precision_threshold is not None:
-        values["dashboard_alert_precision_threshold"] = flags.alert_precision_threshold
+        values[_THRESHOLD] = flags.alert_precision_threshold
     return DashboardSettings(setting_faults.load(**values), source, flags.telemetry_dir)
 
 

@@ -11,14 +11,18 @@ from features.engines.text import literal
 from features.snapshot import SnapshotError, open_snapshot
 
 
-def open_confined(database: Path, lake_files: list[str]) -> duckdb.DuckDBPyConnection:
+def open_confined(
+    database: Path, lake_files: list[str], *, memory_limit_mb: int
+) -> duckdb.DuckDBPyConnection:
     """Open a snapshot for foreign SQL: read only, no file or network beyond the snapshot's own.
 
+    A query that needs more than ``memory_limit_mb`` fails with duckdb.OutOfMemoryException.
     DuckDB lets COPY and ATTACH write to an allowed path, so pass foreign SQL through
     ``select_only``.
     """
     con = open_snapshot(database)
     listed = ", ".join(literal(path) for path in lake_files)
+    con.execute(f"SET memory_limit = '{memory_limit_mb}MB'")  # else most of the machine's
     con.execute("SET temp_directory = ''")  # a snapshot's folder is no place to spill to
     con.execute("SET python_enable_replacements = false")
     con.execute(f"SET allowed_paths = [{listed}]")

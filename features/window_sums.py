@@ -21,6 +21,7 @@ _SHOWN_BY = {
     "raw_orders__attempts": "core_window__attempts",
 }
 FUNDING = "core_window__funding"  # of few lines, which tables of several grains read
+REPEATED = "core_window__repeated_navs"  # likewise, of what the sums cannot tell apart
 MANY_ROWS = 1_000_000  # of a window table: more are read from their files each time, not held
 # A close of any time is known; a fact is the same for windows of any length.
 _ALL_TIME = {"as_of_ms": 1 << 60, "window_ms": 1 << 61, "is_whole": True}
@@ -42,7 +43,7 @@ def create_tables(
     stored: Mapping[str, DeltaTable] | None = None,
     facts: FileFacts | None = None,
 ) -> None:
-    """Create every window table that adds up, and the funding, over the window of ``values``.
+    """Create every window table that adds up, funding, and NAV told twice, as ``values`` bound it.
 
     With ``facts`` the files of ``stored`` tables that lie in the window whole are summed once and
     never read again; without, or where rows are few, all is summed from the window tables.
@@ -74,6 +75,8 @@ def create_tables(
             for kind, is_whole in (("whole", True), ("cut", False))
         )
         con.execute(f"CREATE OR REPLACE TEMP VIEW {_SHOWN_BY[source]} AS {rows}")
+    repeated = engine.inline(catalog.tables()[REPEATED].sql, values)
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {REPEATED} AS {repeated}")
 
 
 def _whole_files(

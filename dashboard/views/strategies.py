@@ -121,7 +121,7 @@ def _card(place: int, name: str, row: Row, z: float) -> None:
 
 
 def _alerts(view: View, rows: pl.DataFrame) -> pl.DataFrame:
-    threshold = view.settings.alert_precision_threshold
+    threshold = view.settings.alert_precision_threshold(view.params)
     alerts = accuracy.alerts(
         rows, view.table("feat_ops__alerts"), threshold, float(view.params["alert_min_n"])
     )

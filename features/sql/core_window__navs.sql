@@ -9,6 +9,8 @@ SELECT
     event_ms // 86400000 AS day_n, -- UTC day, since 1970
     nav_usd AS nav_usd, -- NAV logged, USD; NULL = none
     COUNT(*) AS n, -- attempts that logged it
+    MIN(source_id) AS first_source, -- the first of the sources of their lines, in order of their ids
+    MAX(source_id) AS last_source, -- the last of them
     MIN(event_ms) AS first_ms, -- the first of them
     MAX(event_ms) AS last_ms, -- the last of them
 FROM core_window__attempts

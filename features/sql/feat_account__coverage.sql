@@ -1,7 +1,7 @@
 -- How much of an account's change in NAV and positions its logs explain, by day and over the window.
 -- Grain: account, day
 -- Units: _usd US dollars, _ratio shares 0 to 1, _n counts
--- Source: core_position__reconciliation, core_window__closes, core_window__outcomes, core_window__minutes, core_window__navs, core_window__hourly, core_window__attempts, core_window__funding, raw_market__bars
+-- Source: core_position__reconciliation, core_window__closes, core_window__outcomes, core_window__minutes, core_window__navs, core_window__repeated_navs, core_window__hourly, core_window__attempts, core_window__funding, raw_market__bars
 -- Params: as_of_ms, window_ms, environment, symbol_key, equity_tolerance, mark_tolerance, min_pnl_coverage; day * = the window
 WITH navs AS (
     SELECT
@@ -11,7 +11,11 @@ WITH navs AS (
         SUM(n) AS n,
         MIN(first_ms) AS first_ms,
         MAX(last_ms) AS last_ms,
-    FROM core_window__navs
+    FROM (
+        SELECT account, day_n, nav_usd, n, first_ms, last_ms FROM core_window__navs
+        UNION ALL
+        SELECT account, event_ms // 86400000, nav_usd, -spare_n, NULL, NULL FROM core_window__repeated_navs
+    )
     GROUP BY account, day_n, nav_usd
 ),
 
@@ -499,7 +503,7 @@ joined AS (
         CASE WHEN COALESCE(s.close_n, 0) = 0 THEN 0e0 ELSE s.realized_pnl_usd END AS realized_pnl_usd,
         CASE WHEN COALESCE(s.trade_n, 0) = 0 THEN 0e0 ELSE s.fees_usd END AS fees_usd,
         s.funding_usd,
-        COALESCE(s.outside_usd, 0e0) AS outside_usd,
+        CASE WHEN n.first_ms IS NOT NULL THEN COALESCE(s.outside_usd, 0e0) END AS outside_usd,
         COALESCE(s.unseen_ratio, 0e0) AS unseen_ratio,
         f.unrealized_usd AS unrealized_first_usd,
         l.unrealized_usd AS unrealized_last_usd,
@@ -634,7 +638,7 @@ SELECT
     fees_usd AS fees_usd, -- known fees, USD; NULL = none known
     funding_n AS funding_n, -- funding payments logged
     funding_usd AS funding_usd, -- funding logged, USD, positive = received; NULL = none logged
-    outside_usd AS outside_usd, -- logged PnL less fees, and funding, before the first or after the last NAV, USD: not in the NAV change
+    outside_usd AS outside_usd, -- logged PnL less fees, and funding, before the first or after the last NAV, USD: not in the NAV change; NULL = no NAV
     unrealized_first_usd AS unrealized_first_usd, -- unrealised PnL at the first NAV, USD; 0 = flat, NULL = unknown
     unrealized_last_usd AS unrealized_last_usd, -- unrealised PnL at the last NAV, USD
     unrealized_change_usd AS unrealized_change_usd, -- change of unrealised PnL, USD

@@ -1,7 +1,7 @@
 -- What a symbol's closed trades earned before fees, with the Sharpe ratio; fees, net PnL and today's drawdown beside it.
 -- Grain: symbol
 -- Units: _usd US dollars, _pct percent of equity; a return is realised PnL / closed notional, before fees
--- Source: core_window__closes, core_window__outcomes, core_window__hourly, core_window__attempts, core_window__navs, raw_orders__attempts
+-- Source: core_window__closes, core_window__outcomes, core_window__hourly, core_window__attempts, core_window__navs, core_window__repeated_navs, raw_orders__attempts
 -- Params: window_ms, dust_notional_usd, equity_tolerance, sharpe_z90, equity_usd, as_of_ms
 WITH close_rows AS (
     SELECT
@@ -149,6 +149,14 @@ recent_navs AS (
         account,
         nav_usd,
     FROM core_window__attempts
+    ANTI JOIN core_window__repeated_navs USING (account, event_ms, nav_usd)
+    WHERE nav_usd > 0
+      AND event_ms > $as_of_ms - 86400000
+    UNION ALL
+    SELECT
+        account,
+        nav_usd,
+    FROM core_window__repeated_navs
     WHERE nav_usd > 0
       AND event_ms > $as_of_ms - 86400000
 ),
@@ -172,13 +180,20 @@ equities AS (
     GROUP BY n.account
 ),
 
--- Of all history: the window's values are counted, only older ones are read one by one.
+-- Of all history: the window's values are counted, only older ones are read one by one, each line for itself: to tell
+-- which of them two logs hold would take a sort of all history.
 navs AS NOT MATERIALIZED (
     SELECT
         account,
         nav_usd,
         n,
     FROM core_window__navs
+    UNION ALL
+    SELECT
+        account,
+        nav_usd,
+        -spare_n AS n,
+    FROM core_window__repeated_navs
     UNION ALL
     SELECT
         account,
@@ -277,8 +292,8 @@ SELECT
     r.win_n / NULLIF(CAST(r.round_trip_n AS DOUBLE), 0e0) AS win_rate, -- share of round trips with a gain before fees
     r.gain_usd / NULLIF(r.loss_usd, 0e0) AS profit_factor, -- gains / losses, both before fees; NULL without a loss
     COALESCE(e.equity_usd, $equity_usd) AS equity_usd, -- account equity, USD: 24 h median of logged NAV; without any the setting equity_usd
-    COALESCE(e.nav_n, 0) AS nav_n, -- NAV values of the 24 h that equity is the median of
-    COALESCE(f.nav_rejected_n, 0) AS nav_rejected_n, -- NAV values up to as-of rejected: 0 or too far from that median
+    COALESCE(e.nav_n, 0) AS nav_n, -- NAV values of the 24 h that equity is the median of; one that two logs hold counts once
+    COALESCE(f.nav_rejected_n, 0) AS nav_rejected_n, -- NAV values up to as-of rejected: 0 or too far from that median; before the window, lines
     CASE WHEN COALESCE(u.unknown_n, 0) = 0 OR d.last_fall_usd < 0 THEN
         100 * COALESCE(d.last_fall_usd, 0e0) / COALESCE(e.equity_usd, $equity_usd)
     END AS dd_today_pct, -- fall from today's peak of realised net PnL, percent of equity, at most 0; NULL = no known fall, and PnL of today unknown

@@ -67,7 +67,9 @@ def sql(
     try:
         with (
             common.counting("asking"),
-            open_confined(store.database(snapshot_id), files) as con,
+            open_confined(
+                store.database(snapshot_id), files, memory_limit_mb=settings.memory_limit_mb
+            ) as con,
         ):
             relation = select_only(con, query)
             columns, rows = relation.columns, _rows(con, relation)
@@ -76,6 +78,11 @@ def sql(
         gone = [path for path in files if not Path(path).exists()]
         if isinstance(error, duckdb.CatalogException | duckdb.BinderException):
             more = '\nexecintel sql "SHOW TABLES" lists the tables, "DESCRIBE table" their columns'
+        elif isinstance(error, duckdb.OutOfMemoryException):
+            more = (
+                f"\nEXECINTEL_MEMORY_LIMIT_MB = {settings.memory_limit_mb} is all it may take:"
+                " ask for fewer rows or columns, or raise it for this call"
+            )
         elif gone:
             more = (
                 f"\n{len(gone)} of {len(files)} lake files are gone, such as {gone[0]}; moved the "

@@ -51,6 +51,31 @@ def test_table_is_the_snapshots_and_is_read_once(copy: Store) -> None:
     assert view.table("feat_no__such").width == 0
 
 
+THRESHOLD = "dashboard_alert_precision_threshold"
+
+
+def test_precision_is_judged_as_the_snapshot_does_unless_the_viewer_says_otherwise(
+    copy: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = copy.path(copy.ids()[-1]) / "manifest.json"
+    told = json.loads(manifest.read_text())
+    told["params"][THRESHOLD] = 0.7  # of a refresh whose configuration this process does not have
+    manifest.write_text(json.dumps(told))
+
+    def judged_by(*flags: str) -> float:
+        view = LocalSource(load(flags)).view()
+        return view.settings.alert_precision_threshold(view.params)
+
+    assert judged_by() == 0.7
+    assert judged_by("--alert-precision-threshold=0.6") == 0.6
+    assert judged_by("--alert-precision-threshold=0.55") == 0.55  # also where it is the default
+    monkeypatch.setenv(THRESHOLD.upper(), "0.8")
+    assert judged_by() == 0.8
+    del told["params"][THRESHOLD]  # of a release that had none
+    monkeypatch.delenv(THRESHOLD.upper())
+    assert load([]).alert_precision_threshold(told["params"]) == 0.55
+
+
 def test_past_moment_shows_what_was_in_force_and_counts_ages_up_to_it(copy: Store) -> None:
     source = LocalSource(load([]))
     made = in_force(copy.root)

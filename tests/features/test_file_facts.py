@@ -107,6 +107,33 @@ def test_tables_are_the_same_with_facts_and_without(
     assert len(merged) < len(kept)
 
 
+@pytest.mark.parametrize("least_rows", [0, 1 << 60])
+def test_navs_of_a_log_that_overlaps_another_count_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, least_rows: int
+) -> None:
+    monkeypatch.setattr(file_facts, "LEAST_ROWS", least_rows)
+    settings = settings_over(tmp_path / "logs", tmp_path / "home", window_days=9)
+    lines = [line for piece in pieces() for line in piece]
+    append(tmp_path / "logs", lines)
+    again(settings, later_ms=0)
+    before = nav_counts(settings)
+    assert max(before) > 10
+    asked = [line for line in lines if line.file == "orders_attempted.jsonl"]
+    append(tmp_path / "logs" / "copy", asked[len(asked) // 3 :])
+    again(settings, later_ms=1)
+    assert nav_counts(settings) == before
+
+
+def nav_counts(settings: Settings) -> list[int]:
+    """Return how many NAV values count in each day, in the window, and for each symbol."""
+    store = Store(settings.snapshots_root)
+    counts = (
+        "SELECT n FROM feat_account__coverage UNION ALL SELECT nav_n FROM feat_symbol__performance"
+    )
+    with open_snapshot(store.database(store.resolve(None))) as con:
+        return sorted(n for (n,) in con.sql(counts).fetchall())
+
+
 def test_held_sums_and_sums_in_files_follow_each_other_on_one_connection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

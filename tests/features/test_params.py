@@ -85,6 +85,10 @@ def test_a_count_is_a_whole_number(value: float) -> None:
         ),
         ({"v510_atr_calm_from": 2, "v510_atr_calm_to": 1}, "v510_atr_calm_to = 1 lies below"),
         ({"offset_base_bps": 8, "offset_max_bps": 2}, "offset_max_bps = 2 lies below offset_base"),
+        (
+            {"offset_slip_above_bps": 0.5},
+            "offset_slip_above_bps = 0.5 lies below offset_calm_below",
+        ),
     ],
 )
 def test_a_threshold_on_the_wrong_side_of_another_is_refused(

@@ -733,7 +733,8 @@ def test_foreign_sql_reads_the_snapshot_and_nothing_else(home: Home, tmp_path: P
     secret.write_text("a\n1\n")
     manifest = home.store.manifest(home.current)
     files = [path for source in manifest["inputs"].values() for path in source["files"]]
-    with open_confined(home.store.database(home.current), files) as con:
+    database = home.store.database(home.current)
+    with open_confined(database, files, memory_limit_mb=256) as con:
         assert select_only(con, "SELECT COUNT(*) > 0 FROM raw_router__events").fetchall() == [
             (True,)
         ]

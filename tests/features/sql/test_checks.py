@@ -634,6 +634,25 @@ def test_kept_counts_of_navs_must_be_possible(con: Con, change: Row, is_sound: b
     assert (check(con, "core_window__navs_sound", tables) == []) == is_sound
 
 
+@pytest.mark.parametrize(
+    ("change", "is_sound"),
+    [
+        ({}, True),
+        ({"spare_n": 2}, False),  # none is left
+        ({"spare_n": 0}, False),
+        ({"nav_usd": 101.0}, False),  # nobody logged it
+        ({"event_ms": T + D}, False),  # on that day
+    ],
+)
+def test_repeated_navs_are_fewer_than_stand(con: Con, change: Row, is_sound: bool) -> None:
+    spare = {"account": "main", "event_ms": T, "nav_usd": 100.0, "spare_n": 1}
+    tables = {
+        "core_window__navs": [{**LOGGED, "nav_usd": 100.0}],
+        "core_window__repeated_navs": [{**spare, **change}],
+    }
+    assert (check(con, "core_window__repeated_navs_sound", tables) == []) == is_sound
+
+
 INFERRED = {
     "account": "main",
     "environment": "paper",
@@ -756,6 +775,7 @@ def test_every_check_is_tried_here() -> None:
         "core_window__one_account_and_venue",
         "core_window__sums_equal_hourly",
         "core_window__navs_sound",
+        "core_window__repeated_navs_sound",
     }
     pairs = {"feat_symbol__scores_sound"}
     deciding = {  # test_checks_intel.py

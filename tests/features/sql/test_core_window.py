@@ -296,17 +296,35 @@ def test_core_window__navs_count_values_by_day(con: Con) -> None:
     lines = [
         asked("a", T - 1, nav_usd=100.0),  # yesterday
         asked("b", T, nav_usd=100.0),
-        asked("c", T + 5, nav_usd=100.0),
+        asked("c", T + 5, nav_usd=100.0, source_id="later"),
         asked("d", T + 7, nav_usd=-1.0),
         asked("e", T + 9),  # none logged
     ]
-    day, place = T // D, {"account": "main"}
+    day, usual = T // D, "source of raw_orders__attempts"
+    place = {"account": "main", "first_source": usual, "last_source": usual}
     found = adds_up(con, "core_window__navs", *lines)
     assert sorted(found, key=lambda row: (row["first_ms"], row["day_n"])) == [
         {**place, "day_n": day - 1, "nav_usd": 100.0, "n": 1, "first_ms": T - 1, "last_ms": T - 1},
-        {**place, "day_n": day, "nav_usd": 100.0, "n": 2, "first_ms": T, "last_ms": T + 5},
+        {**place, "day_n": day, "nav_usd": 100.0, "n": 2, "first_ms": T, "last_ms": T + 5}
+        | {"first_source": "later"},
         {**place, "day_n": day, "nav_usd": -1.0, "n": 1, "first_ms": T + 7, "last_ms": T + 7},
         {**place, "day_n": day, "n": 1, "first_ms": T + 9, "last_ms": T + 9},
+    ]
+
+
+def test_core_window__repeated_navs_are_those_that_two_sources_logged_at_once(con: Con) -> None:
+    lines = [
+        asked("a", T, nav_usd=100.0, source_id="one"),
+        asked("a", T, nav_usd=100.0, source_id="two"),  # again
+        asked("a", T, nav_usd=100.0, source_id="three"),  # and again
+        asked("b", T + 1, nav_usd=100.0, source_id="one"),  # at another time
+        asked("c", T, nav_usd=99.0, source_id="two"),  # another value
+        asked("a", T, nav_usd=100.0, source_id="two", account="other"),
+        asked("d", T + 2, source_id="one"),  # none logged
+        asked("d", T + 2, source_id="two"),
+    ]
+    assert adds_up(con, "core_window__repeated_navs", *lines) == [
+        {"account": "main", "event_ms": T, "nav_usd": 100.0, "spare_n": 2},
     ]
 
 

@@ -324,6 +324,17 @@ def test_navs_far_from_the_days_median_are_rejected_and_counted(con: Con) -> Non
     assert (row["nav_first_usd"], row["nav_last_usd"]) == (1000.0, 1004.0)
 
 
+def test_navs_that_two_logs_hold_count_once(con: Con) -> None:
+    # the lines at 1 and 2 minutes stand in both; the median of the day is not shifted
+    first = [nav(T + n * M, 1000.0 + n, source_id="a") for n in range(3)]
+    second = [nav(T + n * M, 1000.0 + n, source_id="b") for n in range(1, 4)]
+    other = nav(T + 2 * M, 1002.0, source_id="b", account="other")  # of another: its own
+    row = window(con, *first, *second, other)
+    assert (row["n"], row["nav_rejected_n"]) == (4, 0)
+    row = window(con, nav(T, 0.0, source_id="a"), nav(T, 0.0, source_id="b"), *first)
+    assert (row["n"], row["nav_rejected_n"]) == (3, 1)
+
+
 def test_what_falls_outside_the_navs_is_not_held_against_them(con: Con) -> None:
     early, late = closed(T, 5.0), closed(T + 2 * H, 7.0)
     row = window(con, *early, nav(T + H, 1000.0), nav(T + H + M, 1000.0), *late)
@@ -332,6 +343,17 @@ def test_what_falls_outside_the_navs_is_not_held_against_them(con: Con) -> None:
         12.0,
         0.0,
     )
+
+
+def test_without_a_nav_it_is_unknown_what_falls_outside(con: Con) -> None:
+    # a day with NAV, the next without: of that day alone nothing is inside or outside
+    navs = nav(T, 1000.0), nav(T + H, 1000.0)
+    rows = coverage(con, *navs, *closed(T + D, 5.0, 1.0), as_of_ms=T + 2 * D)
+    assert rows["2025-11-05"]["outside_usd"] == 0.0
+    other = rows["2025-11-06"]
+    assert (other["n"], other["outside_usd"]) == (0, None)
+    assert (other["realized_pnl_usd"], other["fees_usd"]) == (5.0, 1.0)
+    assert rows["*"]["outside_usd"] == 4.0  # of the window's
 
 
 @pytest.mark.parametrize(("filled_ms", "outside"), [(T + 5 * S, 2.0), (T + 30 * S, 0.0)])

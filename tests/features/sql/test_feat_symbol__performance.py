@@ -259,6 +259,18 @@ def test_equity(con: Con) -> None:
     assert found == [(equity, used, rejected) for _, equity, used, rejected in cases]
 
 
+def test_navs_that_two_logs_hold_count_once(con: Con) -> None:
+    def logged(source: str, *navs: tuple[int, float]) -> list[Line]:
+        return [asked(at=at, nav_usd=usd, source_id=source) for at, usd in navs]
+
+    first = logged("a", (T, 90.0), (T + M, 110.0), (T + 2 * M, 110.0), (T + 3 * M, 0.0))
+    # overlaps in all but the first; its own line comes at a moment of its own
+    second = logged("b", (T + M, 110.0), (T + 2 * M, 110.0), (T + 3 * M, 0.0), (T + 4 * M, 90.0))
+    row = performance(con, trade(1.0), *first, *second, as_of_ms=T + H)
+    # of 90, 90, 110, 110 -> 100; with each line counted 110
+    assert (row["equity_usd"], row["nav_n"], row["nav_rejected_n"]) == (100.0, 4, 1)
+
+
 def test_equity_is_of_the_last_day_of_this_account_and_environment(con: Con) -> None:
     lines = [
         asked(at=T, nav_usd=500.0),  # exactly 24 h old -> out, and far from the median

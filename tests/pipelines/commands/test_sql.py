@@ -48,6 +48,20 @@ def test_feature_core_and_raw_tables_answer(published: Desk) -> None:
     assert published.ask("SELECT COUNT(*) AS n FROM raw_risk__vetoes") == [{"n": 0}]
 
 
+def test_a_query_takes_no_more_memory_than_it_may(
+    published: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXECINTEL_MEMORY_LIMIT_MB", "256")
+    # 256,000,000 bytes as DuckDB writes them; without a limit of ours it is most of the machine's
+    assert published.ask("SELECT current_setting('memory_limit') AS mb") == [{"mb": "244.1 MiB"}]
+    too_much = (
+        "SELECT COUNT(DISTINCT i || 'a long name of a row of some sort') FROM range(9000000) t(i)"
+    )
+    refused = published.run("sql", too_much)
+    assert refused.exit_code == 1
+    assert "EXECINTEL_MEMORY_LIMIT_MB = 256 is all it may take" in refused.stderr
+
+
 @pytest.mark.parametrize(
     "query",
     [
