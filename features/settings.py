@@ -300,12 +300,13 @@ class Settings(BaseSettings):
         """Let a parameter that has a name of its own here have one value: the named one wins."""
         defaults = parameters.load({})
         for name in _ALSO_PARAMETERS:
-            if name in self.model_fields_set:
-                self.params[name] = getattr(self, name)
-                if self.params[name] == defaults[name]:
-                    del self.params[name]
-            elif name in self.params:
-                object.__setattr__(self, name, self.params[name])
+            value = getattr(self, name)
+            if name not in self.model_fields_set:
+                object.__setattr__(self, name, self.params.get(name, value))
+            elif value == defaults[name]:
+                self.params.pop(name, None)
+            else:
+                self.params[name] = value
         return self
 
     @field_validator("apply")

@@ -228,12 +228,13 @@ class Engine:
             if sleeve is None and key in self.executor.in_flight():
                 continue  # the order is being ended: it may have filled
             self._untold.discard(key)
-            for strategy in self._strategies:
-                if sleeve is not None and strategy.name == key[0]:
-                    try:
-                        resume_one(strategy, sleeve.signal)
-                    except Exception:
-                        _log.exception("%s was not told of its call of %s", *key)
+            if sleeve is None:
+                continue
+            for strategy in (each for each in self._strategies if each.name == key[0]):
+                try:
+                    resume_one(strategy, sleeve.signal)
+                except Exception:
+                    _log.exception("%s was not told of its call of %s", *key)
 
     def _ask(self, strategy: Strategy, bar: Bar) -> Signal | None:
         """Ask a strategy what it wants.
@@ -273,16 +274,17 @@ class Engine:
                 _log.info("heartbeat: %s", self.executor.summary())
 
 
-def _readable(wanted: Signal | None) -> Signal | None:
+def _readable(wanted: object) -> Signal | None:
     """Return what a strategy wants; raises TypeError or ValueError where it is no Signal.
 
     Nor is one that the journal cannot give back, as of a direction that there is not: a restart
     would forget the order.
     """
-    if wanted is not None and not isinstance(wanted, Signal):
+    if wanted is None:
+        return None
+    if not isinstance(wanted, Signal):
         raise TypeError(f"on_bar must return a Signal or None, not {wanted!r}")
-    if wanted is not None:
-        msgspec.json.decode(encode(wanted), type=Signal)
+    msgspec.json.decode(encode(wanted), type=Signal)
     return wanted
 
 

@@ -9,11 +9,9 @@ import hashlib
 import logging
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from itertools import chain
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from features import setting_faults
 from features.settings import Settings
@@ -30,7 +28,7 @@ from live.strategies import Strategy
 from live.telemetry import TradeTelemetry
 from live.trading.book import ClosedTrade
 from live.trading.controls import Controls
-from live.trading.journal import EngineBusyError
+from live.trading.journal import EngineBusyError, held_alone
 from live.venues import Venue, VenueError
 from live.venues.paper import paper_venue
 
@@ -176,27 +174,16 @@ def at_an_exchange(
     )  # fmt: skip
 
 
-@contextmanager
-def _alone(home: Path, log_dir: Path) -> Iterator[None]:
-    """Hold a log folder for one paper engine while the block runs: two would read as one account.
+def _alone(home: Path, log_dir: Path) -> AbstractContextManager[None]:
+    """Hold a log folder for one paper engine: two would read as one account.
 
     The lock lies with the state of real venues, since a file beside the logs would be no log.
     """
     digest = hashlib.sha256(str(log_dir.resolve()).encode()).hexdigest()
-    path = home / "state" / f"paper-{digest[:12]}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise EngineBusyError(
-            f"another paper engine writes to {log_dir}: stop it, or name another folder with "
-            "--log-dir"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
+    return held_alone(
+        home / "state" / f"paper-{digest[:12]}.lock",
+        f"another paper engine writes to {log_dir}: stop it, or name another folder with --log-dir",
+    )
 
 
 def _exchange(args: argparse.Namespace) -> tuple[Venue, Venue | None]:

@@ -16,6 +16,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from features.engines.text import identifier as identifier
+from features.engines.text import inline as inline
 from features.engines.text import literal as literal
 from features.lake import DataFile, data_files, overlapping
 
@@ -279,11 +280,3 @@ def bind(sql: str, names: Sequence[str], values: Mapping[str, Any]) -> dict[str,
     if missing:
         raise KeyError(f"no value for ${', $'.join(missing)} in: {sql.splitlines()[0]}")
     return {name: values[name] for name in names}
-
-
-def inline(sql: str, values: Mapping[str, Any]) -> str:
-    """Write bound values as literals, for a view, which cannot hold parameters."""
-    for name in sorted(values, key=len, reverse=True):
-        if f"${name}" in sql:
-            sql = sql.replace(f"${name}", literal(values[name]))
-    return sql

@@ -3,6 +3,9 @@
 Put here: writing text. Keep out: whatever runs it.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 
 def literal(value: object) -> str:
     """Write a value as an SQL literal."""
@@ -17,3 +20,11 @@ def literal(value: object) -> str:
 
 def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
+
+
+def inline(sql: str, values: Mapping[str, Any]) -> str:
+    """Write bound values as literals, for a view, which cannot hold parameters."""
+    for name in sorted(values, key=len, reverse=True):
+        if f"${name}" in sql:
+            sql = sql.replace(f"${name}", literal(values[name]))
+    return sql

@@ -7,6 +7,7 @@
 SELECT
     account AS account, -- account that paid
     CASE WHEN $symbol_key = 'venue_symbol' THEN venue || ':' || symbol ELSE symbol END AS symbol, -- instrument
+    event_type AS event_type, -- kind of the line that tells it
     event_ms AS event_ms, -- when it was paid, epoch ms
     event_ms // 3600000 % 24 AS hour_utc, -- UTC hour of day of that, 0 to 23
     funding_usd AS funding_usd, -- funding, USD, positive = received

@@ -125,6 +125,24 @@ class EngineBusyError(RuntimeError):
     """Another engine holds the state."""
 
 
+@contextmanager
+def held_alone(path: Path, busy: str) -> Iterator[None]:
+    """Hold a lock file for this process while the block runs; the kernel frees it at a kill.
+
+    Raises EngineBusyError, with the words ``busy``, where another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise EngineBusyError(busy) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 class Journal:
     """Logs and journal of one engine.
 
@@ -266,26 +284,19 @@ class Journal:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Hold the state for this process while the block runs; the kernel frees it at a kill.
+        """Hold the state for this process while the block runs.
 
         Raises EngineBusyError where another process holds it.
         """
         if self._state_dir is None:
             yield
             return
-        self._state_dir.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self._state_dir / "engine.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise EngineBusyError(
-                f"another engine runs on {self._state_dir}: stop it, or give this one an "
-                "EXECINTEL_HOME of its own"
-            ) from None
-        try:
+        busy = (
+            f"another engine runs on {self._state_dir}: stop it, or give this one an "
+            "EXECINTEL_HOME of its own"
+        )
+        with held_alone(self._state_dir / "engine.lock", busy):
             yield
-        finally:
-            lock.release()
 
     def _repeat(self, name: str, data: bytes) -> None:
         """Write a line of the last record unless its log holds it."""

@@ -90,13 +90,9 @@ def enable(symbol: Annotated[str, typer.Argument(help="The symbol, such as BTCUS
 
 
 def _settings() -> "Settings":
-    from features import setting_faults
     from features.settings import SettingsOfSwitches
 
-    try:
-        return setting_faults.load(SettingsOfSwitches)
-    except setting_faults.BadSettingError as error:
-        raise common.CommandError(str(error)) from error
+    return common.load_settings(kind=SettingsOfSwitches)
 
 
 @contextmanager

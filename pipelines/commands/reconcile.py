@@ -169,10 +169,15 @@ def log_items(
     kinds: Collection[str],
 ) -> list["LogItem"]:
     """Return what the logs of a snapshot tell of a span of time, in the kinds asked for."""
+    from features import catalog
+    from features.engines.text import inline
     from pipelines.exports.matching import LogItem
 
+    span = {"as_of_ms": last_ms, "window_ms": last_ms - first_ms + 1}
+    names = {"environment": environment, "symbol_key": "symbol"}
+    funding = inline(catalog.tables()["core_window__funding"].sql, {**span, **names})
     rows = con.sql(
-        _ITEMS,
+        _ITEMS.replace("{funding}", funding),
         params={
             "environment": environment,
             "account": account,
@@ -208,20 +213,8 @@ outcomes AS (
       AND outcome IN ('filled', 'partial', 'close_only')
       AND event_ms BETWEEN $first_ms - 86400000 AND $last_ms + 86400000
 ),
--- A line that stands twice counts once, as in feat_account__coverage.
 funding AS (
-    SELECT symbol, event_ms, event_type, funding_usd
-    FROM raw_orders__events
-    WHERE reject_reason IS NULL
-      AND funding_usd IS NOT NULL
-      AND environment = $environment
-      AND ($account IS NULL OR account = $account)
-    QUALIFY ROW_NUMBER() OVER (
-        PARTITION BY
-            account, symbol, event_type, event_ms, order_id,
-            CASE WHEN event_type <> 'order_close' OR order_id IS NULL THEN line_hash END
-        ORDER BY source_id DESC, line_offset DESC
-    ) = 1
+    {funding}
 ),
 items AS (
     SELECT 'trade' AS kind, symbol, at_ms, CASE side WHEN 'SELL' THEN -qty ELSE qty END AS amount,
@@ -239,7 +232,7 @@ items AS (
     FROM outcomes WHERE realized_pnl_usd IS NOT NULL
     UNION ALL
     SELECT 'funding', symbol, event_ms, funding_usd, NULL, event_type, NULL
-    FROM funding
+    FROM funding WHERE $account IS NULL OR account = $account
 )
 SELECT kind, symbol, at_ms, amount, order_id, source, px
 FROM items
