@@ -16,10 +16,10 @@ from features import catalog
 from features.lake import Lake
 from features.snapshot import Store, open_snapshot
 from pipelines.accuracy import AccuracyAnalyzer
-from pipelines.refresh import refresh
+from pipelines.refresh import Refresh, refresh
 from tests import independent_accuracy as independent
 from tests.independent_accuracy import DAY_MS, HEADER, Trade
-from tests.loads import all_digests, append, settings_over, tangled_lines
+from tests.loads import all_digests, append, lake_digests, settings_over, tangled_lines
 
 MINUTE_MS = 60_000
 GRAIN = ("environment", "strategy", "symbol", "day_ms", "confidence_decile")
@@ -104,6 +104,31 @@ class Desk:
         return found
 
 
+def computed(
+    logs: Path, home: Path, as_of_ms: int, now_ms: int, *, is_core_alone: bool = False
+) -> dict[str, str]:
+    """Read new lines, rebuild the core and compute what traces decide, as a refresh does.
+
+    Returns digests of all tables of traces, or nothing of the core alone.
+    """
+    run = Refresh(settings_over(logs, home), as_of_ms=as_of_ms, now_ms=now_ms)
+    try:
+        run.prepare()
+        run.read()
+        run.rebuild_core()
+        if is_core_alone:
+            return {}
+        features = run.build_features({name for name in catalog.tables() if of_traces(name)})
+    finally:
+        run.close()
+    digests = lake_digests(home) | features.digests
+    return {name: digest for name, digest in digests.items() if of_traces(name)}
+
+
+def of_traces(name: str) -> bool:
+    return "telemetry" in name
+
+
 @pytest.fixture(scope="module")
 def desk(bars_1m: Path, tmp_path_factory: pytest.TempPathFactory) -> Desk:
     root = tmp_path_factory.mktemp("accuracy")
@@ -112,12 +137,13 @@ def desk(bars_1m: Path, tmp_path_factory: pytest.TempPathFactory) -> Desk:
     as_of_ms = trades[-400].close_ms + 7 * MINUTE_MS
     for third in range(3):
         write(root / "logs", trades[third::3])  # out of order across pieces: days come back
-        report = refresh(
-            settings_over(root / "logs", root / "pieces"),
-            as_of_ms=as_of_ms + third - 2,
-            now_ms=as_of_ms + 40 * DAY_MS,
-        )
-        assert report.outcome == "published", [c.examples for c in report.built.failed]
+        times = as_of_ms + third - 2, as_of_ms + 40 * DAY_MS
+        if third < 2:
+            computed(root / "logs", root / "pieces", *times, is_core_alone=True)
+    as_of_ms, now_ms = times
+    settings = settings_over(root / "logs", root / "pieces")
+    report = refresh(settings, as_of_ms=as_of_ms, now_ms=now_ms)
+    assert report.outcome == "published", [c.examples for c in report.built.failed]
     return Desk(root, trades, as_of_ms)
 
 
@@ -164,12 +190,11 @@ def test_comparison_equals_welch_of_scipy(desk: Desk) -> None:
 
 
 def test_partials_fed_in_pieces_are_those_from_scratch(desk: Desk) -> None:
-    settings = settings_over(desk.root / "logs", desk.root / "whole")
-    refresh(settings, as_of_ms=desk.as_of_ms, now_ms=desk.as_of_ms + 40 * DAY_MS)
-    pieces, whole = all_digests(desk.home), all_digests(desk.root / "whole")
-    mine = [name for name in whole if "telemetry" in name]
-    assert len(mine) >= 7
-    assert {name: pieces[name] for name in mine} == {name: whole[name] for name in mine}
+    now_ms = desk.as_of_ms + 40 * DAY_MS
+    whole = computed(desk.root / "logs", desk.root / "whole", desk.as_of_ms, now_ms)
+    assert len(whole) >= 7
+    pieces = all_digests(desk.home)
+    assert {name: pieces[name] for name in pieces if of_traces(name)} == whole
 
 
 def test_traces_read_anew_take_the_place_of_those_there_were(desk: Desk, tmp_path: Path) -> None:
@@ -177,13 +202,10 @@ def test_traces_read_anew_take_the_place_of_those_there_were(desk: Desk, tmp_pat
     shutil.copytree(desk.home, tmp_path / "home")
     (tmp_path / "home/lake/raw_telemetry__traces").rename(tmp_path / "damaged")
     write(tmp_path / "logs", desk.trades[: len(desk.trades) // 2])  # none of the last month
-    for home in ("home", "whole"):
-        settings = settings_over(tmp_path / "logs", tmp_path / home)
-        now_ms = desk.as_of_ms + 40 * DAY_MS
-        refresh(settings, as_of_ms=desk.as_of_ms + 1, now_ms=now_ms, publish=True)  # fewer lines
-    anew, whole = all_digests(tmp_path / "home"), all_digests(tmp_path / "whole")
-    mine = [name for name in whole if "telemetry" in name]
-    assert {name: anew[name] for name in mine} == {name: whole[name] for name in mine}
+    times = desk.as_of_ms + 1, desk.as_of_ms + 40 * DAY_MS
+    anew = computed(tmp_path / "logs", tmp_path / "home", *times)
+    assert len(anew) >= 7
+    assert anew == computed(tmp_path / "logs", tmp_path / "whole", *times)
 
 
 def test_a_release_may_bring_a_column_and_be_taken_back(
@@ -201,10 +223,13 @@ def test_a_release_may_bring_a_column_and_be_taken_back(
     for number, tables in enumerate((older, newer, older)):
         monkeypatch.setattr(catalog, "tables", lambda tables=tables: tables)
         at_ms = last_ms + 1 + number
-        report = refresh(
-            settings_over(tmp_path / "logs", tmp_path / "home"), as_of_ms=at_ms, now_ms=at_ms
-        )
-        assert report.outcome == "published", [c.examples for c in report.built.failed]
+        if number:
+            report = refresh(
+                settings_over(tmp_path / "logs", tmp_path / "home"), as_of_ms=at_ms, now_ms=at_ms
+            )
+            assert report.outcome == "published", [c.examples for c in report.built.failed]
+        else:  # what is there before
+            computed(tmp_path / "logs", tmp_path / "home", at_ms, at_ms, is_core_alone=True)
         rows = Lake(tmp_path / "home/lake").open(name).to_pyarrow_table()
         lucky = set(rows["lucky_n"].to_pylist()) if number else set()
         rows = rows.select([c for c in rows.column_names if c not in ("lucky_n", "definition")])
@@ -229,10 +254,7 @@ def test_a_column_that_a_release_brings_is_there_for_the_first_traces(
         if number:
             write(tmp_path / "logs", desk.trades[:50])
         at_ms = first_ms + 40 * DAY_MS + number
-        refresh(
-            settings_over(tmp_path / "logs", tmp_path / "home"), as_of_ms=at_ms, now_ms=at_ms,
-            publish=True,
-        )  # fmt: skip
+        computed(tmp_path / "logs", tmp_path / "home", at_ms, at_ms, is_core_alone=True)
     rows = Lake(tmp_path / "home/lake").open(name).to_pyarrow_table()
     assert set(rows["lucky_n"].to_pylist()) == {7}
 

@@ -1,5 +1,6 @@
 """Equal inputs give equal tables: whatever the threads, the pieces they came in, or the files."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from features.lake import Lake, data_files
 from features.settings import Settings
 from features.snapshot import Store
 from pipelines.intake.kinds import RAW_TABLES
-from pipelines.refresh import refresh
+from pipelines.refresh import Refresh, refresh
 from tests.loads import (
     DAY_MS,
     HOUR_MS,
@@ -36,6 +37,17 @@ def build(settings: Settings, *, as_of_ms: int = AS_OF_MS) -> dict[str, str]:
     report = refresh(settings, as_of_ms=as_of_ms, now_ms=AS_OF_MS, publish=True)
     assert report.outcome in ("published", "unchanged")
     return all_digests(settings.home)
+
+
+def bring_up_to_date(settings: Settings) -> None:
+    """Read new lines into the raw tables and rebuild the core tables, as a refresh begins."""
+    run = Refresh(settings, as_of_ms=AS_OF_MS, now_ms=AS_OF_MS)
+    try:
+        run.prepare()
+        run.read()
+        run.rebuild_core()
+    finally:
+        run.close()
 
 
 def compact(home: Path) -> None:
@@ -74,6 +86,7 @@ def require_equal_however_built(
     days: int,
     pieces: int,
     least_rows: int,
+    threads: Sequence[int] = (1,),
 ) -> None:
     connect = engine.connect
 
@@ -89,15 +102,15 @@ def require_equal_however_built(
     settings = settings_over(tmp_path / "logs", tmp_path / "home")
     connect_with(2)
     first = build(settings)
-    assert again(settings) == first, "a second time"
-    connect_with(1)
-    assert again(settings) == first, "with one thread"
+    for number in threads:
+        connect_with(number)
+        assert again(settings) == first, f"again, with {number} threads"
     connect_with(2)
+    fed = settings_over(tmp_path / "logs_in_pieces", tmp_path / "home_in_pieces")
     for part in range(pieces):
         feed(tmp_path / "logs_in_pieces", tmp_path / "logs", part, pieces)
-        fed = settings_over(tmp_path / "logs_in_pieces", tmp_path / "home_in_pieces")
-        in_pieces = build(fed)
-    assert in_pieces == first, "in pieces"
+        bring_up_to_date(fed)
+    assert build(fed) == first, "in pieces"  # and a second time with two threads
     before = file_count(fed.home)
     compact(fed.home)
     assert file_count(fed.home) < before
@@ -128,18 +141,18 @@ def test_three_million_rows_give_equal_tables_however_they_are_built(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     require_equal_however_built(
-        tmp_path, monkeypatch, 800_000, days=7, pieces=3, least_rows=3_000_000
+        tmp_path, monkeypatch, 800_000, days=7, pieces=3, least_rows=3_000_000, threads=(2, 1)
     )
 
 
 @pytest.fixture(scope="module")
 def many_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Refresh after every few of the lines of a week; keep what that made aside."""
+    """Bring the lake up to date after every few of the lines of a week; keep what that made."""
     root = tmp_path_factory.mktemp("many_files") / "desk"
     lines = tangled_lines(5, attempts=40, days=7)
     for start in range(0, len(lines), 50):
         append(root / "logs", lines[start : start + 60])
-        build(settings_over(root / "logs", root / "home", window_days=2))
+        bring_up_to_date(settings_over(root / "logs", root / "home", window_days=2))
     keep_aside(root)
     return root
 
@@ -165,11 +178,10 @@ def test_the_order_in_which_logs_are_found_does_not_matter(tmp_path: Path) -> No
     append(tmp_path / "one", lines)
     one = build(settings_over(tmp_path / "one", tmp_path / "home_one"))
     half = len(lines) // 2
-    append(tmp_path / "two", lines[:half])
     two = settings_over(tmp_path / "two", tmp_path / "home_two")
-    build(two)
-    append(tmp_path / "two", lines[half:])
-    build(two)
+    for part in (lines[:half], lines[half:]):
+        append(tmp_path / "two", part)
+        bring_up_to_date(two)
     for path in list((tmp_path / "two").iterdir()):
         path.rename(path.with_name(path.name.replace(".jsonl", ".1.jsonl")))
     assert {n: d for n, d in build(two).items() if not n.startswith("raw_")} == {

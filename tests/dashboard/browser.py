@@ -52,6 +52,13 @@ _SETTLED = """() => {
 }"""
 _CELLS = """(grid) => [...grid.querySelectorAll("table tr")].map(
   (row) => [...row.querySelectorAll("th, td")].map((cell) => cell.textContent))"""
+_TITLE_OF = """(url) => [...document.querySelectorAll(
+    '[data-testid="stSidebarNavLink"], [data-testid="stTopNavLink"]')]
+  .find((link) => new URL(link.href).pathname === new URL(url).pathname)?.textContent ?? null"""
+_GO = """(url) => {
+  history.pushState(null, "", url);
+  window.dispatchEvent(new PopStateEvent("popstate", {state: null}));
+}"""
 _HERE = (HOST, "localhost", "::1", "0.0.0.0", "")
 
 
@@ -168,6 +175,21 @@ class Tab:
     def open(self, url: str) -> "Tab":
         """Open an address and wait until the page is drawn."""
         self.page.goto(url)
+        return self.settle()
+
+    def go(self, url: str) -> "Tab":
+        """Go to another page of the open app as the browser's history does: nothing is loaded anew.
+
+        A new title tells that the server has begun to draw it. Where there is none, as on a tab
+        without a page, the address is opened.
+        """
+        title = self.page.evaluate(_TITLE_OF, url)
+        if title is None or self.page.locator("h1").all_inner_texts() == [title]:
+            return self.open(url)
+        self.page.evaluate(_GO, url)
+        self.page.wait_for_function(
+            "(title) => document.querySelector('h1')?.innerText === title", arg=title
+        )
         return self.settle()
 
     def settle(self) -> "Tab":

@@ -89,7 +89,7 @@ def test_tables_name_the_samples_that_are_known_and_what_they_are(
         tab.open(server.address())
         row = rows_of(tab)["FEWUSDT"]
         assert (row["known of n"], row["score"], row["slip q50"]) == ("16 of 189", "0", "0")
-        tab.open(server.address("health"))
+        tab.go(server.address("health"))
         acts, rests_on = rows_of(tab), rows_of(tab, 1)
         assert {name: row["n today"] for name, row in acts.items()} == {
             "FEWUSDT": "3 of 12 unknown", "OLDUSDT": "", "TINYUSDT": "12",
@@ -114,7 +114,7 @@ def test_cards_of_a_telephone_name_them_too(
         words = " ".join(tab.page.locator("a.card", has_text="FEWUSDT").inner_text().split())
         assert "score 0.00 n 16 of 189" in words
         assert "maker first, prefer maker n 16 of 189" in words
-        tab.open(server.address("health"))
+        tab.go(server.address("health"))
         words = " ".join(tab.page.locator("a.card", has_text="FEWUSDT").inner_text().split())
         assert "dd today, % 0.000 n 3 of 12 unknown" in words
         assert "router ● good n 16 of 189" in words

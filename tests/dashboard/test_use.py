@@ -62,21 +62,20 @@ def test_a_telephone_shows_a_card_a_symbol_that_leads_to_it(
 def test_a_telephone_shows_no_table_and_all_that_it_holds(
     server: chrome.Server, chromium: Browser, store: Store
 ) -> None:
+    first = store.ids()[0]
     pages = [
+        (server.address("quality", part="Sources"), "raw_orders__events", "● ok"),
         (server.address(), "orders__events", "● ok"),
+        (server.address("quality", part="Quarantine"), "raw_orders__events", "mend"),
         (server.address("intel", symbol="SUIUSDT", tab="Intel"), "23:00", "attempts"),
+        (server.address("quality", part="Reconciliation"), "window", "PnL before fees"),
         (server.address("strategies"), "Precision LONG, %", "first less second"),
-        *((server.address("quality", part=part), name, value) for part, name, value in (
-            ("Sources", "raw_orders__events", "● ok"),
-            ("Quarantine", "raw_orders__events", "mend"),
-            ("Reconciliation", "window", "PnL before fees"),
-            ("Snapshots", store.ids()[0], "warnings (n)"),
-        )),
-        (server.address("playback"), store.ids()[0], "kept whole"),
-    ]  # fmt: skip
+        (server.address("quality", part="Snapshots"), first, "warnings (n)"),
+        (server.address("playback"), first, "kept whole"),
+    ]
     with chrome.tab(chromium, width=chrome.NARROW) as tab:
         for url, name, value in pages:
-            tab.open(url)
+            tab.go(url)
             card = tab.page.locator(".card:visible", has_text=name).filter(has_text=value).first
             expect(card).to_be_visible()
             assert tab.page.locator('[data-testid="stDataFrame"]:visible').count() == 0, url

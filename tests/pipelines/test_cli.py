@@ -127,22 +127,12 @@ def test_help_lists_every_command_of_the_readme() -> None:
 
 
 def test_the_recorded_run_gives_its_numbers_through_the_command(
-    router_logs: Path, tmp_path: Path
+    router_logs: Path, tmp_path: Path, run: Run
 ) -> None:
-    environment = {**os.environ, "EXECINTEL_HOME": str(tmp_path / "home")}
-
-    def call(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "pipelines.cli", *words],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-
-    first = call("refresh", "--logs", str(router_logs), "--as-of", "2025-11-06T00:00:00Z")
+    words = ("refresh", "--logs", str(router_logs), "--as-of", "2025-11-06T00:00:00Z")
+    first = in_a_process(tmp_path, *words)
     assert first.returncode == 0, first.stderr
-    rows = call(
+    rows = run(
         "sql",
         "SELECT e.symbol, e.n, e.fill_n, round(s.slip_bps_q50, 9)"
         " FROM feat_router__effectiveness AS e"
@@ -159,13 +149,13 @@ def test_the_recorded_run_gives_its_numbers_through_the_command(
         "SUIUSDT,101,23,0.492780762",
         "WIFUSDT,96,17,-0.125447313",
     ]
-    again = call("refresh", "--logs", str(router_logs), "--as-of", "2025-11-06T00:00:00Z")
+    again = run(*words)
     assert "no new rows, no new snapshot" in again.stdout
-    shown = call("show", "LINKUSDT")
-    assert shown.returncode == 0, shown.stderr
+    shown = run("show", "LINKUSDT")
+    assert shown.exit_code == 0, shown.stderr
     assert "LINKUSDT by UTC hour" in shown.stdout
-    rebuilt = call("snapshots", "rebuild")
-    assert rebuilt.returncode == 0, rebuilt.stdout + rebuilt.stderr
+    rebuilt = run("snapshots", "rebuild")
+    assert rebuilt.exit_code == 0, rebuilt.stdout + rebuilt.stderr
     assert "every table has the same rows" in rebuilt.stdout
 
 

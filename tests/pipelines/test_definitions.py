@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import dagster as dg
@@ -276,7 +277,8 @@ def test_a_build_without_any_symbol_fails_the_run_and_leaves_current(
     home, instance = published
     store = Store(home / "snapshots")
     full = store.current()
-    result = run_refresh(instance, as_of="2025-12-24T12:00:00Z")  # weeks after the last line
+    weeks_after_the_last_line = "2025-12-24T12:00:00Z"
+    result = run_refresh(instance, ["snapshot"], as_of=weeks_after_the_last_line)
     assert not result.success
     assert store.current() == full
     failed = [e.step_failure_data for e in result.all_events if e.is_step_failure]
@@ -299,17 +301,13 @@ def test_without_any_log_the_run_succeeds_and_publishes_nothing(
     ]
 
 
-def test_some_raw_tables_can_be_read_alone(home: Path, instance: dg.DagsterInstance) -> None:
+def test_some_raw_tables_can_be_read_and_one_feature_table_computed_alone(
+    home: Path, instance: dg.DagsterInstance
+) -> None:
     result = run_refresh(instance, ["raw_router__events"])
     assert result.success
     assert metadata_of(result, "raw_router__events")["lines read"] > 0  # type: ignore[operator]
-    run_refresh(instance)
-    assert Store(home / "snapshots").current() is not None
 
-
-def test_one_feature_table_can_be_computed_alone_and_leaves_current(
-    home: Path, instance: dg.DagsterInstance
-) -> None:
     run_refresh(instance, list(RAW_TABLES))
     result = run_refresh(instance, ["feat_router__effectiveness"])
     assert result.success, "the core tables it needs are built on the way"
@@ -317,6 +315,9 @@ def test_one_feature_table_can_be_computed_alone_and_leaves_current(
     checks = [e.check_name for e in result.get_asset_check_evaluations()]
     assert checks == ["feat_router__effectiveness_sound"]
     assert Store(home / "snapshots").current() is None
+
+    assert run_refresh(instance, ["snapshot"]).success
+    assert Store(home / "snapshots").current() is not None
 
 
 def test_the_snapshot_alone_is_built_on_core_tables_that_are_up_to_date(
@@ -395,28 +396,23 @@ def test_a_failed_check_fails_the_run_and_leaves_current(
 # -- one at a time ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "status",
-    [
+def test_the_schedule_skips_while_a_refresh_has_not_ended(instance: dg.DagsterInstance) -> None:
+    context = dg.build_schedule_context(instance)
+    assert isinstance(refresh_schedule(context), dg.RunRequest)
+    job = defs.resolve_job_def(refresh_job.name)
+    for status in (
         dg.DagsterRunStatus.NOT_STARTED,
         dg.DagsterRunStatus.STARTING,
         dg.DagsterRunStatus.STARTED,
         dg.DagsterRunStatus.CANCELING,
-    ],
-)
-def test_the_schedule_skips_while_a_refresh_has_not_ended(
-    instance: dg.DagsterInstance, status: dg.DagsterRunStatus
-) -> None:
-    context = dg.build_schedule_context(instance)
-    assert isinstance(refresh_schedule(context), dg.RunRequest)
-    job = defs.resolve_job_def(refresh_job.name)
-    run = instance.create_run_for_job(job, status=status)
-    assert busy_run(instance) == run.run_id
-    skipped = refresh_schedule(context)
-    assert isinstance(skipped, dg.SkipReason)
-    assert run.run_id in str(skipped.skip_message)
-    instance.report_run_canceled(run)
-    assert isinstance(refresh_schedule(context), dg.RunRequest)
+    ):
+        run = instance.create_run_for_job(job, status=status)
+        assert busy_run(instance) == run.run_id, status
+        skipped = refresh_schedule(context)
+        assert isinstance(skipped, dg.SkipReason)
+        assert run.run_id in str(skipped.skip_message)
+        instance.report_run_canceled(run)
+        assert isinstance(refresh_schedule(context), dg.RunRequest), status
 
 
 def test_the_schedules_run_by_default_and_the_sensor_does_not() -> None:
@@ -474,7 +470,7 @@ def test_a_run_that_finds_another_writer_fails_and_names_it(
     assert run_refresh(instance, ["raw_router__events"]).success
 
 
-def refresh_and_note(how: str, notes: Path) -> None:
+def refresh_and_note(how: str, notes: Path, together: Barrier) -> None:
     """Refresh once in this process, noting when its writing began and ended (monotonic ns)."""
     prepare, close = Refresh.prepare, Refresh.close
     began: list[int] = []
@@ -488,30 +484,42 @@ def refresh_and_note(how: str, notes: Path) -> None:
         if began:  # a run closes its connection once before, when its snapshot is finished
             (notes / f"{how}-{os.getpid()}").write_text(f"{began[0]} {time.monotonic_ns()}")
 
-    setattr(Refresh, "prepare", noting_prepare)  # noqa: B010 - mypy knows no replaced method
-    setattr(Refresh, "close", noting_close)  # noqa: B010
-    if how == "plain":
-        refresh(Settings(), wait_s=300)
-    else:
-        with dagster_home.opened(Path(os.environ["EXECINTEL_HOME"]) / "dagster") as opened:
-            assert run_refresh(opened, as_of=None).success
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Refresh, "prepare", noting_prepare)
+        patch.setattr(Refresh, "close", noting_close)
+        together.wait(300)
+        if how == "plain":
+            refresh(Settings(), wait_s=300)
+        else:
+            with dagster_home.opened(Path(os.environ["EXECINTEL_HOME"]) / "dagster") as opened:
+                assert run_refresh(opened, as_of=None).success
 
 
+# Two are kept apart by the lock that keeps any number apart; the soak starts more.
+@pytest.mark.parametrize(
+    "beside",
+    [["plain"], pytest.param(["plain", "plain", "dagster"], marks=pytest.mark.soak)],
+    ids=len,
+)
 def test_refreshes_started_together_never_overlap(
-    home: Path, instance: dg.DagsterInstance, tmp_path: Path
+    home: Path, instance: dg.DagsterInstance, tmp_path: Path, beside: list[str]
 ) -> None:
+    """One under Dagster in this process, the others in processes of their own."""
     notes = tmp_path / "notes"
     notes.mkdir()
-    ways = ["plain", "dagster", "plain", "dagster"]
     spawn = multiprocessing.get_context("spawn")
-    children = [spawn.Process(target=refresh_and_note, args=(how, notes)) for how in ways]
+    together = spawn.Barrier(len(beside) + 1)
+    children = [
+        spawn.Process(target=refresh_and_note, args=(how, notes, together)) for how in beside
+    ]
     for child in children:
         child.start()
+    refresh_and_note("dagster", notes, together)
     for child in children:
         child.join(300)
     assert [child.exitcode for child in children] == [0] * len(children)
     spans = sorted(tuple(map(int, note.read_text().split())) for note in notes.iterdir())
-    assert len(spans) == len(ways)
+    assert len(spans) == len(beside) + 1
     for (_, ended), (started, _) in itertools.pairwise(spans):
         assert started >= ended
     store = Store(home / "snapshots")

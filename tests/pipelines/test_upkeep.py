@@ -51,8 +51,11 @@ def live_files(home: Path) -> dict[str, int]:
     return {name: len(lake.open(name).file_uris()) for name in names}
 
 
-def test_upkeep_merges_files_and_changes_no_row(grown: Settings) -> None:
+def test_upkeep_merges_files_changes_no_row_and_leaves_every_kept_snapshot_whole(
+    grown: Settings,
+) -> None:
     digests, files_before = loads.lake_digests(grown.home), live_files(grown.home)
+    features = loads.feature_digests(grown.home)
     first = upkeep.upkeep(grown, now_ms=NOW_MS)
     second = upkeep.upkeep(grown, now_ms=NOW_MS)
     assert loads.lake_digests(grown.home) == digests
@@ -60,23 +63,12 @@ def test_upkeep_merges_files_and_changes_no_row(grown: Settings) -> None:
     assert files["raw_router__events"] < files_before["raw_router__events"]
     assert first.files_compacted["raw_router__events"] > 0
     assert sum(second.files_compacted.values()) == 0
+    require_whole_snapshots(grown)
+    require_a_rebuild_gives(features, grown)
 
 
-def test_raw_files_that_have_grown_are_not_merged_again(
-    grown: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = live_files(grown.home)
-    monkeypatch.setattr(upkeep, "_RAW_FILE_BYTES", 1)  # as if each had
-    report = upkeep.upkeep(grown, now_ms=NOW_MS)
-    assert report.files_compacted["raw_router__events"] == 0
-    assert report.files_compacted[history_store.TABLE] > 0  # the other tables are merged whole
-    assert live_files(grown.home)["raw_router__events"] == before["raw_router__events"]
-
-
-def test_every_kept_snapshot_is_whole_after_upkeep(grown: Settings) -> None:
-    upkeep.upkeep(grown, now_ms=NOW_MS)
-    upkeep.upkeep(grown, now_ms=NOW_MS)
-    store, lake = Store(grown.snapshots_root), Lake(grown.lake_root)
+def require_whole_snapshots(settings: Settings) -> None:
+    store, lake = Store(settings.snapshots_root), Lake(settings.lake_root)
     assert len(store.ids()) == 3
     for snapshot_id in store.ids():
         assert store.verify(snapshot_id) == []
@@ -90,6 +82,31 @@ def test_every_kept_snapshot_is_whole_after_upkeep(grown: Settings) -> None:
             found = read_input(table, lake.open(table, source["version"]))
             assert (found.rows, found.digest) == (source["rows"], source["digest"])
             assert [file.path for file in found.files] == source["files"]
+
+
+def require_a_rebuild_gives(digests: dict[str, str], settings: Settings) -> None:
+    """Assert that the newest features are the same again, from other files."""
+    # Another as-of and back: the same windows over other files.
+    refresh(settings, as_of_ms=NOW_MS + loads.DAY_MS, now_ms=NOW_MS + 2)
+    store = Store(settings.snapshots_root)
+    newest = store.ids()[-2]
+    for path in store.path(newest).iterdir():
+        path.unlink()
+    store.path(newest).rmdir()
+    report = refresh(settings, as_of_ms=NOW_MS + 2 * loads.HOUR_MS, now_ms=NOW_MS + 2, publish=True)
+    assert report.snapshot_id == newest
+    assert report.built.digests == digests
+
+
+def test_raw_files_that_have_grown_are_not_merged_again(
+    grown: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = live_files(grown.home)
+    monkeypatch.setattr(upkeep, "_RAW_FILE_BYTES", 1)  # as if each had
+    report = upkeep.upkeep(grown, now_ms=NOW_MS)
+    assert report.files_compacted["raw_router__events"] == 0
+    assert report.files_compacted[history_store.TABLE] > 0  # the other tables are merged whole
+    assert live_files(grown.home)["raw_router__events"] == before["raw_router__events"]
 
 
 def test_files_that_no_snapshot_names_go_and_the_log_is_trimmed(grown: Settings) -> None:
@@ -154,21 +171,6 @@ def test_upkeep_forgets_what_the_setting_says(grown: Settings) -> None:
     assert {row["status"] for row in asked(settings)} == {"unknown"}
     again = upkeep.upkeep(settings, now_ms=NOW_MS + 40 * loads.DAY_MS)
     assert again.history_files_removed == 0
-
-
-def test_a_rebuild_after_upkeep_gives_the_same_features(grown: Settings) -> None:
-    before = loads.feature_digests(grown.home)
-    upkeep.upkeep(grown, now_ms=NOW_MS)
-    # Another as-of and back: the same windows over other files.
-    refresh(grown, as_of_ms=NOW_MS + loads.DAY_MS, now_ms=NOW_MS + 2)
-    store = Store(grown.snapshots_root)
-    newest = store.ids()[-2]
-    for path in store.path(newest).iterdir():
-        path.unlink()
-    store.path(newest).rmdir()
-    report = refresh(grown, as_of_ms=NOW_MS + 2 * loads.HOUR_MS, now_ms=NOW_MS + 2, publish=True)
-    assert report.snapshot_id == newest
-    assert report.built.digests == before
 
 
 def test_upkeep_waits_for_the_writer(tmp_path: Path) -> None:
@@ -259,7 +261,9 @@ def test_pruning_removes_old_runs_and_their_files(dagster: Path) -> None:
         assert folders <= {waiting.run_id, before[1]}
 
 
-def test_pruning_keeps_the_run_of_each_assets_latest_materialization(dagster: Path) -> None:
+def test_pruning_keeps_the_run_of_each_assets_latest_materialization_and_the_job_tends_all(
+    dagster: Path, tmp_path: Path
+) -> None:
     job = defs.resolve_job_def("refresh")
     with dagster_home.opened(dagster) as instance:
         refresh_under_dagster(instance, 0)
@@ -275,12 +279,7 @@ def test_pruning_keeps_the_run_of_each_assets_latest_materialization(dagster: Pa
             assert event is not None
             assert instance.get_run_by_id(event.run_id) is not None
 
-
-def test_the_upkeep_job_tends_lake_and_storage(dagster: Path, tmp_path: Path) -> None:
-    with dagster_home.opened(dagster) as instance:
-        refresh_under_dagster(instance, 0)
-        result = defs.resolve_job_def("upkeep").execute_in_process(instance=instance)
-        assert result.success
+        assert defs.resolve_job_def("upkeep").execute_in_process(instance=instance).success
     store = Store(tmp_path / "home" / "snapshots")
     assert store.verify(store.resolve(None)) == []
 

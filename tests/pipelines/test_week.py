@@ -13,6 +13,7 @@ from features.settings import Settings
 from features.snapshot import Store
 from live.market import bars
 from pipelines.commands.demo import generated_settings
+from pipelines.demo import DEMO_SYMBOLS
 from pipelines.demo.week import MAX_AGE_S, Week, trade_week
 from pipelines.refresh import refresh
 from tests import independent
@@ -136,7 +137,6 @@ def test_two_weeks_of_one_seed_are_the_same_bytes(
         assert one == two
 
 
-@pytest.mark.soak
 def pay_funding(folder: Path, end_ms: int) -> None:
     """Write what both symbols paid every 8 hours, each line twice, in a file as executors write."""
     for hour in range(0, 64, 8):
@@ -147,18 +147,26 @@ def pay_funding(folder: Path, end_ms: int) -> None:
                 file.write(f"{json.dumps(line)}\n" * 2)
 
 
-def test_tables_of_a_whole_week_equal_the_independent_calculation(tmp_path: Path) -> None:
+# Positions turn where a swing trade meets an intraday one, from the second day on.
+@pytest.mark.parametrize(
+    ("days", "symbols", "turns_n"),
+    [(2, SYMBOLS, 3), pytest.param(7, DEMO_SYMBOLS, 100, marks=pytest.mark.soak)],
+    ids=["two days", "the whole week"],
+)
+def test_tables_of_a_week_equal_the_independent_calculation(
+    tmp_path: Path, days: float, symbols: tuple[str, ...], turns_n: int
+) -> None:
     """Its venue nets long and short, as that of the real logs does not: here positions turn."""
     settings = generated_settings(tmp_path / "demo", snapshot_max_age_s=MAX_AGE_S)
     folder = settings.log_dir
     assert folder is not None
     folder.mkdir(parents=True)
-    end_ms = trade_week(settings).end_ms
+    end_ms = trade_week(settings, days=days, symbols=symbols).end_ms
     pay_funding(folder, end_ms)
     refresh(settings, as_of_ms=end_ms, now_ms=end_ms)
     closes = [line for line in lines_of(settings, "orders_executed") if "closed_qty" in line]
     turns = [c for c in closes if c["position_size_before"] * c["position_size_after"] < 0]
-    assert len(turns) > 100
+    assert len(turns) > turns_n
 
     rows = independent.outcomes(folder)
     paid = independent.funding(folder)

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shutil
 from typing import Any
 
 import pytest
@@ -27,6 +28,13 @@ def twice(shared_desk: Desk) -> Desk:
     shared_desk.write(attempt(4), attempt(5, "ETHUSDT"))
     assert shared_desk.refresh().exit_code == 0
     return shared_desk
+
+
+@pytest.fixture
+def copied(twice: Desk, desk: Desk) -> Desk:
+    """Go to a copy of both publications, which a test may change."""
+    shutil.copytree(twice.home, desk.home)
+    return desk
 
 
 def published(desk: Desk) -> list[dict[str, Any]]:
@@ -155,17 +163,15 @@ def test_nothing_published_says_how_to_begin(desk: Desk) -> None:
     assert "execintel refresh" in result.stderr
 
 
-def test_a_publication_that_the_history_lacks_is_not_passed_over(desk: Desk) -> None:
-    desk.write(attempt(1))
-    desk.refresh()
-    store = Store(desk.home / "snapshots")
-    later_ms = published(desk)[0]["published_ms"] + 1
-    store.publish(desk.current, now_ms=later_ms, by="a run killed before it kept history")
+def test_a_publication_that_the_history_lacks_is_not_passed_over(copied: Desk) -> None:
+    store = Store(copied.home / "snapshots")
+    later_ms = published(copied)[-1]["published_ms"] + 1
+    store.publish(copied.current, now_ms=later_ms, by="a run killed before it kept history")
     folder = store.path("20251106T000001Z-00000000")
     folder.mkdir()
     (folder / "manifest.json").write_text('{"sequence": 9, "snapshot_id": "x"}')
     store.publish(folder.name, now_ms=later_ms + 1, by="another")
-    result = desk.run("asof", "BTCUSDT", iso(later_ms + 1))
+    result = copied.run("asof", "BTCUSDT", iso(later_ms + 1))
     assert result.exit_code == 1
     assert f"snapshot {folder.name} was in force" in result.stderr
     assert "execintel refresh adds" in result.stderr
@@ -175,16 +181,12 @@ def test_a_publication_that_the_history_lacks_is_not_passed_over(desk: Desk) -> 
 
 
 def test_engines_of_then_are_told_by_the_age_of_the_snapshot_also_once_it_was_collected(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    copied: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk.write(attempt(1))
-    desk.refresh()
-    first = desk.current
+    first = published(copied)[0]["snapshot_id"]
     data = files.snapshot_bytes(first, [files.line()], as_of_ms=AS_OF_MS)
-    files.write(desk.home / "snapshots", first, data)
-    desk.write(attempt(2))
-    desk.refresh()
-    moment_ms = published(desk)[0]["published_ms"]
+    files.write(copied.home / "snapshots", first, data)
+    moment_ms = published(copied)[0]["published_ms"]
     age_s = (moment_ms - AS_OF_MS) / 1000
     for max_age_s, status, reduce_only, size in (
         (age_s + 1, "ok", False, 1.25),  # its own value
@@ -192,20 +194,20 @@ def test_engines_of_then_are_told_by_the_age_of_the_snapshot_also_once_it_was_co
         (age_s / 4 - 1, "stale", True, 1.0),  # four times too old: nothing may be opened
     ):
         monkeypatch.setenv("EXECINTEL_SNAPSHOT_MAX_AGE_S", str(int(max_age_s)))
-        engine = seen(desk, "BTCUSDT", iso(moment_ms))["engine"]
+        engine = seen(copied, "BTCUSDT", iso(moment_ms))["engine"]
         found = (engine["status"], engine["reduce_only"], engine["size_factor"])
         assert found == (status, reduce_only, size)
-    output = desk.run("asof", "BTCUSDT", iso(moment_ms)).stdout
+    output = copied.run("asof", "BTCUSDT", iso(moment_ms)).stdout
     assert "engines      stale, too old" in output
     assert "engines open nothing and only reduce" in output
     assert "size 1.00 × target; offset at" in output
 
-    before = seen(desk, "BTCUSDT", iso(moment_ms))
+    before = seen(copied, "BTCUSDT", iso(moment_ms))
     monkeypatch.setattr(snapshot, "_KEPT_WHOLE", 1)
-    store = Store(desk.home / "snapshots")
+    store = Store(copied.home / "snapshots")
     assert store.collect_garbage(common.now_ms()) == [first]
     assert not store.path(first).exists()
-    assert seen(desk, "BTCUSDT", iso(moment_ms)) == before
+    assert seen(copied, "BTCUSDT", iso(moment_ms)) == before
 
 
 def test_nobody_trades_all_symbols_together(twice: Desk) -> None:
@@ -219,9 +221,10 @@ def test_nobody_trades_all_symbols_together(twice: Desk) -> None:
     assert "engines      stale" in twice.run("asof", "BTCUSDT", moment).stdout
 
 
-def test_an_as_of_after_the_moment_is_said_to_lie_ahead(desk: Desk) -> None:
-    desk.write(attempt(1))
+def test_an_as_of_after_the_moment_is_said_to_lie_ahead(copied: Desk) -> None:
+    copied.write(attempt(6))
     as_of = common.when(common.now_ms() + 58_980_000)[:19].replace(" ", "T")
-    assert desk.run("refresh", "--logs", str(desk.logs), "--as-of", as_of).exit_code == 0
-    output = desk.run("asof", "*", iso(published(desk)[0]["published_ms"])).stdout
+    words = ("refresh", "--logs", str(copied.logs), "--as-of", as_of, "--publish")  # it is empty
+    assert copied.run(*words).exit_code == 0
+    output = copied.run("asof", "*", iso(published(copied)[-1]["published_ms"])).stdout
     assert re.search(r"^as of .* UTC, 16 h 2[12] min ahead of T$", output, re.MULTILINE)

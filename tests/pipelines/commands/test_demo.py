@@ -45,8 +45,8 @@ def test_demo_shows_tables_and_its_advice_works(
     assert "no new rows, no new snapshot" in again.stdout
 
 
-def test_own_logs_get_a_root_apart_as_of_their_newest_line(
-    desk: Desk, attempt: Line, monkeypatch: pytest.MonkeyPatch
+def test_own_logs_get_a_root_apart_as_of_their_newest_line_and_other_logs_replace_it(
+    desk: Desk, attempt: Line, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     desk.write(attempt(1), attempt(2))
     result = desk.run("demo", "--logs", str(desk.logs))
@@ -65,12 +65,6 @@ def test_own_logs_get_a_root_apart_as_of_their_newest_line(
     assert "no new rows, no new snapshot" in again.stdout
     assert "is a default" not in again.stdout
 
-
-def test_other_logs_replace_what_the_demo_root_held(
-    desk: Desk, attempt: Line, tmp_path: Path
-) -> None:
-    desk.write(attempt(1))
-    assert desk.run("demo", "--logs", str(desk.logs)).exit_code == 0
     other = Desk(desk.home, tmp_path / "other")
     other.write(attempt(2, "ETHUSDT"))
     result = desk.run("demo", "--logs", str(other.logs))

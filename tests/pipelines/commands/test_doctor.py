@@ -11,16 +11,19 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
+from typer.testing import Result
 
 from features.settings import Settings
 from features.snapshot import Store
 from live.trading.controls import Controls
 from pipelines import alerts
 from pipelines.commands import common
-from tests.pipelines.commands.desk import Desk
+from pipelines.refresh import Refresh
+from tests.pipelines.commands.desk import Desk, enter
 from tests.pipelines.commands.desk import attempt as attempt_line
 
 Line = Callable[..., str]
@@ -29,6 +32,16 @@ Line = Callable[..., str]
 def _refresh_now(desk: Desk) -> None:
     result = desk.run("refresh", "--logs", str(desk.logs))
     assert result.exit_code == 0, result.output
+
+
+def _read_alone() -> None:
+    """Read what is new into the lake, and build nothing of it."""
+    run = Refresh(Settings())
+    try:
+        run.prepare()
+        run.read()
+    finally:
+        run.close()
 
 
 def _plant_alert(desk: Desk, severity: str) -> None:
@@ -116,14 +129,18 @@ def test_unclaimed_files_are_noted(published: Desk) -> None:
 def test_what_execintel_writes_itself_beside_its_logs_is_not_noted(
     published: Desk, bars_1m: Path
 ) -> None:
-    words = ("--symbols", "btcusdt", "--bars", str(bars_1m), "--end", "2025-05-05")
-    ended = published.process("backtest", *words, "--seed", "7", "--log-level", "ERROR")
-    assert ended.returncode == 0, ended.stderr
-    audited = published.process(
-        "audit", "--symbols", "BTCUSDT", "--strategies", "intraday", "--bars", str(bars_1m),
-        "--to", "2025-05-05",
-    )  # fmt: skip
-    assert audited.returncode == 0, audited.stderr
+    bars = ("--bars", str(bars_1m))
+    commands = [
+        ("backtest", "--symbols", "btcusdt", *bars, "--end", "2025-05-05", "--seed", "7",
+         "--log-level", "ERROR"),
+        ("audit", "--symbols", "BTCUSDT", "--strategies", "intraday", *bars, "--to", "2025-05-05"),
+    ]  # fmt: skip
+    program = (
+        "from pipelines.cli import app; from typer.testing import CliRunner;"
+        f" print([CliRunner().invoke(app, words).exit_code for words in {commands}])"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ended.stdout.splitlines()[-1] == "[0, 0]", ended.stderr
     written = {path.name for path in (published.home / "analytics").rglob("*.json")}
     assert written == {"backtest.json", "audit.json"}
     (published.home / "analytics" / "notes.json").write_text("{}")
@@ -154,14 +171,14 @@ def test_lines_that_wait_for_their_newline_for_long_are_noted(published: Desk) -
         path.write_bytes(content)
         if name != "order_metrics.jsonl":
             os.utime(path, (1_700_000_000, 1_700_000_000))
-    _refresh_now(published)
+    _read_alone()
     told = published.run("doctor").stdout.split("note: ")[1:]
     first, second = (" ".join(note.split()) for note in told if "without a newline" in note)
     assert f"order_metrics.jsonl.1 ends in {len(half)} bytes without a newline" in first
     assert "order_metrics.jsonl.2.gz ends in 9 bytes without a newline since 2023-11-14" in second
     with (published.logs / "order_metrics.jsonl.1").open("ab") as file:
         file.write(b"\n")
-    _refresh_now(published)
+    _read_alone()
     assert published.run("doctor").stdout.count("without a newline") == 1
 
 
@@ -247,17 +264,29 @@ def test_a_damaged_manifest_needs_a_person(published: Desk) -> None:
     assert "is damaged" in result.stdout
 
 
-def test_warnings_of_current_are_repeated_with_their_examples(
-    desk: Desk, attempt: Line, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("EXECINTEL_LOG_DIR", str(desk.logs))
-    ago_s = time.time() - 600
-    desk.write(attempt(1, ts=ago_s), attempt(2, symbol="", ts=ago_s + 60))
-    _refresh_now(desk)
-    warned = json.loads((desk.home / "snapshots" / desk.current / "manifest.json").read_text())
+@pytest.fixture(scope="module")
+def judged(healthy: Desk, tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Any]:
+    """Publish once more, with a rejected line and a required source.
+
+    Returns what doctor says of it, and its manifest.
+    """
+    folder = tmp_path_factory.mktemp("judged")
+    with pytest.MonkeyPatch.context() as patch:
+        desk = enter(folder, patch)
+        shutil.copytree(healthy.home.parent, folder, dirs_exist_ok=True)
+        patch.setenv("EXECINTEL_LOG_DIR", str(desk.logs))
+        required = {"raw_router__events": {"required": True, "max_silence_s": 3600}}
+        patch.setenv("EXECINTEL_FRESHNESS", json.dumps(required))
+        desk.write(attempt_line(3, symbol="", ts=time.time() - 300))
+        _refresh_now(desk)
+        manifest = desk.home / "snapshots" / desk.current / "manifest.json"
+        return desk.run("doctor"), json.loads(manifest.read_text())
+
+
+def test_warnings_of_current_are_repeated_with_their_examples(judged: tuple[Result, Any]) -> None:
+    result, warned = judged
     (check,) = [c for c in warned["checks"] if c["name"] == "raw_lines_rejected"]
     assert check["rows"] == 1
-    result = desk.run("doctor")
     assert result.exit_code == 0
     assert "check raw_lines_rejected of CURRENT, 1 row:" in result.stdout
     assert check["examples"][0] in result.stdout
@@ -413,23 +442,16 @@ def test_an_account_that_cannot_be_known_is_told_why(
 
 
 def test_sources_say_whether_they_are_required(
-    desk: Desk, attempt: Line, monkeypatch: pytest.MonkeyPatch
+    judged: tuple[Result, Any], published: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("EXECINTEL_LOG_DIR", str(desk.logs))
-    required = {"raw_router__events": {"required": True, "max_silence_s": 3600}}
-    monkeypatch.setenv("EXECINTEL_FRESHNESS", json.dumps(required))
-    desk.write(attempt(1, ts=time.time() - 600))
-    _refresh_now(desk)
-    told = desk.run("doctor").stdout
+    told = judged[0].stdout
     assert re.search(r"raw_router__events +● ok, required", told)
     assert re.search(r"raw_risk__vetoes +▲ missing, optional", told)
     assert "note: raw_risk__vetoes has no line in the window; it is optional" in told
     assert "no source is required" not in told
 
-    monkeypatch.delenv("EXECINTEL_FRESHNESS")
-    _refresh_now(desk)
     (advice,) = re.findall(
-        r"no source is required, .* EXECINTEL_FRESHNESS='(.*)'", (desk.run("doctor").stdout)
+        r"no source is required, .* EXECINTEL_FRESHNESS='(.*)'", published.run("doctor").stdout
     )
     monkeypatch.setenv("EXECINTEL_FRESHNESS", advice)
     assert Settings().freshness["raw_router__events"].required

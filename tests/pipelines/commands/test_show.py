@@ -16,7 +16,8 @@ from features import snapshot
 from features.snapshot import Store
 from features.words import on_other_environment
 from pipelines.commands import common, show
-from tests.pipelines.commands.desk import Desk, attempt
+from tests.loads import keep_aside, put_back
+from tests.pipelines.commands.desk import Desk, attempt, enter
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +31,28 @@ def published(shared_desk: Desk) -> Desk:
     shared_desk.write(*(attempt(n) for n in (1, 2, 3)), attempt(4, "ETHUSDT", **unknown))
     assert shared_desk.refresh().exit_code == 0
     return shared_desk
+
+
+@pytest.fixture(scope="module")
+def two_aside(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    """Publish one attempt, then two, and keep both snapshots aside."""
+    folder = tmp_path_factory.mktemp("two") / "desk"
+    folder.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        desk = enter(folder, patch)
+        for n in (1, 2):
+            desk.write(attempt(n))
+            assert desk.refresh().exit_code == 0
+    keep_aside(folder)
+    return desk
+
+
+@pytest.fixture
+def two(two_aside: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """Go to the two snapshots, put back where they were."""
+    folder = two_aside.home.parent
+    put_back(folder)
+    return enter(folder, monkeypatch)
 
 
 def row(output: str, first: str) -> list[str]:
@@ -218,30 +241,24 @@ def test_an_unknown_symbol_names_those_there_are(published: Desk) -> None:
     assert "DOGEUSDT is not in this snapshot; there are: BTCUSDT, ETHUSDT" in result.stderr
 
 
-def test_an_earlier_snapshot_is_shown_by_its_id_and_a_hold_comes_first(desk: Desk) -> None:
-    desk.write(attempt(1))
-    desk.refresh()
-    first = desk.current
-    desk.write(attempt(2))
-    desk.refresh()
-    earlier = desk.run("show", "--snapshot", first).stdout
+def test_an_earlier_snapshot_is_shown_by_its_id_and_a_hold_comes_first(two: Desk) -> None:
+    first = Store(two.home / "snapshots").ids()[0]
+    earlier = two.run("show", "--snapshot", first).stdout
     assert f"{first} (not CURRENT)" in earlier
     assert row(earlier, "BTCUSDT")[1] == "1"
-    assert row(desk.run("show").stdout, "BTCUSDT")[1] == "2"
+    assert row(two.run("show").stdout, "BTCUSDT")[1] == "2"
 
-    desk.run("snapshots", "rollback", "--reason", "fees are wrong")
+    two.run("snapshots", "rollback", "--reason", "fees are wrong")
 
-    assert re.match(r"HOLD: .* fees are wrong", desk.run("show").stdout)
+    assert re.match(r"HOLD: .* fees are wrong", two.run("show").stdout)
 
 
-def test_a_snapshot_without_live_values_still_shows_its_tables(desk: Desk) -> None:
-    desk.write(attempt(1))
-    desk.refresh()
-    (desk.home / "snapshots" / desk.current / "live.jsonl").unlink(missing_ok=True)
-    output = desk.run("show", "BTCUSDT").stdout
+def test_a_snapshot_without_live_values_still_shows_its_tables(two: Desk) -> None:
+    (two.home / "snapshots" / two.current / "live.jsonl").unlink(missing_ok=True)
+    output = two.run("show", "BTCUSDT").stdout
     assert "no health: " in output
-    assert row(output, "BTCUSDT")[1] == "1"
-    result = desk.run("show", "BTCUSDT", "--format", "json")
+    assert row(output, "BTCUSDT")[1] == "2"
+    result = two.run("show", "BTCUSDT", "--format", "json")
     assert result.exit_code == 1
     assert "live.jsonl" in result.stderr
 
@@ -273,28 +290,25 @@ def test_coverage_says_what_it_is_a_share_of(sizing: dict[str, Any], words: str)
     assert coverage_line(sizing).startswith(words)
 
 
-@pytest.mark.parametrize(
-    ("ahead_s", "does"),
-    [
-        (58_980, "engines open nothing and only reduce"),
-        (1_800, "engines size at most 1.00 and quote at least 2.00 bps"),  # under four times 15 min
-    ],
-)
-def test_a_current_dated_ahead_is_stale_and_says_what_to_do(
-    desk: Desk, ahead_s: int, does: str
-) -> None:
+def test_a_current_dated_ahead_is_stale_and_says_what_to_do(desk: Desk) -> None:
     desk.write(attempt(1, ts=time.time() - 600))
-    as_of = common.when(common.now_ms() + 1000 * ahead_s)[:19].replace(" ", "T")
-    for moment in ((), ("--as-of", as_of)):
-        assert desk.run("refresh", "--logs", str(desk.logs), *moment).exit_code == 0
-    for words in (["show"], ["show", "BTCUSDT"], ["explain", "BTCUSDT"]):
-        output = desk.run(*words).stdout
-        assert re.search(r"^as of .* UTC, \d+ .*min.* ahead of this machine's clock$", output, re.M)
-        assert f"stale: its as-of lies ahead of this machine's clock; {does}. Is the" in output
-        assert "execintel refresh --publish makes one of now" in output
-        assert "execintel snapshots rollback --reason" in output
-        assert "snapshots resume" not in output
-        assert "older than" not in output
+    assert desk.run("refresh", "--logs", str(desk.logs)).exit_code == 0
+    for ahead_s, does in (
+        (1_800, "engines size at most 1.00 and quote at least 2.00 bps"),  # under four times 15 min
+        (58_980, "engines open nothing and only reduce"),
+    ):
+        as_of = common.when(common.now_ms() + 1000 * ahead_s)[:19].replace(" ", "T")
+        assert desk.run("refresh", "--logs", str(desk.logs), "--as-of", as_of).exit_code == 0
+        for words in (["show"], ["show", "BTCUSDT"], ["explain", "BTCUSDT"]):
+            output = desk.run(*words).stdout
+            assert re.search(
+                r"^as of .* UTC, \d+ .*min.* ahead of this machine's clock$", output, re.M
+            )
+            assert f"stale: its as-of lies ahead of this machine's clock; {does}. Is the" in output
+            assert "execintel refresh --publish makes one of now" in output
+            assert "execintel snapshots rollback --reason" in output
+            assert "snapshots resume" not in output
+            assert "older than" not in output
     desk.run("snapshots", "rollback", desk.current, "--reason", "look at it")
     assert (
         "execintel snapshots resume, then execintel refresh --publish makes one of now"
@@ -307,48 +321,39 @@ def test_a_current_dated_ahead_is_stale_and_says_what_to_do(
 
 
 def test_under_hold_what_makes_a_newer_snapshot_begins_with_a_resume(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    two: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("EXECINTEL_LOG_DIR", str(desk.logs))
-    for n in (1, 2):
-        desk.write(attempt(n))
-        desk.refresh()
-    desk.run("snapshots", "rollback", "--reason", "fees are wrong")
-    desk.write(attempt(3, ts=time.time()))  # the executor is alive
+    monkeypatch.setenv("EXECINTEL_LOG_DIR", str(two.logs))
+    two.run("snapshots", "rollback", "--reason", "fees are wrong")
+    two.write(attempt(3, ts=time.time()))  # the executor is alive
     advice = "execintel snapshots resume, then execintel refresh"
-    assert f"and only reduce. {advice} makes a new one" in desk.run("show").stdout
-    assert f"{advice} without --as-of makes one of now" in desk.run("doctor").stdout
-    desk.run("snapshots", "resume")
-    assert "and only reduce. execintel refresh makes a new one" in desk.run("show").stdout
-    assert "by it. execintel refresh without --as-of makes" in desk.run("doctor").stdout
+    assert f"and only reduce. {advice} makes a new one" in two.run("show").stdout
+    assert f"{advice} without --as-of makes one of now" in two.run("doctor").stdout
+    two.run("snapshots", "resume")
+    assert "and only reduce. execintel refresh makes a new one" in two.run("show").stdout
+    assert "by it. execintel refresh without --as-of makes" in two.run("doctor").stdout
 
 
 def test_a_current_of_another_environment_is_said_to_be_refused(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    two: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for n in (1, 2):
-        desk.write(attempt(n))
-        desk.refresh()
-    first = Store(desk.home / "snapshots").ids()[0]
-    assert "refuse it" not in desk.run("show").stdout
+    first = Store(two.home / "snapshots").ids()[0]
+    assert "refuse it" not in two.run("show").stdout
     monkeypatch.setenv("EXECINTEL_ENVIRONMENT", "testnet")
     refused = on_other_environment("paper", "testnet")
     assert refused.startswith("This snapshot is of environment paper, configured is testnet: ")
     for words in (["show"], ["explain", "BTCUSDT"], ["reconcile"]):
-        assert refused in desk.run(*words).stdout
-    assert "refuse it" not in desk.run("show", "--snapshot", first).stdout  # no engine reads it
-    desk.run("snapshots", "rollback", "--reason", "look at it")
+        assert refused in two.run(*words).stdout
+    assert "refuse it" not in two.run("show", "--snapshot", first).stdout  # no engine reads it
+    two.run("snapshots", "rollback", "--reason", "look at it")
     held = on_other_environment("paper", "testnet", is_held=True)
-    assert held in desk.run("show").stdout
+    assert held in two.run("show").stdout
 
 
 def test_a_snapshot_that_was_collected_says_where_its_decisions_are_seen(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    two: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for n in (1, 2):
-        desk.write(attempt(n))
-        desk.refresh()
-    store = Store(desk.home / "snapshots")
+    store = Store(two.home / "snapshots")
     first, second = store.ids()
     monkeypatch.setattr(snapshot, "_KEPT_WHOLE", 1)
     monkeypatch.setattr(snapshot, "_KEPT_DAILY_DAYS", -1)
@@ -356,25 +361,25 @@ def test_a_snapshot_that_was_collected_says_where_its_decisions_are_seen(
     gone = f"snapshot {first} is kept no longer. What it decided is still shown by "
     for words in (["show"], ["show", "BTCUSDT"], ["explain", "BTCUSDT"], ["sql", "SELECT 1"],
                   ["reconcile"]):  # fmt: skip
-        result = desk.run(*words, "--snapshot", first)
+        result = two.run(*words, "--snapshot", first)
         assert result.exit_code == 1, words
         assert gone in result.stderr
         assert result.stdout == ""
     moment = re.search(r"execintel asof SYMBOL (\S+) and by the page Playback", result.stderr)
     assert moment is not None
     assert f"the page Playback (execintel dashboard) at {moment[1]}" in result.stderr
-    found = json.loads(desk.run("asof", "BTCUSDT", moment[1], "--format", "json").stdout)
+    found = json.loads(two.run("asof", "BTCUSDT", moment[1], "--format", "json").stdout)
     assert found["snapshot_id"] == first
     assert found["engine"]["status"] == "stale"
     # A beginning that a kept one has too means that one.
     assert first[:16] == second[:16]
-    assert second in desk.run("show", "--snapshot", first[:16]).stdout
+    assert second in two.run("show", "--snapshot", first[:16]).stdout
 
     shutil.rmtree(store.root / "archive")
-    history_alone = desk.run("show", "--snapshot", first).stderr
+    history_alone = two.run("show", "--snapshot", first).stderr
     assert f"execintel asof SYMBOL {moment[1]}" in history_alone
     assert "Playback" not in history_alone
-    shutil.rmtree(desk.home / "lake" / "hist_features")
-    nothing = desk.run("show", "--snapshot", first).stderr
+    shutil.rmtree(two.home / "lake" / "hist_features")
+    nothing = two.run("show", "--snapshot", first).stderr
     assert f"is called or begins with {first}" in nothing
-    assert "is called or begins with none" in desk.run("show", "--snapshot", "none").stderr
+    assert "is called or begins with none" in two.run("show", "--snapshot", "none").stderr
