@@ -9,11 +9,11 @@ import duckdb
 import pytest
 
 from features import before, history_store, memory
-from features.memory import MEMORY, PREVIOUS
+from features.memory import MEMORY, PREVIOUS, Before
 from features.reproduce import rebuild_snapshot
 from features.settings import Freshness, Settings
 from features.snapshot import SnapshotError, Store, open_snapshot
-from pipelines.refresh import RefreshReport, refresh
+from pipelines.refresh import Refresh, RefreshReport, refresh
 from tests.loads import (
     DAY_MS,
     HOUR_MS,
@@ -57,6 +57,19 @@ class Home:
         assert self.store.verify(snapshot_id) == []
         found: str | None = named["snapshot_id"]
         return found
+
+    def before(self, step: float, **more: Any) -> Before:
+        """Return the memory that a build would read."""
+        as_of_ms = AS_OF_MS + round(step * HOUR_MS)
+        run = Refresh(self.settings(**more), as_of_ms=as_of_ms, now_ms=AS_OF_MS + DAY_MS)
+        try:
+            named = run.make_plan().before
+        finally:
+            run.close()
+        if named.state == "read":
+            there = self.store.manifest(str(named.snapshot_id))["tables"][MEMORY]
+            assert (named.digest, named.rows.num_rows) == (there["sha256"], there["rows"])
+        return named
 
 
 @pytest.fixture(scope="module")
@@ -124,35 +137,46 @@ def test_a_build_as_of_the_past_remembers_nothing_of_its_future(home: Home, ids:
     assert report.outcome == "kept"
     assert home.remembers(str(report.snapshot_id)) == ids[0]
     # and, never published, is remembered by none
-    assert home.remembers(home.published(2)) == ids[1]
-    assert home.refresh(-1).outcome == "kept"
-    assert home.remembers(str(home.refresh(-1).snapshot_id)) is None
+    assert home.before(2).snapshot_id == ids[1]
+    assert home.before(-1) == memory.NOTHING
 
 
 def test_after_a_rollback_its_target_is_remembered(home: Home, ids: list[str]) -> None:
     home.store.rollback(None, now_ms=AS_OF_MS, by="me", reason="a test")
-    for step in (2, 3):  # held builds remember what engines act on, not each other
-        report = home.refresh(step)
-        assert report.outcome == "held"
-        assert home.remembers(str(report.snapshot_id)) == ids[0]
-    assert home.refresh(3).outcome == "held"  # the same build, not another
+    report = home.refresh(2)
+    assert report.outcome == "held"
+    held = str(report.snapshot_id)
+    assert home.remembers(held) == ids[0]
+    # held builds remember what engines act on, not each other
+    assert home.before(3).snapshot_id == ids[0]
+    report = home.refresh(2)
+    assert (report.outcome, report.snapshot_id) == ("held", held)  # the same build, not another
     home.store.resume()
-    report = home.refresh(3)
-    assert report.outcome == "published"
-    assert home.remembers(str(report.snapshot_id)) == ids[0]
-    assert home.remembers(home.published(4)) == report.snapshot_id
+    report = home.refresh(2)
+    assert (report.outcome, report.snapshot_id) == ("published", held)
+    assert home.before(4).snapshot_id == held
 
 
 def test_a_rejected_build_is_remembered_by_none(home: Home, ids: list[str]) -> None:
     silent = {"raw_telemetry__traces": Freshness(required=True)}
     assert home.refresh(2, freshness=silent).outcome == "rejected"
-    assert home.remembers(home.published(3)) == ids[1]
+    assert home.before(3).snapshot_id == ids[1]
 
 
-def test_another_environment_is_remembered_by_none(home: Home, ids: list[str]) -> None:
-    other = home.published(2, environment="testnet", publish=True)
-    assert home.store.manifest(other)[PREVIOUS]["state"] == "none"
-    assert home.remembers(home.published(3, publish=True)) == ids[1]
+def test_another_environment_is_remembered_by_none_and_live_a_lost_memory_waits_for_a_person(
+    home: Home, ids: list[str]
+) -> None:
+    live: dict[str, Any] = {"environment": "live"}
+    first = home.published(2, publish=True, **live)
+    assert home.store.manifest(first)[PREVIOUS]["state"] == "none"
+    assert home.before(3).snapshot_id == ids[1]
+    damage(home.store.database(first))
+    report = home.refresh(3, **live)
+    assert (report.outcome, [c.name for c in report.built.held]) == (
+        "held",
+        ["feat_symbol__sizing_jump"],
+    )
+    assert home.store.current() == first
 
 
 # ---------------------------------------------------------------------------- losing it, proving it
@@ -171,8 +195,15 @@ def forget_folder(path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [damage, remove, forget_folder])
-def test_a_memory_that_is_lost_loosens_nothing(home: Home, ids: list[str], harm: Any) -> None:
+def test_a_memory_that_is_lost_is_named(home: Home, ids: list[str], harm: Any) -> None:
     harm(home.store.database(ids[1]))
+    named = home.before(2)
+    assert (named.state, named.snapshot_id, named.rows.num_rows) == ("lost", ids[1], 0)
+    assert named.problem
+
+
+def test_a_memory_that_is_lost_loosens_nothing(home: Home, ids: list[str]) -> None:
+    damage(home.store.database(ids[1]))
     report = home.refresh(2)
     assert report.outcome == "published"
     named = home.store.manifest(str(report.snapshot_id))[PREVIOUS]
@@ -187,19 +218,7 @@ def test_a_memory_that_is_lost_loosens_nothing(home: Home, ids: list[str], harm:
 
 def test_what_was_in_force_is_remembered_when_current_is_gone(home: Home, ids: list[str]) -> None:
     (home.store.root / "CURRENT").unlink()
-    assert home.remembers(home.published(2)) == ids[1]
-
-
-def test_in_a_live_environment_a_lost_memory_waits_for_a_person(home: Home, ids: list[str]) -> None:
-    live: dict[str, Any] = {"environment": "live"}
-    first = home.published(2, publish=True, **live)
-    damage(home.store.database(first))
-    report = home.refresh(3, **live)
-    assert (report.outcome, [c.name for c in report.built.held]) == (
-        "held",
-        ["feat_symbol__sizing_jump"],
-    )
-    assert home.store.current() == first
+    assert home.before(2).snapshot_id == ids[1]
 
 
 def test_a_snapshot_is_computed_again_when_the_one_before_is_gone(
@@ -278,7 +297,7 @@ def test_sizes_that_jump_wait_until_a_person_publishes_them(home: Home, ids: lis
     assert home.store.waiting() == []
     assert home.refresh(2, **always).outcome == "unchanged"
     # later ones are measured against what was released
-    assert home.remembers(home.published(3, **always)) == held
+    assert home.before(3, **always).snapshot_id == held
 
 
 def test_a_release_goes_forward_only_and_not_against_a_hold(home: Home, ids: list[str]) -> None:

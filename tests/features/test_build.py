@@ -2,8 +2,9 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from features.settings import Freshness, Settings
 from features.snapshot import Store, open_snapshot
 from pipelines.intake import decode
 from pipelines.intake.kinds import KINDS, RAW_TABLES
-from pipelines.refresh import refresh
+from pipelines.refresh import Refresh, refresh
 from tests.features.sql import literal
 from tests.loads import DAY_MS, START_MS, append, router_line, settings_over, tangled_lines
 
@@ -34,13 +35,44 @@ CORE = [
 AS_OF_MS = START_MS + 6 * DAY_MS
 
 
+@contextmanager
+def spied_threads() -> Iterator[dict[str, set[int | None]]]:
+    """Yield the threads that engines take meanwhile, by who opens them."""
+    asked: dict[str, set[int | None]] = {}
+
+    def spied(place: str, connect: Callable[..., Any]) -> Callable[..., Any]:
+        def connected(*given: Any, **named: Any) -> Any:
+            con = connect(*given, **named)
+            threads = con.execute("SELECT current_setting('threads')").fetchone()
+            asked.setdefault(place, set()).update(threads)
+            return con
+
+        return connected
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "connect", spied("engine", engine.connect))
+        patch.setattr(decode, "connect", spied("decode", decode.connect))
+        yield asked
+
+
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Path]:
+def asked_threads() -> dict[str, set[int | None]]:
+    """Return the threads that engines took when the snapshot was built with three."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def built(
+    tmp_path_factory: pytest.TempPathFactory, asked_threads: dict[str, set[int | None]]
+) -> tuple[Settings, Path]:
     """Publish one snapshot over a small tangled load; returns its settings and its database."""
     root = tmp_path_factory.mktemp("built")
     append(root / "logs", tangled_lines(7, attempts=25))
     settings = settings_over(root / "logs", root / "home")
-    report = refresh(settings, as_of_ms=AS_OF_MS, now_ms=AS_OF_MS, publish=True)
+    on_three = settings_over(root / "logs", root / "home", threads=3)
+    with spied_threads() as asked:
+        report = refresh(on_three, as_of_ms=AS_OF_MS, now_ms=AS_OF_MS, publish=True)
+    asked_threads |= asked
     store = Store(settings.snapshots_root)
     current = store.resolve(None)
     assert current is not None, report
@@ -206,28 +238,15 @@ def test_code_version_names_the_release_and_the_files() -> None:
 
 
 def test_engines_of_a_refresh_and_a_rebuild_take_the_threads_of_the_settings(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    built: tuple[Settings, Path], asked_threads: dict[str, set[int | None]], tmp_path: Path
 ) -> None:
-    asked: dict[str, set[int | None]] = {}
-
-    def spied(place: str, connect: Callable[..., Any]) -> Callable[..., Any]:
-        def connected(*given: Any, **named: Any) -> Any:
-            con = connect(*given, **named)
-            threads = con.execute("SELECT current_setting('threads')").fetchone()
-            asked.setdefault(place, set()).update(threads)
-            return con
-
-        return connected
-
-    monkeypatch.setattr(engine, "connect", spied("engine", engine.connect))
-    monkeypatch.setattr(decode, "connect", spied("decode", decode.connect))
-    append(tmp_path / "logs", tangled_lines(3, attempts=2, days=1))
-    settings = settings_over(tmp_path / "logs", tmp_path / "home", threads=3)
-    report = refresh(settings, as_of_ms=START_MS + DAY_MS, now_ms=START_MS + DAY_MS)
-    assert asked == {"engine": {3}, "decode": {3}}
-    asked.clear()
-    store = Store(settings.snapshots_root)
-    rebuild_snapshot(store, settings, str(report.snapshot_id), tmp_path / "scratch")
+    settings, database = built
+    assert asked_threads == {"engine": {3}, "decode": {3}}
+    on_three = settings.model_copy(update={"threads": 3})
+    with spied_threads() as asked:
+        rebuild_snapshot(
+            Store(settings.snapshots_root), on_three, database.parent.name, tmp_path / "scratch"
+        )
     assert asked == {"engine": {3}}
 
 
@@ -268,19 +287,37 @@ def test_a_misspelt_source_of_freshness_is_named(built: tuple[Settings, Path]) -
         build.plan_build(Lake(settings.lake_root), settings, RAW_TABLES, AS_OF_MS)
 
 
-def test_only_the_named_tables_are_built(built: tuple[Settings, Path], tmp_path: Path) -> None:
+@dataclass(frozen=True)
+class Again:
+    """A second build over the published lake: one table and what it reads, then all of them."""
+
+    con: duckdb.DuckDBPyConnection
+    plan: build.Plan
+    one: build.Built
+    every: build.Built
+
+
+ONE = "feat_router__effectiveness"
+
+
+@pytest.fixture(scope="module")
+def again(
+    built: tuple[Settings, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Again]:
     settings, _ = built
     lake = Lake(settings.lake_root)
     plan = build.plan_build(lake, settings, RAW_TABLES, AS_OF_MS)
-    with build.open_database(tmp_path / "features.duckdb", settings) as con:
-        result = build.run_tables(con, lake, plan, names={"feat_router__effectiveness"})
-        again = build.run_tables(con, lake, plan)
+    with build.open_database(tmp_path_factory.mktemp("again") / "t.duckdb", settings) as con:
+        one = build.run_tables(con, lake, plan, names={ONE})
+        yield Again(con, plan, one, build.run_tables(con, lake, plan))
+
+
+def test_only_the_named_tables_are_built(again: Again) -> None:
     # and what it reads
     read = {"core_position__inferred_fills", "core_position__reconciliation"}
-    assert set(result.rows) == {"feat_router__effectiveness", *read}
-    assert set(again.rows) == set(FEATURES)
-    name = "feat_router__effectiveness"
-    assert again.digests[name] == result.digests[name]
+    assert set(again.one.rows) == {ONE, *read}
+    assert set(again.every.rows) == set(FEATURES)
+    assert again.every.digests[ONE] == again.one.digests[ONE]
 
 
 def test_outcomes_of_other_environments_are_counted_as_left_out(tmp_path: Path) -> None:
@@ -318,16 +355,14 @@ def test_check_fails_or_holds_by_rows_and_severity(
     assert (result.is_failed, result.is_held) == (is_failed, is_held)
 
 
-def test_checks_name_their_rows(built: tuple[Settings, Path], tmp_path: Path) -> None:
-    settings, _ = built
-    lake = Lake(settings.lake_root)
-    plan = build.plan_build(lake, settings, RAW_TABLES, AS_OF_MS)
-    with build.open_database(tmp_path / "features.duckdb", settings) as con:
-        build.run_tables(con, lake, plan)
-        sound = build.run_checks(con, lake, plan)
-        table = "snapshot.main.feat_symbol__performance"
-        con.execute(f"UPDATE {table} SET win_rate = 2 WHERE symbol = 'BTCUSDT'")
-        planted = build.run_checks(con, lake, plan)
+def test_checks_name_their_rows(built: tuple[Settings, Path], again: Again) -> None:
+    lake = Lake(built[0].lake_root)
+    sound = build.run_checks(again.con, lake, again.plan)
+    table = "snapshot.main.feat_symbol__performance"
+    again.con.execute("BEGIN")
+    again.con.execute(f"UPDATE {table} SET win_rate = 2 WHERE symbol = 'BTCUSDT'")
+    planted = build.run_checks(again.con, lake, again.plan)
+    again.con.execute("ROLLBACK")
     assert {result.name for result in sound} == set(catalog.checks())
     assert not any(result.is_failed for result in sound)
     (failed,) = [result for result in planted if result.is_failed]
@@ -381,18 +416,20 @@ def write_bars(path: Path, bars: list[tuple[int, float, float, float]]) -> None:
             file.write(f"{opened_ms},{close},{high},{low},{close},1\n")
 
 
-@pytest.fixture
-def fed(tmp_path: Path) -> Settings:
-    """Read bars in four runs, the last of another file that tells some of them anew."""
-    append(tmp_path / "logs", [router_line("a1", "BTCUSDT", AS_OF_MS - 1000)])
-    settings = settings_over(tmp_path / "logs", tmp_path / "home", window_days=1)
-    for start in (0, 250, 400):
-        write_bars(
-            tmp_path / "logs" / "BTCUSDT_15m.csv", BARS[start : {0: 250, 250: 400}.get(start)]
-        )
-        refresh(settings, as_of_ms=AS_OF_MS, now_ms=AS_OF_MS, publish=True)
+@pytest.fixture(scope="module")
+def fed(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Read bars in four runs, the last of another file that tells some of them anew; publish."""
+    root = tmp_path_factory.mktemp("fed")
+    append(root / "logs", [router_line("a1", "BTCUSDT", AS_OF_MS - 1000)])
+    settings = settings_over(root / "logs", root / "home", window_days=1)
+    for start, end in ((0, 250), (250, 400), (400, None)):
+        write_bars(root / "logs" / "BTCUSDT_15m.csv", BARS[start:end])
+        run = Refresh(settings, as_of_ms=AS_OF_MS, now_ms=AS_OF_MS)
+        run.prepare()
+        run.read()
+        run.close()
     again = [(at, high + 1, low, close) for at, high, low, close in BARS[600:640]]
-    write_bars(tmp_path / "logs" / "again" / "BTCUSDT_15m.csv", again)
+    write_bars(root / "logs" / "again" / "BTCUSDT_15m.csv", again)
     report = refresh(settings, as_of_ms=AS_OF_MS, now_ms=AS_OF_MS, publish=True)
     assert report.outcome == "published"
     return settings

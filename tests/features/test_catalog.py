@@ -4,11 +4,13 @@ import re
 from collections.abc import Iterator
 
 import duckdb
+import pyarrow as pa
 import pytest
 import sqlglot
 from sqlglot import exp
 
-from features import catalog, history_store, params
+from features import build, catalog, history_store, params
+from features.engines import duckdb as engine
 from pipelines.intake.kinds import RAW_TABLES
 from tests.features.sql import literal
 
@@ -35,20 +37,45 @@ BUILD_VALUES = {"as_of_ms", "window_ms", "is_whole", "environment", "symbol_key"
 BUILD_VALUES |= {"bar_interval", "bar_ms", "bars_from_ms", "before_state"}
 
 
+def build_all(con: Con, wanted: build.Plan, *lines: literal.Line) -> dict[str, pa.Schema]:
+    """Compute every table over literal lines, in order; returns the schemas that queries give."""
+    literal.build_outcomes(con, lines)
+    stored = {table.name: literal.run(con, table.name) for table in catalog.stored()}
+    assert bool(lines) == all(stored[name].num_rows for name in (literal.OUTCOMES, literal.HOURLY))
+    literal.build_window(con, wanted, *lines)
+    literal.source_tables_of(con, wanted)
+    literal.build_traces(con, wanted)
+    schemas = {name: rows.schema for name, rows in stored.items()}
+    build.param_knots(con, wanted)
+    build.previous_memory(con, wanted)
+    values = build.bound_values(wanted)
+    for table in catalog.computed():
+        rows = literal.run(con, table.name, **values)
+        literal.put(con, table.name, rows)
+        schemas[table.name] = rows.schema
+    return schemas
+
+
 @pytest.fixture(scope="module")
-def con() -> Iterator[Con]:
-    """Return a connection as a build opens it."""
+def empty() -> Iterator[tuple[Con, dict[str, pa.Schema]]]:
+    """Return a connection with every table, computed over nothing, and their schemas."""
     with literal.connect() as connection:
-        yield connection
+        yield connection, build_all(connection, literal.plan(inputs=dict.fromkeys(literal.RAW)))
 
 
 @pytest.fixture(scope="module")
-def columns() -> dict[str, list[str]]:
+def filled() -> dict[str, pa.Schema]:
+    """Return the schema of every table, computed over a few rows."""
+    lines = [literal.router(), literal.order_close(), literal.asked(nav_usd=5.0)]
+    wanted = literal.plan(inputs=dict.fromkeys(literal.RAW), equity_usd=1.0)
+    with literal.connect() as connection:
+        return build_all(connection, wanted, *lines)
+
+
+@pytest.fixture(scope="module")
+def columns(empty: tuple[Con, dict[str, pa.Schema]]) -> dict[str, list[str]]:
     """Return the columns that each stored table's query gives, run over nothing."""
-    core = {table.name for table in catalog.stored()}
-    schemas = {name: literal.core_schema(name) for name in core}
-    schemas |= {name: literal.feature_schema(name) for name in set(STORED) - core}
-    return {name: schema.names for name, schema in schemas.items()}
+    return {name: schema.names for name, schema in empty[1].items()}
 
 
 @pytest.mark.parametrize("name", STORED)
@@ -189,31 +216,29 @@ def test_stored_inputs_follow_what_a_build_sets_up() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(catalog.checks()))
-def test_every_check_runs_over_nothing_and_finds_nothing(con: Con, name: str) -> None:
-    assert literal.check(con, name, {}) == []
+def test_every_check_runs_over_nothing_and_finds_nothing(
+    empty: tuple[Con, dict[str, pa.Schema]], name: str
+) -> None:
+    check, values = catalog.checks()[name], build.bound_values(literal.plan())
+    found = engine.run(empty[0], check.sql, engine.bind(check.sql, check.params, values))
+    assert found.fetchall() == []
 
 
 @pytest.mark.parametrize("name", STORED)
-def test_every_column_has_one_type_over_nothing_and_over_rows(con: Con, name: str) -> None:
+def test_every_column_has_one_type_over_nothing_and_over_rows(
+    empty: tuple[Con, dict[str, pa.Schema]], filled: dict[str, pa.Schema], name: str
+) -> None:
     # a table without rows must not hand out other types: readers and digests see them
-    lines = [literal.router(), literal.order_close(), literal.asked(nav_usd=5.0)]
-    if catalog.tables()[name].is_stored:
-        literal.build_outcomes(con, lines)
-        rows, empty = literal.run(con, name).schema, literal.core_schema(name)
-    else:
-        wanted = literal.plan(inputs=dict.fromkeys(literal.RAW), equity_usd=1.0)
-        literal.build_window(con, wanted, *lines)
-        literal.source_tables_of(con, wanted)
-        rows = literal.run_in_order(con, name, wanted).schema
-        empty = literal.feature_schema(name)
-    assert rows.types == empty.types
+    assert filled[name].types == empty[1][name].types
 
 
-def test_a_column_has_one_type_in_every_table_that_the_history_keeps() -> None:
+def test_a_column_has_one_type_in_every_table_that_the_history_keeps(
+    empty: tuple[Con, dict[str, pa.Schema]],
+) -> None:
     # the history stands in one table: a name of two types would stop every refresh
     types: dict[str, dict[str, list[str]]] = {}
     for table in catalog.computed():
-        for field in literal.feature_schema(table.name):
+        for field in empty[1][table.name]:
             kind = str(history_store.stored_type(field.type))
             types.setdefault(field.name, {}).setdefault(kind, []).append(table.name)
     assert {name: found for name, found in types.items() if len(found) > 1} == {}

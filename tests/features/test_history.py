@@ -496,17 +496,21 @@ def stories(draw: st.DrawFn) -> list[tuple[Any, ...]]:
 ONE, OTHER = {"BTCUSDT": 1.0}, {"BTCUSDT": 3.0, "ETHUSDT": None}
 
 
-@settings(
-    max_examples=35,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-@given(
-    story=stories(),
-    moments=st.lists(
+STORY: dict[str, st.SearchStrategy[Any]] = {
+    "story": stories(),
+    "moments": st.lists(
         st.tuples(st.sampled_from(SYMBOLS), st.integers(-HOUR, 8 * HOUR)), min_size=1, max_size=20
     ),
-    max_age_ms=st.sampled_from((None, MINUTE, HOUR, 4 * HOUR)),
+    "max_age_ms": st.sampled_from((None, MINUTE, HOUR, 4 * HOUR)),
+}
+
+
+# Each asks up to twenty questions of up to seven events; the rarest orders are written down.
+@settings(
+    max_examples=15,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
+@given(**STORY)
 @example(  # two simulated at one moment: the later of them
     story=[("append", ONE, T0, T0, 0, True), ("append", OTHER, T0, T0, 0, True)],
     moments=[("BTCUSDT", 0)],
@@ -528,7 +532,32 @@ def test_no_row_that_became_available_later_is_ever_returned(
     moments: list[tuple[str, int]],
     max_age_ms: int | None,
 ) -> None:
-    desk = Desk(tmp_path_factory.mktemp("desk"), databases=DATABASES)
+    judge(tmp_path_factory.mktemp("desk"), story, moments, max_age_ms)
+
+
+@pytest.mark.soak
+@settings(
+    max_examples=500,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(**STORY)
+def test_no_row_of_many_more_stories_became_available_later(
+    tmp_path_factory: pytest.TempPathFactory,
+    story: list[tuple[Any, ...]],
+    moments: list[tuple[str, int]],
+    max_age_ms: int | None,
+) -> None:
+    judge(tmp_path_factory.mktemp("desk"), story, moments, max_age_ms)
+
+
+def judge(
+    home: Path,
+    story: list[tuple[Any, ...]],
+    moments: list[tuple[str, int]],
+    max_age_ms: int | None,
+) -> None:
+    """Compare what the history answers after a story with a plain search of its events."""
+    desk = Desk(home, databases=DATABASES)
     events = enact(desk, story)
     asked = [(symbol, T0 + offset) for symbol, offset in moments]
     for row, (symbol, moment) in zip(desk.ask(*asked, max_age_ms=max_age_ms), asked, strict=True):

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import random
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,7 +14,7 @@ from features import catalog, rebuild
 from features.engines import duckdb as engine
 from features.lake import Lake, data_files, utc_day
 from features.snapshot import Store, open_snapshot
-from pipelines.refresh import RefreshReport, refresh
+from pipelines.refresh import Refresh, RefreshReport, refresh
 from tests.loads import (
     DAY_MS,
     HOUR_MS,
@@ -25,7 +26,10 @@ from tests.loads import (
     feature_digests,
     fill_line,
     intent_line,
+    keep_aside,
+    lake_digests,
     order_line,
+    put_back,
     router_line,
     settings_over,
     tangled_lines,
@@ -37,6 +41,33 @@ AS_OF_MS = START_MS + 7 * DAY_MS - HOUR_MS // 2
 
 def run(logs: Path, home: Path, **more: object) -> RefreshReport:
     return refresh(settings_over(logs, home, **more), as_of_ms=AS_OF_MS, now_ms=AS_OF_MS + HOUR_MS)
+
+
+def rebuilt(
+    logs: Path, home: Path, *, with_features: bool = False, **more: object
+) -> dict[str, str]:
+    """Read and rebuild the core tables, and publish nothing.
+
+    With features, compute and check these too; returns their digests.
+    """
+    settings = settings_over(logs, home, **more)
+    steps = Refresh(settings, as_of_ms=AS_OF_MS, now_ms=AS_OF_MS + HOUR_MS)
+    try:
+        steps.prepare()
+        steps.read()
+        steps.rebuild_core()
+        if with_features:
+            steps.build_features()
+            assert [check.examples for check in steps.check() if check.is_failed] == []
+    finally:
+        steps.close()
+    return steps.report.built.digests
+
+
+def copy_raw(home: Path, other: Path) -> None:
+    """Give another home the raw tables of this one."""
+    for table in (home / "lake").glob("raw_*"):
+        shutil.copytree(table, other / "lake" / table.name)
 
 
 def fed_in_pieces(root: Path, pieces: list[list[Line]]) -> dict[str, str]:
@@ -59,13 +90,53 @@ def cut(lines: list[Line], pieces: int) -> list[list[Line]]:
     return [lines[start : start + size] for start in range(0, len(lines), size)]
 
 
-@pytest.mark.parametrize("seed", range(1))  # many more in the soak below
+@dataclass(frozen=True)
+class Whole:
+    """What one refresh made of lines: digests of its lake, and of its feature tables."""
+
+    root: Path
+    lines: list[Line]
+    lake: dict[str, str]
+    features: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """Refresh once over five days of lines in no order."""
+    root, lines = tmp_path_factory.mktemp("whole"), tangled_lines(0, attempts=45, days=5)
+    random.Random(1000).shuffle(lines)
+    append(root / "logs", lines)
+    home = root / "home"
+    assert run(root / "logs", home).outcome == "published"
+    return Whole(root, lines, lake_digests(home), feature_digests(home))
+
+
+@pytest.fixture(scope="module")
+def two_of_three_aside(tmp_path_factory: pytest.TempPathFactory, whole: Whole) -> Path:
+    """Read a third of the lines, publish two, and keep that aside."""
+    root = tmp_path_factory.mktemp("two_of_three") / "desk"
+    first, second, _ = cut(whole.lines, 3)
+    append(root / "logs", first)
+    rebuilt(root / "logs", root / "home")
+    append(root / "logs", second)
+    assert run(root / "logs", root / "home").outcome == "published"
+    keep_aside(root)
+    return root
+
+
+@pytest.fixture
+def two_of_three(two_of_three_aside: Path) -> Path:
+    """Go to the two published thirds, put back where they were."""
+    put_back(two_of_three_aside)
+    return two_of_three_aside
+
+
 def test_lines_in_any_order_and_any_pieces_give_the_tables_of_one_refresh(
-    tmp_path: Path, seed: int
+    two_of_three: Path, whole: Whole
 ) -> None:
-    lines = tangled_lines(seed, attempts=45, days=5)
-    random.Random(seed + 1000).shuffle(lines)
-    assert fed_in_pieces(tmp_path, cut(lines, 3)) == fed_at_once(tmp_path)
+    append(two_of_three / "logs", cut(whole.lines, 3)[2])
+    assert run(two_of_three / "logs", two_of_three / "home").outcome == "published"
+    assert all_digests(two_of_three / "home") == whole.lake | whole.features
 
 
 @pytest.mark.soak
@@ -166,33 +237,31 @@ def test_stories_told_in_pieces_give_the_rows_of_one_refresh(tmp_path: Path) -> 
         ]
         for at in range(max(map(len, stories)))
     ]
-    in_pieces = fed_in_pieces(tmp_path, pieces)
-    at_once = fed_at_once(tmp_path)
+    for number, piece in enumerate(pieces, start=1):
+        append(tmp_path / "logs", piece)
+        is_last = number == len(pieces)
+        rebuilt(tmp_path / "logs", tmp_path / "pieces", with_features=is_last)  # and check them
+    rebuilt(tmp_path / "logs", tmp_path / "whole")
     for number, story in enumerate(ARRIVALS):
         expected = core_rows(tmp_path / "whole", f"account_{number}")
         assert expected["core_execution__hourly"], story
         assert core_rows(tmp_path / "pieces", f"account_{number}") == expected, story
-    assert in_pieces == at_once
-
-
-@pytest.fixture(scope="module")
-def at_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Line], dict[str, str]]:
-    """Refresh once over three days of lines; returns the folder, the lines and the digests."""
-    root, lines = tmp_path_factory.mktemp("at_once"), tangled_lines(7, attempts=25, days=3)
-    append(root / "logs", lines)
-    return root, lines, fed_at_once(root)
+    assert lake_digests(tmp_path / "pieces") == lake_digests(tmp_path / "whole")
 
 
 def test_days_that_outgrow_their_partition_become_hours_with_the_same_rows(
-    tmp_path: Path,
-    at_once: tuple[Path, list[Line], dict[str, str]],
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, whole: Whole, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, lines, in_days = at_once
     monkeypatch.setattr(rebuild, "DAY_ROWS_LIMIT", 5)  # days pass it while the pieces arrive
-    assert fed_in_pieces(tmp_path, cut(lines, 2)) == in_days
+    logs, home = tmp_path / "logs", tmp_path / "home"
+    first, second = cut(whole.lines, 2)
+    append(logs, first)
+    rebuilt(logs, home)
+    append(logs, second)
+    assert rebuilt(logs, home, with_features=True) == whole.features
+    assert lake_digests(home) == whole.lake
     for table in ("core_execution__outcomes", "core_execution__hourly"):
-        parts = parts_of(tmp_path / "pieces", table)
+        parts = parts_of(home, table)
         days = {part[:10] for part in parts}
         assert {len(part) for part in parts} == {10, 13}, parts
         doubled = [d for d in days if d in parts and any(p.startswith(f"{d}T") for p in parts)]
@@ -200,33 +269,35 @@ def test_days_that_outgrow_their_partition_become_hours_with_the_same_rows(
 
 
 def test_a_day_kept_in_hours_stays_so_and_takes_later_lines(
-    tmp_path: Path,
-    at_once: tuple[Path, list[Line], dict[str, str]],
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, whole: Whole, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, lines, in_days = at_once
-    first, second = cut(lines, 2)
+    logs, home = tmp_path / "logs", tmp_path / "home"
+    first, second = cut(whole.lines, 2)
     monkeypatch.setattr(rebuild, "DAY_ROWS_LIMIT", 1)
-    append(tmp_path / "logs", first)
-    run(tmp_path / "logs", tmp_path / "home")
+    append(logs, first)
+    rebuilt(logs, home)
     monkeypatch.setattr(rebuild, "DAY_ROWS_LIMIT", 1_000_000)
-    hours = {p for p in parts_of(tmp_path / "home", "core_execution__outcomes") if len(p) == 13}
+    hours = {p for p in parts_of(home, "core_execution__outcomes") if len(p) == 13}
     assert hours
-    append(tmp_path / "logs", second)
-    run(tmp_path / "logs", tmp_path / "home")
-    assert all_digests(tmp_path / "home") == in_days
-    assert hours <= parts_of(tmp_path / "home", "core_execution__outcomes").keys()
+    append(logs, second)
+    rebuilt(logs, home)
+    assert lake_digests(home) == whole.lake
+    rows = Lake(home / "lake").open("core_execution__outcomes").to_pyarrow_table()
+    filled = {f"{utc_day(ms)}T{ms // HOUR_MS % 24:02d}" for ms in rows["event_ms"].to_pylist()}
+    days = {part[:10] for part in hours}
+    parts = {part if part[:10] in days else part[:10] for part in filled}
+    assert parts_of(home, "core_execution__outcomes").keys() == parts
 
 
 def test_work_in_many_commits_gives_the_same_rows(
-    tmp_path: Path,
-    at_once: tuple[Path, list[Line], dict[str, str]],
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, whole: Whole, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root, _, expected = at_once
     monkeypatch.setattr(rebuild, "BATCH_ROWS", 1)
-    shutil.copytree(root / "logs", tmp_path / "logs")
-    assert fed_at_once(tmp_path) == expected
+    copy_raw(whole.root / "home", tmp_path)
+    rebuilt(whole.root / "logs", tmp_path)
+    assert lake_digests(tmp_path) == whole.lake
+    commits = Lake(tmp_path / "lake").open("core_execution__outcomes").version()
+    assert commits >= len(parts_of(tmp_path, "core_execution__outcomes")) > 1
 
 
 def parts_of(home: Path, table: str) -> dict[str, set[str]]:
@@ -245,15 +316,31 @@ def files_of(home: Path, table: str) -> dict[str, frozenset[str]]:
     return {part: frozenset(paths) for part, paths in found.items()}
 
 
+@pytest.fixture(scope="module")
+def two_days_aside(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """Build six days of lines with a window of two and keep that aside; returns digests, too."""
+    root = tmp_path_factory.mktemp("two_days") / "desk"
+    append(root / "logs", tangled_lines(10, attempts=30, days=6))
+    digests = rebuilt(root / "logs", root / "home", with_features=True, window_days=2)
+    keep_aside(root)
+    return root, digests
+
+
+@pytest.fixture
+def two_days(two_days_aside: tuple[Path, dict[str, str]]) -> tuple[Path, Path]:
+    """Go to the six days, put back where they were; returns their logs and their home."""
+    root = two_days_aside[0]
+    put_back(root)
+    return root / "logs", root / "home"
+
+
 def test_a_new_parameter_rebuilds_the_tables_that_use_it_in_the_window_alone(
-    tmp_path: Path,
+    two_days: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    append(tmp_path / "logs", tangled_lines(10, attempts=30, days=6))
-    logs, home = tmp_path / "logs", tmp_path / "home"
-    run(logs, home, window_days=2)
+    logs, home = two_days
     outcomes = files_of(home, "core_execution__outcomes")
     hourly = files_of(home, "core_execution__hourly")
-    run(logs, home, window_days=2, params={"dust_notional_usd": 50.0})
+    rebuilt(logs, home, window_days=2, params={"dust_notional_usd": 50.0})
     assert files_of(home, "core_execution__outcomes") == outcomes  # they name no parameter
     after = files_of(home, "core_execution__hourly")
     window_start, last_day = utc_day(AS_OF_MS - 2 * DAY_MS), utc_day(AS_OF_MS)
@@ -264,17 +351,18 @@ def test_a_new_parameter_rebuilds_the_tables_that_use_it_in_the_window_alone(
     assert min(hourly) < window_start  # there were days that had to stay
     assert all(len(built_by) == 1 for built_by in parts_of(home, "core_execution__hourly").values())
     # A longer window finds the days that stayed behind; then all is as if it had always been so.
-    run(logs, home, window_days=7, params={"dust_notional_usd": 50.0})
-    run(logs, tmp_path / "fresh", window_days=7, params={"dust_notional_usd": 50.0})
-    assert all_digests(home) == all_digests(tmp_path / "fresh")
+    copy_raw(home, tmp_path)
+    for each in (home, tmp_path):
+        rebuilt(logs, each, window_days=7, params={"dust_notional_usd": 50.0})
+    assert lake_digests(home) == lake_digests(tmp_path)
 
 
 def test_new_sql_rebuilds_the_window_of_its_table_and_of_those_that_read_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    two_days: tuple[Path, Path],
+    two_days_aside: tuple[Path, dict[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    append(tmp_path / "logs", tangled_lines(11, attempts=30, days=6))
-    logs, home = tmp_path / "logs", tmp_path / "home"
-    run(logs, home, window_days=2)
+    logs, home = two_days
     names = ("core_execution__outcomes", "core_execution__hourly")
     before = {name: files_of(home, name) for name in names}
     tables = dict(catalog.tables())
@@ -286,7 +374,7 @@ def test_new_sql_rebuilds_the_window_of_its_table_and_of_those_that_read_it(
     tables[names[0]] = dataclasses.replace(changed, sql=more, columns=words)
     older = dict(catalog.tables())
     monkeypatch.setattr(catalog, "tables", lambda: tables)
-    run(logs, home, window_days=2)
+    rebuilt(logs, home, window_days=2)
     window_start, last_day = utc_day(AS_OF_MS - 2 * DAY_MS), utc_day(AS_OF_MS)
     for name in names:
         after = files_of(home, name)
@@ -300,11 +388,9 @@ def test_new_sql_rebuilds_the_window_of_its_table_and_of_those_that_read_it(
     assert comments["confidence"] == "other words for it, share"
     # The release before is put back: it does not know the column, and builds as if nothing was.
     monkeypatch.setattr(catalog, "tables", lambda: older)
-    run(logs, home, window_days=2)
+    assert rebuilt(logs, home, with_features=True, window_days=2) == two_days_aside[1]
     rows = Lake(home / "lake").open(names[0]).to_pyarrow_table()
     assert rows["certainty"].null_count == rows.num_rows
-    run(logs, tmp_path / "fresh", window_days=2)
-    assert feature_digests(home) == feature_digests(tmp_path / "fresh")
 
 
 def one_more_column(table: catalog.Table, amid: str) -> catalog.Table:
@@ -319,38 +405,36 @@ def test_a_column_that_a_release_brings_stands_also_where_nothing_is_to_be_rebui
 ) -> None:
     append(tmp_path / "logs", tangled_lines(13, attempts=10, days=1))
     logs, home = tmp_path / "logs", tmp_path / "home"
-    settings = settings_over(logs, home, window_days=2)  # all its hours lie before
-    refresh(settings, as_of_ms=AS_OF_MS, now_ms=AS_OF_MS)
+    rebuilt(logs, home, window_days=2)  # all their hours lie before
     name = "core_execution__outcomes"
     before = files_of(home, name)
     older = catalog.tables()
     newer = {**older, name: one_more_column(older[name], "    confidence AS confidence,")}
     monkeypatch.setattr(catalog, "tables", lambda: newer)
-    version = 0
-    for later_ms in (1, 2):
-        at_ms = AS_OF_MS + later_ms
-        assert refresh(settings, as_of_ms=at_ms, now_ms=at_ms).outcome == "published"
-        table = Lake(home / "lake").open(name)
-        rows = table.to_pyarrow_table()
-        assert rows["lucky_n"].null_count == rows.num_rows > 0
-        assert files_of(home, name) == before
-        assert later_ms == 1 or table.version() == version  # once
-        version = table.version()
+    assert run(logs, home, window_days=2).outcome == "published"
+    table = Lake(home / "lake").open(name)
+    rows = table.to_pyarrow_table()
+    assert rows["lucky_n"].null_count == rows.num_rows > 0
+    assert files_of(home, name) == before
+    rebuilt(logs, home, window_days=2)
+    again = Lake(home / "lake").open(name)
+    assert again.schema() == table.schema()
+    assert again.version() == table.version()  # once
 
 
-@pytest.mark.parametrize("table", ["raw_orders__events", "raw_risk__vetoes", "raw_market__bars"])
-def test_a_column_that_no_file_of_a_raw_table_holds_stops_no_refresh(
-    tmp_path: Path, table: str
-) -> None:
+def test_a_column_that_no_file_of_a_raw_table_holds_stops_no_refresh(tmp_path: Path) -> None:
     """As of a release that brought it, before a line came, or after it was taken back."""
     append(tmp_path / "logs", tangled_lines(14, attempts=10, days=1))
     append(tmp_path / "logs", [veto_line("sig_vetoed", "BTCUSDT", AS_OF_MS - DAY_MS)])
     logs, home = tmp_path / "logs", tmp_path / "home"
-    run(logs, home)
+    rebuilt(logs, home)
     lake = Lake(home / "lake")
-    opened = lake.open(table)
-    wider = pa.schema(opened.schema().to_arrow()).append(pa.field("lucky_n", pa.int64()))
-    lake.ensure(table, wider, opened.metadata().partition_columns, opened.metadata().description)
+    tables = ("raw_orders__events", "raw_risk__vetoes", "raw_market__bars")
+    for table in tables:
+        opened = lake.open(table)
+        wider = pa.schema(opened.schema().to_arrow()).append(pa.field("lucky_n", pa.int64()))
+        parts, words = opened.metadata().partition_columns, opened.metadata().description
+        lake.ensure(table, wider, parts, words)
     made = order_line("order_ack", "sig_late", "BTCUSDT", AS_OF_MS - HOUR_MS, order_id=77_777)
     append(logs, [made])
     report = run(logs, home)
@@ -358,17 +442,18 @@ def test_a_column_that_no_file_of_a_raw_table_holds_stops_no_refresh(
     assert sum(read.accepted for read in report.intake.tables.values()) == 1
     store = Store(home / "snapshots")
     with open_snapshot(store.database(store.resolve(None))) as con:
-        ((n, known),) = con.sql(f"SELECT COUNT(*), COUNT(lucky_n) FROM {table}").fetchall()
-    assert (n > 0, known) == (table != "raw_market__bars", 0)
+        for table in tables:
+            ((n, known),) = con.sql(f"SELECT COUNT(*), COUNT(lucky_n) FROM {table}").fetchall()
+            assert (table, n > 0, known) == (table, table != "raw_market__bars", 0)
 
 
-def test_nothing_new_writes_nothing(at_once: tuple[Path, list[Line], dict[str, str]]) -> None:
-    root, _, _ = at_once
-    before = [Lake(root / "whole/lake").open(name).version() for name in rebuild.INPUTS]
-    report = run(root / "logs", root / "whole")
+def test_nothing_new_writes_nothing(whole: Whole) -> None:
+    logs, home = whole.root / "logs", whole.root / "home"
+    before = [Lake(home / "lake").open(name).version() for name in rebuild.INPUTS]
+    report = run(logs, home)
     assert report.outcome == "unchanged"
     assert report.core.partitions == {}
-    assert before == [Lake(root / "whole/lake").open(n).version() for n in rebuild.INPUTS]
+    assert before == [Lake(home / "lake").open(n).version() for n in rebuild.INPUTS]
 
 
 @pytest.mark.parametrize(
@@ -386,46 +471,40 @@ def test_ranges_are_joined(ranges: list[tuple[int, int]], joined: list[tuple[int
 
 @pytest.mark.parametrize("table", ["raw_router__events", "raw_orders__events"])
 def test_a_raw_table_that_was_made_anew_is_consumed_from_its_beginning(
-    tmp_path: Path, table: str
+    two_of_three: Path, whole: Whole, tmp_path: Path, table: str
 ) -> None:
     """A person who lost a file of it moves it away, and has the logs read again."""
-    pieces = cut(tangled_lines(11, attempts=30, days=2), 3)
-    for piece in pieces[:2]:
-        append(tmp_path / "logs", piece)
-        run(tmp_path / "logs", tmp_path / "home")
-    (tmp_path / "home" / "lake" / table).rename(tmp_path / "damaged")
-    append(tmp_path / "logs", pieces[2])
-    run(tmp_path / "logs", tmp_path / "home")
-    assert all_digests(tmp_path / "home") == fed_at_once(tmp_path)
+    logs, home = two_of_three / "logs", two_of_three / "home"
+    (home / "lake" / table).rename(tmp_path / "damaged")
+    append(logs, cut(whole.lines, 3)[2])
+    rebuilt(logs, home)
+    assert lake_digests(home) == whole.lake
 
 
-def test_commits_of_raw_tables_that_were_lost_are_read_and_consumed_again(tmp_path: Path) -> None:
+def test_commits_of_raw_tables_that_were_lost_are_read_and_consumed_again(
+    two_of_three: Path, whole: Whole
+) -> None:
     """A disk forgets their last entries of the log; what was made of them remembers theirs."""
-    pieces = cut(tangled_lines(11, attempts=30, days=2), 3)
-    for piece in pieces[:2]:
-        append(tmp_path / "logs", piece)
-        run(tmp_path / "logs", tmp_path / "home")
-    lake = Lake(tmp_path / "home" / "lake")
+    logs, home = two_of_three / "logs", two_of_three / "home"
+    lake = Lake(home / "lake")
     for name in rebuild.INPUTS:
         last = lake.open(name).version()
         (lake.path(name) / "_delta_log" / f"{last:020d}.json").unlink()
-    append(tmp_path / "logs", pieces[2])
-    assert run(tmp_path / "logs", tmp_path / "home").outcome == "published"
-    assert all_digests(tmp_path / "home") == fed_at_once(tmp_path)
+    append(logs, cut(whole.lines, 3)[2])
+    assert run(logs, home).outcome == "published"
+    assert all_digests(home) == whole.lake | whole.features
 
 
-def test_lines_that_no_log_holds_any_more_are_gone_with_their_table(tmp_path: Path) -> None:
-    first, second = cut(tangled_lines(11, attempts=30, days=2), 2)
-    append(tmp_path / "logs", first)
-    run(tmp_path / "logs", tmp_path / "home")
-    for name in ("lake/raw_router__events", "lake/raw_orders__events"):
-        (tmp_path / "home" / name).rename(tmp_path / name.rpartition("/")[2])
-    for name in ("lake/raw_orders__attempts", "lake/raw_risk__vetoes"):
-        if (tmp_path / "home" / name).exists():
-            (tmp_path / "home" / name).rename(tmp_path / name.rpartition("/")[2])
-    (tmp_path / "logs").rename(tmp_path / "rotated_away")
-    append(tmp_path / "logs", second)
-    assert run(tmp_path / "logs", tmp_path / "home").outcome == "kept"  # of fewer lines
-    settings = settings_over(tmp_path / "logs", tmp_path / "home")
+def test_lines_that_no_log_holds_any_more_are_gone_with_their_table(
+    two_of_three: Path, tmp_path: Path
+) -> None:
+    logs, home = two_of_three / "logs", two_of_three / "home"
+    for table in [path for path in (home / "lake").glob("raw_*") if path.name in rebuild.INPUTS]:
+        table.rename(tmp_path / table.name)
+    logs.rename(tmp_path / "rotated_away")
+    append(logs, tangled_lines(11, attempts=10, days=1))  # of the other days nothing is left
+    assert run(logs, home).outcome == "kept"  # of fewer lines
+    settings = settings_over(logs, home)
     refresh(settings, as_of_ms=AS_OF_MS, now_ms=AS_OF_MS + HOUR_MS, publish=True)
-    assert all_digests(tmp_path / "home") == fed_at_once(tmp_path)
+    fresh = rebuilt(logs, tmp_path / "fresh", with_features=True)
+    assert all_digests(home) == fresh | lake_digests(tmp_path / "fresh")

@@ -28,7 +28,7 @@ from features.snapshot import (
     Store,
     open_snapshot,
 )
-from pipelines.refresh import RefreshReport, refresh
+from pipelines.refresh import Refresh, RefreshReport, refresh
 from tests.loads import (
     DAY_MS,
     HOUR_MS,
@@ -61,6 +61,16 @@ class Home:
         as_of_ms = AS_OF_MS + step * STEP_MS
         return refresh(settings, as_of_ms=as_of_ms, now_ms=AS_OF_MS + DAY_MS, publish=publish)
 
+    def planned(self, step: int, **more: Any) -> str:
+        """Name the snapshot that a refresh would make, without one."""
+        settings = settings_over(self.logs, self.root / "home", **more)
+        now_ms = AS_OF_MS + DAY_MS
+        run = Refresh(settings, as_of_ms=AS_OF_MS + step * STEP_MS, now_ms=now_ms)
+        try:
+            return snapshot.snapshot_name(run.make_plan())
+        finally:
+            run.close()
+
     @property
     def current(self) -> str:
         return self.store.resolve(None)
@@ -80,6 +90,20 @@ def three_published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, lis
     return root, ids
 
 
+@pytest.fixture(scope="session")
+def two_held(
+    tmp_path_factory: pytest.TempPathFactory, three_published: tuple[Path, list[str]]
+) -> list[Path]:
+    """Build the next two snapshots while publication is held; returns their folders."""
+    home = Home(tmp_path_factory.mktemp("held") / "copy")
+    shutil.copytree(three_published[0], home.root)
+    home.store.set_hold(now_ms=1, by="ann", reason="wait")
+    reports = [home.refresh(step) for step in (3, 4)]
+    assert [report.outcome for report in reports] == ["held", "held"]
+    assert home.current == three_published[1][2]
+    return [home.store.path(str(report.snapshot_id)) for report in reports]
+
+
 @pytest.fixture
 def home(tmp_path: Path, three_published: tuple[Path, list[str]]) -> Home:
     """Copy the three snapshots, so that a test may do what it likes with them.
@@ -95,6 +119,37 @@ def home_of_its_own(home: Home) -> Home:
     """Let CURRENT read the copied lake, so that a test may harm that too."""
     home.store.relocate(home.current, home.lake)
     return home
+
+
+@pytest.fixture
+def held(home: Home, two_held: list[Path]) -> list[str]:
+    """Put two builds beside the three published, of steps 3 and 4; returns their ids."""
+    for folder in two_held:
+        shutil.copytree(folder, home.store.path(folder.name))
+    return [folder.name for folder in two_held]
+
+
+@pytest.fixture(scope="module")
+def grown(
+    tmp_path_factory: pytest.TempPathFactory, three_published: tuple[Path, list[str]]
+) -> tuple[Home, str]:
+    """Publish lines that came after the third snapshot; returns the home, to be read, and the id.
+
+    The third reads the same lake.
+    """
+    home = Home(tmp_path_factory.mktemp("grown") / "copy")
+    shutil.copytree(three_published[0], home.root)
+    home.store.relocate(home.current, home.lake)
+    append(
+        home.logs,
+        [
+            router_line("sig_new", "NEWUSDT", AS_OF_MS - HOUR_MS, fill=101.0),
+            close_line("sig_new", "NEWUSDT", AS_OF_MS - HOUR_MS + 9, pnl=1.5, order_id=5),
+        ],
+    )
+    report = home.refresh(2)
+    assert report.outcome == "published"
+    return home, str(report.snapshot_id)
 
 
 @pytest.fixture
@@ -142,16 +197,19 @@ def test_tables_and_views_say_what_their_columns_mean(home: Home) -> None:
     assert bare == []
 
 
-def test_views_hold_the_very_rows_that_the_build_read(home: Home) -> None:
-    inputs = home.store.manifest(home.current)["inputs"]
-    with open_snapshot(home.store.database(home.current)) as con:
-        rows = {name: con.sql(f"SELECT COUNT(*) FROM {name}").fetchall()[0][0] for name in inputs}
-    assert rows == {name: source["rows"] for name, source in inputs.items()}
-    append(home.logs, [router_line("sig_late", "BTCUSDT", AS_OF_MS)])
-    assert home.refresh(3).outcome == "published"
-    with open_snapshot(home.store.database(home.store.ids()[2])) as con:
-        (again,) = con.sql("SELECT COUNT(*) FROM raw_router__events").fetchall()[0]
-    assert again == rows["raw_router__events"]
+def test_views_hold_the_very_rows_that_the_build_read(
+    grown: tuple[Home, str], ids: list[str]
+) -> None:
+    store, rows = grown[0].store, {}
+    for snapshot_id in (ids[2], grown[1]):
+        inputs = store.manifest(snapshot_id)["inputs"]
+        with open_snapshot(store.database(snapshot_id)) as con:
+            rows[snapshot_id] = {
+                name: con.sql(f"SELECT COUNT(*) FROM {name}").fetchall()[0][0] for name in inputs
+            }
+        assert rows[snapshot_id] == {name: source["rows"] for name, source in inputs.items()}
+    counts = [rows[snapshot_id]["raw_router__events"] for snapshot_id in (ids[2], grown[1])]
+    assert counts[0] + 1 == counts[1]
 
 
 def test_equal_inputs_publish_nothing_new(home: Home, ids: list[str]) -> None:
@@ -161,13 +219,14 @@ def test_equal_inputs_publish_nothing_new(home: Home, ids: list[str]) -> None:
     assert len(home.store.publications()) == 3
 
 
-def test_a_new_parameter_makes_another_snapshot_of_the_same_time(
-    home: Home, ids: list[str]
+def test_a_new_parameter_or_new_lines_make_another_snapshot_of_the_same_time(
+    home: Home, ids: list[str], grown: tuple[Home, str]
 ) -> None:
-    report = home.refresh(2, params={"winsor_bps": 10.0})
-    assert report.outcome == "published"
-    assert str(report.snapshot_id)[:16] == ids[2][:16]
-    assert report.snapshot_id not in ids
+    assert home.planned(2) == ids[2]
+    with_parameter, with_lines = home.planned(2, params={"winsor_bps": 10.0}), grown[1]
+    assert {with_parameter[:16], with_lines[:16]} == {ids[2][:16]}
+    assert len({ids[2], with_parameter, with_lines}) == 3
+    assert grown[0].current == with_lines
 
 
 def test_an_older_as_of_is_kept_and_published_only_when_asked(home: Home, ids: list[str]) -> None:
@@ -259,30 +318,30 @@ def test_rollback_names_its_target_by_a_unique_beginning(home: Home, ids: list[s
 
 
 def test_a_build_that_never_was_current_is_no_target_of_a_rollback(
-    home: Home, ids: list[str]
+    home: Home, ids: list[str], held: list[str]
 ) -> None:
     home.store.set_hold(now_ms=1, by="ann", reason="wait")
     assert home.refresh(3).outcome == "held"
     home.store.resume()
-    assert home.refresh(4).outcome == "published"
+    report = home.refresh(4)
+    assert (report.outcome, report.snapshot_id) == ("published", held[1])
     assert home.store.rollback(None, now_ms=5, by="ann", reason="bad") == ids[2]
 
 
-def test_a_rollback_does_not_return_to_what_another_took_back(home: Home, ids: list[str]) -> None:
+def test_a_rollback_does_not_return_to_what_another_took_back(
+    home: Home, ids: list[str], held: list[str]
+) -> None:
     home.store.rollback(ids[0], now_ms=5, by="ann", reason="the second and third are bad")
     home.store.resume()
-    assert home.refresh(3).outcome == "published"
+    home.store.publish(held[0], now_ms=5, by="ann")
     assert home.store.rollback(None, now_ms=6, by="ann", reason="bad too") == ids[0]
 
 
 def test_a_rollback_goes_neither_forward_nor_to_what_was_never_published(
-    home: Home, ids: list[str]
+    home: Home, ids: list[str], held: list[str]
 ) -> None:
-    home.store.set_hold(now_ms=1, by="ann", reason="wait")
-    held = str(home.refresh(3).snapshot_id)
-    home.store.resume()
-    with pytest.raises(SnapshotError, match=f"{held} was never published: .*snapshots publish"):
-        home.store.rollback(held, now_ms=5, by="ann", reason="oops")
+    with pytest.raises(SnapshotError, match=f"{held[0]} was never published: .*snapshots publish"):
+        home.store.rollback(held[0], now_ms=5, by="ann", reason="oops")
     home.store.rollback(ids[0], now_ms=5, by="ann", reason="bad")
     home.store.resume()
     with pytest.raises(SnapshotError, match=f"{ids[1]} is newer than CURRENT, {ids[0]}"):
@@ -311,6 +370,7 @@ def test_a_rollback_leads_to_a_whole_snapshot(home: Home, ids: list[str]) -> Non
     assert home.store.rollback(None, now_ms=5, by="ann", reason="bad") == ids[0]
 
 
+@pytest.mark.usefixtures("held")
 def test_a_hold_that_cannot_be_read_holds(home: Home) -> None:
     (home.store.root / "HOLD").write_text("")
     hold = home.store.hold()
@@ -348,14 +408,14 @@ def test_a_damaged_database_says_what_to_do(home: Home, ids: list[str], kept_byt
         list(differences(home.store, ids[1], ids[2]))
 
 
-@pytest.mark.parametrize("named", ["hello", "20261130T999999Z-00000000"])
 def test_a_current_that_names_nothing_stops_no_refresh_and_no_rollback(
-    home: Home, ids: list[str], named: str
+    home: Home, ids: list[str]
 ) -> None:
-    (home.store.root / "CURRENT").write_text(named)
-    assert home.store.rollback(None, now_ms=5, by="ann", reason="damaged") == ids[2]
-    home.store.resume()
-    (home.store.root / "CURRENT").write_text(named)
+    for named in ("20261130T999999Z-00000000", "hello"):
+        (home.store.root / "CURRENT").write_text(named)
+        assert home.store.rollback(None, now_ms=5, by="ann", reason="damaged") == ids[2]
+        home.store.resume()
+    (home.store.root / "CURRENT").write_text("hello")
     report = home.refresh(3)
     assert report.outcome == "published"
     assert home.current == report.snapshot_id
@@ -377,6 +437,7 @@ def test_nothing_published_says_how_to_begin(tmp_path: Path) -> None:
         store.resolve(None)
 
 
+@pytest.mark.usefixtures("held")
 def test_a_half_written_line_of_the_log_swallows_no_publication(home: Home, ids: list[str]) -> None:
     log = home.store.root / "published.jsonl"
     line = log.read_bytes().splitlines()[-1]
@@ -401,6 +462,7 @@ def killed_before_current(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]
     return lambda: monkeypatch.setattr(snapshot, "replace_file", replace_file)
 
 
+@pytest.mark.usefixtures("held")
 def test_a_publication_killed_before_current_never_was_one(
     home: Home, ids: list[str], killed_before_current: Callable[[], None]
 ) -> None:
@@ -421,6 +483,7 @@ def test_a_publication_killed_before_current_never_was_one(
     assert home.store.rollback(None, now_ms=5, by="ann", reason="bad") == ids[2]
 
 
+@pytest.mark.usefixtures("held")
 def test_the_same_snapshot_is_published_once_after_a_kill(
     home: Home, ids: list[str], killed_before_current: Callable[[], None]
 ) -> None:
@@ -446,20 +509,19 @@ def test_the_first_publication_killed_before_current_leaves_nothing_published(
     assert [p["published_ms"] for p in home.store.publications()] == [2]
 
 
-def test_leftovers_of_a_killed_build_are_removed(home: Home, ids: list[str]) -> None:
-    stale = home.store.root / ".building-99999"
+def test_a_folder_without_manifest_under_the_final_name_is_built_again(
+    home: Home, ids: list[str], held: list[str]
+) -> None:
+    made = str(home.refresh(3).snapshot_id)
+    assert made == held[0]
+    (home.store.path(made) / MANIFEST).unlink()
+    stale = home.store.root / ".building-99999"  # as a killed build leaves it
     stale.mkdir()
     (stale / DATABASE).write_bytes(b"half a database")
-    assert home.store.ids() == ids  # no snapshot
-    assert home.refresh(3).outcome == "published"
-    assert list(home.store.root.glob(".building-*")) == []
-
-
-def test_a_folder_without_manifest_under_the_final_name_is_built_again(home: Home) -> None:
-    made = str(home.refresh(3).snapshot_id)
-    (home.store.path(made) / MANIFEST).unlink()
+    assert home.store.ids() == [*ids, held[1]]  # neither is a snapshot
     assert home.refresh(3).outcome == "unchanged"  # CURRENT named it: now it is whole again
     assert home.store.verify(made) == []
+    assert list(home.store.root.glob(".building-*")) == []  # leftovers are removed
 
 
 # -- proof -----------------------------------------------------------------------------------------
@@ -543,25 +605,31 @@ def test_relocate_refuses_a_folder_that_is_not_the_lake(home: Home, tmp_path: Pa
     assert home.store.verify(home.current) == []
 
 
-def test_readers_go_on_while_a_snapshot_is_relocated(home: Home) -> None:
+# A reader opens it several times meanwhile, also while it is replaced once.
+@pytest.mark.parametrize("times", [3, pytest.param(30, marks=pytest.mark.soak)])
+def test_readers_go_on_while_a_snapshot_is_relocated(home: Home, times: int) -> None:
     stop = threading.Event()
     faults: list[Exception] = []
+    reads = 0
 
     def read() -> None:
+        nonlocal reads
         while not stop.is_set():
             try:
                 with open_snapshot(home.store.database(home.current)) as con:
                     con.sql("SELECT COUNT(*) FROM feat_symbol__performance").fetchall()
+                reads += 1
             except (duckdb.Error, SnapshotError) as error:
                 faults.append(error)
 
     reader = threading.Thread(target=read)
     reader.start()
-    for _ in range(10):
+    for _ in range(times):
         home.store.relocate(home.current, home.lake)
     stop.set()
     reader.join()
     assert faults == []
+    assert reads > times
 
 
 # -- difference ------------------------------------------------------------------------------------
@@ -571,15 +639,10 @@ def test_equal_snapshots_differ_in_nothing(home: Home) -> None:
     assert list(differences(home.store, home.current, home.current)) == []
 
 
-def test_diff_counts_rows_added_removed_and_changed(home: Home, ids: list[str]) -> None:
-    append(
-        home.logs,
-        [
-            router_line("sig_new", "NEWUSDT", AS_OF_MS - HOUR_MS, fill=101.0),
-            close_line("sig_new", "NEWUSDT", AS_OF_MS - HOUR_MS + 9, pnl=1.5, order_id=5),
-        ],
-    )
-    new = str(home.refresh(2).snapshot_id)
+def test_diff_counts_rows_added_removed_and_changed(
+    grown: tuple[Home, str], ids: list[str]
+) -> None:
+    home, new = grown
     found = {item["table"]: item for item in differences(home.store, ids[2], new)}
     performance = found["feat_symbol__performance"]
     assert (performance["added"], performance["removed"]) == (1, 0)
@@ -634,7 +697,8 @@ def test_garbage_keeps_a_day_whole_a_month_by_days_and_manifests_of_a_year(
     store.root.mkdir()
     template = home.store.manifest(home.current)
     ids = make_many(store, template, 1000, 2 * HOUR_MS)  # 83 days
-    for snapshot_id in ids[::2]:
+    published = ids[::10]
+    for snapshot_id in published:
         store.publish(snapshot_id, now_ms=1, by="ann")
     store.publish(ids[1], now_ms=1, by="ann")  # rolled far back
     now_ms = START_MS + 1000 * 2 * HOUR_MS
@@ -649,7 +713,7 @@ def test_garbage_keeps_a_day_whole_a_month_by_days_and_manifests_of_a_year(
     assert store.current() == ids[1]
     assert store.verify(ids[1])  # it stands, without the files of a real one
     archived = {path.name for path in (store.root / "archive").iterdir()}
-    assert archived == {i for i in removed if i in ids[::2]}  # only what was published
+    assert archived == {i for i in removed if i in published}  # only what was published
     packed = store.root / "archive" / ids[0] / "manifest.json.gz"
     assert json.loads(gzip.decompress(packed.read_bytes()))["snapshot_id"] == ids[0]
     assert store.collect_garbage(now_ms) == []
@@ -658,7 +722,7 @@ def test_garbage_keeps_a_day_whole_a_month_by_days_and_manifests_of_a_year(
     # ids[0] is more than a year old by now; what was built later than that is archived still.
     horizon_ms = now_ms + 300 * DAY_MS - 365 * DAY_MS
     left = {path.name for path in (store.root / "archive").iterdir()}
-    archivable = {i for i in [*removed, *later] if i in ids[::2]}
+    archivable = {i for i in [*removed, *later] if i in published}
     assert left == {i for i in archivable if START_MS + ids.index(i) * 2 * HOUR_MS >= horizon_ms}
     assert store.next_sequence() == 1001
 

@@ -17,13 +17,13 @@ from tests.features.sql.literal import (
     build_outcomes,
     build_window,
     check,
-    features,
     order_close,
     order_fill,
     outcome,
     plan,
     raw,
     router,
+    run_in_order,
 )
 
 Con = duckdb.DuckDBPyConnection
@@ -798,17 +798,18 @@ def test_tables_of_literal_lines_pass_every_check(con: Con) -> None:
         raw("raw_risk__vetoes"),
     ]
     wanted = plan()
-    for name in (
+    build_window(con, wanted, *lines)
+    for name in ("core_execution__hourly_equals_outcomes", "core_execution__outcomes_unique"):
+        assert con.sql(catalog.checks()[name].sql).fetchall() == []
+    names = (
         "feat_execution__hourly_expectancy",
         "feat_execution__slippage_quartiles",
         "feat_router__effectiveness",
         "feat_symbol__performance",
         "feat_symbol__atr_regime",
         "feat_symbol__scores",
-    ):
-        rows = list(features(con, name, *lines).values())
+    )
+    tables = {name: run_in_order(con, name, wanted).to_pylist() for name in names}
+    for name, rows in tables.items():
         assert rows
         assert check(con, f"{name}_sound", {name: rows}) == []
-    build_window(con, wanted, *lines)
-    for name in ("core_execution__hourly_equals_outcomes", "core_execution__outcomes_unique"):
-        assert con.sql(catalog.checks()[name].sql).fetchall() == []

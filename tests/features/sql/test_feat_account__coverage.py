@@ -1,12 +1,26 @@
 """How much of an account its logs explain: feat_account__coverage on a few literal rows."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import duckdb
 import pytest
 
-from tests.features.sql.literal import D, H, Line, M, Row, S, T, asked, features, order, outcome
+from tests.features.sql.literal import (
+    D,
+    H,
+    Line,
+    M,
+    Row,
+    S,
+    T,
+    apart,
+    asked,
+    features,
+    order,
+    outcome,
+)
 from tests.features.sql.test_core_position__reconciliation import fill, state, unknown
 from tests.features.sql.test_feat_symbol__atr_regime import bar
 
@@ -44,6 +58,12 @@ def window(con: Con, *lines: Line, **choice: Any) -> Row:
     return coverage(con, *lines, **choice)["*"]
 
 
+def windows(con: Con, cases: Sequence[Sequence[Line]]) -> list[Row]:
+    """Return the window of each case: all are run together, each an account of its own."""
+    found = features(con, TABLE, *apart(cases))
+    return [found[f"case {number} main", "*"] for number in range(len(cases))]
+
+
 def test_flat_to_flat_all_is_explained(con: Con) -> None:
     row = window(con, nav(T, 1000.0), *closed(T + M, 10.0, 1.0), nav(T + H, 1009.0))
     assert (row["nav_change_usd"], row["realized_pnl_usd"], row["fees_usd"]) == (9.0, 10.0, 1.0)
@@ -60,16 +80,16 @@ def test_nav_that_fell_for_no_logged_reason_is_unexplained(con: Con) -> None:
 
 
 def test_ratio_is_of_the_larger_of_nav_change_and_logged_parts(con: Con) -> None:
-    row = window(con, nav(T, 1000.0), *closed(T + M, 10.0), nav(T + H, 1009.0))
-    assert row["pnl_explained_ratio"] == pytest.approx(0.9, abs=1e-12)
-    row = window(con, nav(T, 1000.0), *closed(T + M, 10.0), nav(T + H, 1020.0))
-    assert row["pnl_explained_ratio"] == pytest.approx(0.5, abs=1e-12)
+    ends = (1009.0, 1020.0)
+    rows = windows(con, [[nav(T, 1000.0), *closed(T + M, 10.0), nav(T + H, end)] for end in ends])
+    ratios = [row["pnl_explained_ratio"] for row in rows]
+    assert ratios == pytest.approx([0.9, 0.5], abs=1e-12)
 
 
-@pytest.mark.parametrize(("end", "status"), [(1009.5, "complete"), (1009.49, "incomplete")])
-def test_below_95_percent_is_incomplete(con: Con, end: float, status: str) -> None:
-    row = window(con, nav(T, 1000.0), *closed(T + M, 10.0), nav(T + H, end))
-    assert row["status"] == status
+def test_below_95_percent_is_incomplete(con: Con) -> None:
+    ends = (1009.5, 1009.49)
+    rows = windows(con, [[nav(T, 1000.0), *closed(T + M, 10.0), nav(T + H, end)] for end in ends])
+    assert [row["status"] for row in rows] == ["complete", "incomplete"]
 
 
 def test_unrealised_pnl_comes_from_exposure_and_entry(con: Con) -> None:
@@ -104,28 +124,29 @@ def test_unrealised_pnl_of_both_sides_is_at_one_mark(con: Con) -> None:
     assert (row["unrealized_last_usd"], row["unexplained_usd"]) == (6.0, 0.0)
 
 
-@pytest.mark.parametrize("name", ['ETH"USDT', "ETH.USDT", "$ETH", "ETH/USDT", "~ETH"])
-def test_exposure_is_found_under_any_name(con: Con, name: str) -> None:
+def test_exposure_is_found_under_any_name(con: Con) -> None:
     # held is something, of which nothing more is known: a NAV must not count as flat
-    held: Row = {"gross_usd": 5.0, "symbol_gross_json": json.dumps({name: 5.0})}
-    row = window(con, nav(T, 1000.0), nav(T + M, 1000.0, **held))
-    assert (row["unrealized_first_usd"], row["unrealized_last_usd"]) == (0.0, None)
+    names = ('ETH"USDT', "ETH.USDT", "$ETH", "ETH/USDT", "~ETH")
+    held: list[Row] = [
+        {"gross_usd": 5.0, "symbol_gross_json": json.dumps({name: 5.0})} for name in names
+    ]
+    rows = windows(con, [[nav(T, 1000.0), nav(T + M, 1000.0, **each)] for each in held])
+    for name, row in zip(names, rows, strict=True):
+        assert (row["unrealized_first_usd"], row["unrealized_last_usd"]) == (0.0, None), name
 
 
-@pytest.mark.parametrize(
-    "doubt",
-    [
-        [fill(T + 4 * S)],  # traded after it was last seen
-        [unknown(T + 4 * S)],
-        [outcome("unfilled", T + 4 * S, mark_px=120.0)],  # exposure over quantity is no price
-    ],
-)
-def test_unrealised_pnl_of_a_position_in_doubt_is_unknown(con: Con, doubt: list[Line]) -> None:
+def test_unrealised_pnl_of_a_position_in_doubt_is_unknown(con: Con) -> None:
     lines = [nav(T, 1000.0), state(T + S, 0.0), fill(T + 2 * S, 2.0), state(T + 3 * S, 2.0)]
-    row = window(con, *lines, *doubt, nav(T + M, 1006.0, 206.0))
-    assert (row["unrealized_last_usd"], row["unexplained_usd"]) == (None, None)
-    assert row["pnl_explained_ratio"] is None
-    assert row["unlogged_usd"] == 6.0
+    doubts = (
+        fill(T + 4 * S),  # traded after it was last seen
+        unknown(T + 4 * S),
+        outcome("unfilled", T + 4 * S, mark_px=120.0),  # exposure over quantity is no price
+    )
+    last = nav(T + M, 1006.0, 206.0)
+    for row in windows(con, [[*lines, doubt, last] for doubt in doubts]):
+        assert (row["unrealized_last_usd"], row["unexplained_usd"]) == (None, None)
+        assert row["pnl_explained_ratio"] is None
+        assert row["unlogged_usd"] == 6.0
 
 
 @pytest.mark.parametrize(
@@ -200,34 +221,30 @@ def test_position_changes_that_fills_do_not_explain_make_incomplete(con: Con) ->
     assert (row["status"], row["likely_cause"]) == ("incomplete", "close_outside_log")
 
 
-@pytest.mark.parametrize(
-    ("sightings", "cause"),
-    [
+def test_the_likely_cause_is_the_one_that_moved_most(con: Con) -> None:
+    causes = [
         ([0.5, 0.2], "trade_outside_log"),  # 50 USD came, 30 went
         ([0.5, 0.4, 0.3, 0.2, 0.1, 0.0], "close_outside_log"),  # 50 and 50, the latter more often
         ([0.3, 0.0, 0.4], "trade_outside_log"),  # 30 and 40 came, 30 went
-    ],
-)
-def test_the_likely_cause_is_the_one_that_moved_most(
-    con: Con, sightings: list[float], cause: str
-) -> None:
-    states = [state(T + n * M, qty) for n, qty in enumerate([0.0, *sightings])]
-    row = window(con, *states)
-    assert (row["position_unexplained_n"], row["likely_cause"]) == (len(sightings), cause)
+    ]
+    cases = [
+        [state(T + n * M, qty) for n, qty in enumerate([0.0, *sightings])]
+        for sightings, _ in causes
+    ]
+    found = [(row["position_unexplained_n"], row["likely_cause"]) for row in windows(con, cases)]
+    assert found == [(len(sightings), cause) for sightings, cause in causes]
 
 
-@pytest.mark.parametrize(
-    ("more", "status"), [([], "unknowable"), ([state(T + 4 * M, 9.0)], "incomplete")]
-)
-def test_a_change_without_a_price_is_not_passed_over(
-    con: Con, more: list[Line], status: str
-) -> None:
+def test_a_change_without_a_price_is_not_passed_over(con: Con) -> None:
     # five came and no state tells at which price; four more at 100 decide it all the same
-    lines = [nav(T, 1000.0), *closed(T + M, 0.0), state(T + 2 * M, 5.0, entry_px=None), *more]
-    row = window(con, *lines, nav(T + H, 1000.0))
-    assert row["position_unexplained_n"] == 1 + len(more)
-    assert (row["position_explained_ratio"], row["coverage"]) == (None, None)
-    assert (row["status"], row["likely_cause"]) == (status, "trade_outside_log")
+    lines = [nav(T, 1000.0), *closed(T + M, 0.0), state(T + 2 * M, 5.0, entry_px=None)]
+    last = nav(T + H, 1000.0)
+    five, nine = windows(con, [[*lines, last], [*lines, state(T + 4 * M, 9.0), last]])
+    assert (five["position_unexplained_n"], nine["position_unexplained_n"]) == (1, 2)
+    for row in (five, nine):
+        assert (row["position_explained_ratio"], row["coverage"]) == (None, None)
+        assert row["likely_cause"] == "trade_outside_log"
+    assert (five["status"], nine["status"]) == ("unknowable", "incomplete")
 
 
 def test_an_inferred_fill_explains_nothing(con: Con) -> None:
@@ -246,18 +263,19 @@ def test_lost_close_lines_are_counted_and_summed(con: Con) -> None:
 
 
 def test_a_lost_close_lowers_coverage_also_where_no_nav_follows(con: Con) -> None:
-    told, lost = closed(T + M, 96.0), closed(T + 2 * H, -4.0)
-    lost[3].values.update(realized_pnl_usd=None, close_n=0, close_ms=None)
-    row = window(con, nav(T, 1000.0), *told, nav(T + H, 1096.0), *lost)
+    told, losses = closed(T + M, 96.0), [closed(T + 2 * H, usd) for usd in (-4.0, -6.0)]
+    for lost in losses:
+        lost[3].values.update(realized_pnl_usd=None, close_n=0, close_ms=None)
+    row, more = windows(
+        con, [[nav(T, 1000.0), *told, nav(T + H, 1096.0), *lost] for lost in losses]
+    )
     # NAV and positions agree with the logs; a loss of 4 that positions imply stands nowhere
     assert (row["pnl_explained_ratio"], row["position_explained_ratio"]) == (1.0, 1.0)
     assert (row["pnl_missing_n"], row["pnl_missing_usd"]) == (1, -4.0)
     assert (row["pnl_logged_ratio"], row["coverage"], row["status"]) == (0.96, 0.96, "complete")
-    lost = closed(T + 2 * H, -6.0)  # 96 of 102: too little
-    lost[3].values.update(realized_pnl_usd=None, close_n=0, close_ms=None)
-    row = window(con, nav(T, 1000.0), *told, nav(T + H, 1096.0), *lost)
-    assert row["coverage"] == row["pnl_logged_ratio"] == pytest.approx(96 / 102)
-    assert (row["likely_cause"], row["status"]) == ("close_line_missing", "incomplete")
+    # 96 of 102: too little
+    assert more["coverage"] == more["pnl_logged_ratio"] == pytest.approx(96 / 102)
+    assert (more["likely_cause"], more["status"]) == ("close_line_missing", "incomplete")
 
 
 def test_a_close_on_its_way_is_not_lost_yet(con: Con) -> None:
@@ -293,28 +311,33 @@ def test_rounded_entry_prices_lose_nothing(con: Con) -> None:
 
 def test_funding_that_the_log_tells_explains(con: Con) -> None:
     paid = order("funding", None, at=T + M, funding_usd=-3.0)
-    row = window(con, nav(T, 1000.0), paid, nav(T + H, 997.0))
-    assert (row["funding_n"], row["funding_usd"], row["unexplained_usd"]) == (1, -3.0, 0.0)
-    row = window(con, nav(T, 1000.0), nav(T + H, 997.0))
+    navs = [nav(T, 1000.0), nav(T + H, 997.0)]
+    told, row = windows(con, [[*navs, paid], navs])
+    assert (told["funding_n"], told["funding_usd"], told["unexplained_usd"]) == (1, -3.0, 0.0)
     assert (row["funding_n"], row["funding_usd"], row["unexplained_usd"]) == (0, None, -3.0)
 
 
 def test_funding_that_stands_twice_counts_once(con: Con) -> None:
     line: Row = {"at": T + M, "funding_usd": -3.0, "line_hash": 7}
     twice = [order("funding", None, line_offset=n, **line) for n in (10, 20)]
-    row = window(con, nav(T, 1000.0), *twice, nav(T + H, 997.0))
-    assert (row["funding_n"], row["funding_usd"], row["unexplained_usd"]) == (1, -3.0, 0.0)
     # two sides of one symbol pay at one moment, each its own
     other = order("funding", None, **{**line, "funding_usd": -1.0, "line_hash": 8})
-    row = window(con, nav(T, 1000.0), twice[0], other, nav(T + H, 996.0))
-    assert (row["funding_n"], row["funding_usd"]) == (2, -4.0)
     # a close that was told again: its last line counts, as for its PnL
-    first, last = (
+    closes = [
         order("order_close", at=T + M, line_offset=n, line_hash=n, funding_usd=-float(n))
         for n in (1, 2)
+    ]
+    once, both, last = windows(
+        con,
+        [
+            [nav(T, 1000.0), *twice, nav(T + H, 997.0)],
+            [nav(T, 1000.0), twice[0], other, nav(T + H, 996.0)],
+            [nav(T, 1000.0), *closes, nav(T + H, 1001.0)],
+        ],
     )
-    row = window(con, nav(T, 1000.0), first, last, nav(T + H, 1001.0))
-    assert (row["funding_n"], row["funding_usd"]) == (1, -2.0)
+    assert (once["funding_n"], once["funding_usd"], once["unexplained_usd"]) == (1, -3.0, 0.0)
+    assert (both["funding_n"], both["funding_usd"]) == (2, -4.0)
+    assert (last["funding_n"], last["funding_usd"]) == (1, -2.0)
 
 
 def test_navs_far_from_the_days_median_are_rejected_and_counted(con: Con) -> None:
@@ -329,10 +352,9 @@ def test_navs_that_two_logs_hold_count_once(con: Con) -> None:
     first = [nav(T + n * M, 1000.0 + n, source_id="a") for n in range(3)]
     second = [nav(T + n * M, 1000.0 + n, source_id="b") for n in range(1, 4)]
     other = nav(T + 2 * M, 1002.0, source_id="b", account="other")  # of another: its own
-    row = window(con, *first, *second, other)
-    assert (row["n"], row["nav_rejected_n"]) == (4, 0)
-    row = window(con, nav(T, 0.0, source_id="a"), nav(T, 0.0, source_id="b"), *first)
-    assert (row["n"], row["nav_rejected_n"]) == (3, 1)
+    zeros = [nav(T, 0.0, source_id=name) for name in "ab"]
+    rows = windows(con, [[*first, *second, other], [*zeros, *first]])
+    assert [(row["n"], row["nav_rejected_n"]) for row in rows] == [(4, 0), (3, 1)]
 
 
 def test_what_falls_outside_the_navs_is_not_held_against_them(con: Con) -> None:
@@ -356,19 +378,24 @@ def test_without_a_nav_it_is_unknown_what_falls_outside(con: Con) -> None:
     assert rows["*"]["outside_usd"] == 4.0  # of the window's
 
 
-@pytest.mark.parametrize(("filled_ms", "outside"), [(T + 5 * S, 2.0), (T + 30 * S, 0.0)])
-@pytest.mark.parametrize("tried_ms", [T + S, T - 1, T - 5 * H, T - 50 * H])
-def test_a_fill_in_the_minute_of_a_nav_is_found_whenever_it_was_tried(
-    con: Con, tried_ms: int, filled_ms: int, outside: float
-) -> None:
+def test_a_fill_in_the_minute_of_a_nav_is_found_whenever_it_was_tried(con: Con) -> None:
     # a fee of 2, before the first NAV or after it
-    lines = [fill(tried_ms, fill_at_ms=filled_ms, fees_usd=2.0), nav(T + 10 * S, 1000.0)]
-    row = window(con, *lines, nav(T + H, 998.0 + outside))
-    assert (row["fees_usd"], row["outside_usd"], row["nav_change_usd"]) == (
-        2.0,
-        -outside,
-        outside - 2.0,
-    )
+    tried = [
+        (tried_ms, filled_ms, outside)
+        for tried_ms in (T + S, T - 1, T - 5 * H, T - 50 * H)
+        for filled_ms, outside in ((T + 5 * S, 2.0), (T + 30 * S, 0.0))
+    ]
+    cases = [
+        [
+            fill(tried_ms, fill_at_ms=filled_ms, fees_usd=2.0),
+            nav(T + 10 * S, 1000.0),
+            nav(T + H, 998.0 + outside),
+        ]
+        for tried_ms, filled_ms, outside in tried
+    ]
+    for row, (*when, outside) in zip(windows(con, cases), tried, strict=True):
+        told = (row["fees_usd"], row["outside_usd"], row["nav_change_usd"])
+        assert told == (2.0, -outside, outside - 2.0), when
 
 
 def test_fills_in_the_minute_of_a_nav_are_found_though_tried_hours_apart(con: Con) -> None:
@@ -381,13 +408,13 @@ def test_fills_in_the_minute_of_a_nav_are_found_though_tried_hours_apart(con: Co
     assert (row["fees_usd"], row["outside_usd"], row["nav_change_usd"]) == (7.0, 0.0, -7.0)
 
 
-@pytest.mark.parametrize(("outside", "status"), [(0.5, "complete"), (0.6, "unknowable")])
-def test_navs_must_span_what_was_logged(con: Con, outside: float, status: str) -> None:
+def test_navs_must_span_what_was_logged(con: Con) -> None:
     # 10 earned between the two NAVs: of 10.5, less than 5 % stands outside; of 10.6, more
     lines = [nav(T + M, 1000.0), *closed(T + H, 10.0), nav(T + 2 * H, 1010.0)]
-    row = window(con, *closed(T, outside), *lines)
-    assert (row["pnl_explained_ratio"], row["outside_usd"]) == (1.0, outside)
-    assert row["status"] == status
+    rows = windows(con, [[*closed(T, outside), *lines] for outside in (0.5, 0.6)])
+    assert [row["pnl_explained_ratio"] for row in rows] == [1.0, 1.0]
+    assert [row["outside_usd"] for row in rows] == [0.5, 0.6]
+    assert [row["status"] for row in rows] == ["complete", "unknowable"]
 
 
 def test_days_stand_beside_the_window(con: Con) -> None:
