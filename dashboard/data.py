@@ -23,7 +23,6 @@ from dashboard.data_kept import Kept
 from dashboard.data_traces import TraceFolder, TraceTables
 from dashboard.settings import DashboardSettings
 from dashboard.states import DEMONSTRATION, Notice, notices_of
-from features import publications
 from features.acknowledgements import Acknowledged, acknowledged
 from features.explain import Part, explain
 from features.publications import Publication
@@ -298,7 +297,7 @@ class LocalSource:
         state = (log.stat().st_size if log.exists() else 0, self._store.current())
         with self._lock:
             if state != self._made_at:
-                self._made, self._made_at = publications.in_force(self._store.root), state
+                self._made, self._made_at = self._store.publications(), state
             return self._made
 
     def held(self, snapshot_id: str) -> Held:

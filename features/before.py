@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import duckdb
 
-from features import memory, publications
+from features import memory
 from features.engines import duckdb as engine
 from features.memory import Before
 from features.snapshot import SnapshotError, Store, named_ms
@@ -98,10 +98,7 @@ def _newest_first(store: Store) -> Iterator[str]:
     Where CURRENT is gone, the log still tells what it named.
     """
     current = store.current()
-    if current is None:
-        for made in reversed(store.publications()):
-            yield made["snapshot_id"]
-        return
-    yield current
-    for entry in reversed(publications.in_force(store.root)):
+    if current is not None:
+        yield current
+    for entry in reversed(store.publications()):
         yield entry.snapshot_id

@@ -14,44 +14,70 @@ _UNKNOWN = "?"  # lines of before `previous` was written
 class Publication:
     """One moment at which CURRENT was replaced, forwards or back.
 
-    ``n`` is the byte offset behind its line: it grows with every publication.
+    ``n`` is the byte offset behind its line: it grows with every publication. ``sequence`` is the
+    number of the build, 0 in lines of before it was written; ``previous`` what CURRENT named.
     """
 
     n: int
     snapshot_id: str
+    sequence: int
     published_ms: int
     by: str
+    previous: str | None
 
 
-def in_force(root: Path, *, after: int = 0) -> list[Publication]:
-    """Return the publications logged behind byte ``after`` that took effect, in order.
+def logged(root: Path, *, after: int = 0) -> list[Publication]:
+    """Return what the log holds behind byte ``after``, also what never took effect; torn lines not.
 
-    A run killed between the log and CURRENT leaves a line that never took effect: what the next
-    line replaced, or CURRENT, is another snapshot.
+    A run killed between the log and CURRENT leaves a line that never took effect.
     """
-    entries: list[Publication] = []
-    replaced: list[str | None] = []
     try:
         with (root / "published.jsonl").open("rb") as file:
             file.seek(after)
             content = file.read()
-        current = (root / "CURRENT").read_text().strip() or None
     except FileNotFoundError:
         return []
+    entries = []
     end = after
     for line in content.splitlines(keepends=True):
         end += len(line)
         if not line.endswith(b"}\n"):  # torn by a kill
             continue
         entry = json.loads(line)
-        entries.append(Publication(end, entry["snapshot_id"], entry["published_ms"], entry["by"]))
-        replaced.append(entry.get("previous", _UNKNOWN))
-    followed_by = [*replaced[1:], current]
+        entries.append(
+            Publication(
+                n=end,
+                snapshot_id=entry["snapshot_id"],
+                sequence=entry.get("sequence", 0),
+                published_ms=entry["published_ms"],
+                by=entry["by"],
+                previous=entry.get("previous", _UNKNOWN),
+            )
+        )
+    return entries
+
+
+def in_force(root: Path, *, after: int = 0) -> list[Publication]:
+    """Return the publications logged behind byte ``after`` that took effect, in order.
+
+    One whose predecessor stood still when the next line was written, or is CURRENT, did not.
+    """
+    current = current_of(root)  # before the log: a publication meanwhile is left out whole
+    entries = logged(root, after=after)
+    followed_by = [*(entry.previous for entry in entries[1:]), current]
     return [
         entry
         for entry, then in zip(entries, followed_by[: len(entries)], strict=True)
-        if then in (entry.snapshot_id, _UNKNOWN)
+        if then in (entry.snapshot_id, _UNKNOWN) or then != entry.previous
     ]
+
+
+def current_of(root: Path) -> str | None:
+    """Return the id that CURRENT names, or None before the first publication."""
+    try:
+        return (root / "CURRENT").read_text().strip() or None
+    except FileNotFoundError:
+        return None
 
 
 def is_line_end(root: Path, n: int) -> bool:

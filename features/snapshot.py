@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from features import publications
 from features.digest import file_digest, table_digest
 from features.durable import fsync, replace_file
 from features.durations import DAY_MS
 from features.engines.text import identifier, literal
+from features.publications import Publication
 
 if TYPE_CHECKING:
     from features.build import Built, Plan  # readers of snapshots need none of its imports
@@ -80,10 +82,7 @@ class Store:
 
     def current(self) -> str | None:
         """Return the id that CURRENT names, or None before the first publication."""
-        try:
-            return (self.root / "CURRENT").read_text().strip() or None
-        except FileNotFoundError:
-            return None
+        return publications.current_of(self.root)
 
     def ids(self) -> list[str]:
         """Return the snapshots whose manifest can be read, oldest build first."""
@@ -162,32 +161,17 @@ class Store:
 
     def lost_current(self) -> str | None:
         """Say that CURRENT is gone, where its log tells of publications; else None."""
-        last = self._logged() if self.current() is None else []
+        last = publications.logged(self.root) if self.current() is None else []
         if not last:
             return None
         return (
             f"{self.root / 'CURRENT'} is missing or empty, though published.jsonl ends with "
-            f"{last[-1]['snapshot_id']}: `execintel refresh` writes it anew"
+            f"{last[-1].snapshot_id}: `execintel refresh` writes it anew"
         )
 
-    def publications(self) -> list[dict[str, Any]]:
-        """Return what was made CURRENT and when, in order; the last line counts on a repeat.
-
-        A run killed before it replaced CURRENT leaves a last line that never came true: no reader
-        of CURRENT ever saw that snapshot, so it is left out.
-        """
-        current = self.current()  # before the log: a publication meanwhile is left out whole
-        entries = self._logged()
-        named = [None, *(entry["snapshot_id"] for entry in entries)]
-        is_stray = len(named) > 1 and named[-1] != current == named[-2]
-        return entries[:-1] if is_stray else entries
-
-    def _logged(self) -> list[dict[str, Any]]:
-        path = self.root / "published.jsonl"
-        if not path.exists():
-            return []
-        lines = path.read_text().splitlines()
-        return [json.loads(line) for line in lines if line.endswith("}")]
+    def publications(self) -> list[Publication]:
+        """Return what was made CURRENT and when, in order."""
+        return publications.in_force(self.root)
 
     def hold(self) -> Hold | None:
         """Return why publication is held, or None; a HOLD that cannot be read holds too."""
@@ -245,7 +229,7 @@ class Store:
     def next_sequence(self) -> int:
         manifests = [self.manifest(i)["sequence"] for i in self.ids()]
         manifests += [m["sequence"] for m in self.rejected()]
-        manifests += [p.get("sequence", 0) for p in self.publications()]
+        manifests += [p.sequence for p in publications.logged(self.root)]
         return max(manifests, default=0) + 1
 
     def finish(self, folder: Path, manifest: dict[str, Any]) -> Path:
@@ -284,9 +268,6 @@ class Store:
             "previous": self.current(),  # tells later that a run was killed before CURRENT moved
         }
         log = self.root / "published.jsonl"
-        true = self.publications()
-        if true != self._logged():
-            replace_file(log, "".join(json.dumps(line) + "\n" for line in true))
         with log.open("a+b") as file:
             # A run killed in mid-line must not swallow this one.
             file.seek(0, os.SEEK_END)
@@ -358,13 +339,12 @@ class Store:
         """Return what was made CURRENT and not taken back since, with the builds' numbers."""
         standing: dict[str, int] = {}
         for entry in self.publications():
-            number = entry["sequence"]
-            standing = {name: n for name, n in standing.items() if n < number}
-            standing[entry["snapshot_id"]] = number
+            standing = {name: n for name, n in standing.items() if n < entry.sequence}
+            standing[entry.snapshot_id] = entry.sequence
         return standing
 
     def _require_earlier(self, target: str, current: str) -> None:
-        published = {p["snapshot_id"]: p["sequence"] for p in self.publications()}
+        published = {p.snapshot_id: p.sequence for p in self.publications()}
         if published and target not in published:
             raise SnapshotError(
                 f"{target} was never published: `execintel snapshots publish` is for what waits"
@@ -406,7 +386,7 @@ class Store:
                 day = dt.datetime.fromtimestamp(created_ms / 1000, tz=dt.UTC).date().isoformat()
                 newest_of_day[day] = snapshot_id
         kept |= set(newest_of_day.values())
-        published = {p["snapshot_id"] for p in self.publications()}
+        published = {p.snapshot_id for p in self.publications()}
         removed = [i for i in ids if i not in kept]
         for snapshot_id in removed:
             if snapshot_id in published:

@@ -91,7 +91,7 @@ class Measured:
 
 def measure(store: Store, env: str) -> Measured | None:
     """Compare the newest published snapshots; None where there are not two."""
-    names = [entry["snapshot_id"] for entry in store.publications()]
+    names = [entry.snapshot_id for entry in store.publications()]
     newest = [name for name in names if store.path(name).exists()][-_COMPARED - 1 :]
     writes = list(_writes(store, newest, env))
     if not writes:

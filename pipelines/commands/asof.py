@@ -187,9 +187,8 @@ def _require_known(store: "Store", moment_ms: int, head: Row) -> None:
 
 
 def _beginning(store: "Store", moment_ms: int) -> str:
-    from features import publications
 
-    first = next(iter(publications.in_force(store.root)), None)
+    first = next(iter(store.publications()), None)
     if first is None:
         return f"nothing is published under {store.root}: run `execintel refresh` first"
     next_s = -(-first.published_ms // 1000)

@@ -37,11 +37,10 @@ def _collected(settings: "Settings", store: "Store", name: str) -> str | None:
 
     None where ``name`` is the beginning of a snapshot that stands, or nothing of it is kept.
     """
-    from features import publications
 
     if any(path.name.startswith(name) for path in store.root.glob("[0-9]*")):
         return None
-    made = {each.snapshot_id: each for each in publications.in_force(store.root)}
+    made = {each.snapshot_id: each for each in store.publications()}
     found = [each for each in made.values() if each.snapshot_id.startswith(name)]
     if not found:
         return None

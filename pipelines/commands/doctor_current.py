@@ -56,7 +56,7 @@ def snapshot(settings: "Settings", store: "Store", found: Findings) -> None:
         return
     newest = max((store.manifest(i) for i in store.ids()), key=lambda each: int(each["created_ms"]))
     published_ms = max(
-        [p["published_ms"] for p in store.publications() if p["snapshot_id"] == current]
+        [p.published_ms for p in store.publications() if p.snapshot_id == current]
         or [manifest["created_ms"]]
     )
     common.say(

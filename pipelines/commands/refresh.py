@@ -235,7 +235,7 @@ def _held_before(store: "Store") -> dict[str, Any] | None:
     if len(published) < 2:
         return None
     try:
-        before = store.manifest(published[-2]["snapshot_id"])
+        before = store.manifest(published[-2].snapshot_id)
     except SnapshotError:
         return None  # removed or damaged: there is no way back to it
     return before if symbol_count(before) else None

@@ -38,7 +38,7 @@ def list_snapshots() -> None:
     """
     settings = common.load_settings()
     store = common.open_store(settings)
-    published = {p["snapshot_id"] for p in store.publications()}
+    published = {p.snapshot_id for p in store.publications()}
     current = store.current()
     rows = []
     for snapshot_id in store.ids():

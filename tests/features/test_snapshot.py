@@ -443,9 +443,9 @@ def test_a_half_written_line_of_the_log_swallows_no_publication(home: Home, ids:
     line = log.read_bytes().splitlines()[-1]
     with log.open("ab") as file:
         file.write(line[:-30])  # killed in the middle of the fourth line
-    assert [p["snapshot_id"] for p in home.store.publications()] == ids
+    assert [p.snapshot_id for p in home.store.publications()] == ids
     report = home.refresh(3)
-    named = [p["snapshot_id"] for p in home.store.publications()]
+    named = [p.snapshot_id for p in home.store.publications()]
     assert named == [*ids, report.snapshot_id]
 
 
@@ -470,16 +470,16 @@ def test_a_publication_killed_before_current_never_was_one(
         with pytest.raises(InterruptedError, match="killed"):
             home.refresh(step)
         lines = (home.store.root / "published.jsonl").read_text().splitlines()
-        assert len(lines) == 4
+        assert len(lines) == step + 1
         assert home.current == ids[2]
-        assert [p["snapshot_id"] for p in home.store.publications()] == ids
+        assert [p.snapshot_id for p in home.store.publications()] == ids
     killed_before_current()
     report = home.refresh(5)
 
-    # neither line stays, numbers go on growing, and no rollback leads to what nobody saw
-    publications = home.store.publications()
-    assert [p["snapshot_id"] for p in publications] == [*ids, report.snapshot_id]
-    assert [p["sequence"] for p in publications] == [1, 2, 3, 6]
+    # neither line counts, numbers go on growing, and no rollback leads to what nobody saw
+    made = home.store.publications()
+    assert [p.snapshot_id for p in made] == [*ids, report.snapshot_id]
+    assert [p.sequence for p in made] == [1, 2, 3, 6]
     assert home.store.rollback(None, now_ms=5, by="ann", reason="bad") == ids[2]
 
 
@@ -492,8 +492,8 @@ def test_the_same_snapshot_is_published_once_after_a_kill(
     killed_before_current()
     report = home.refresh(3)
     assert report.outcome == "published"
-    publications = [p["snapshot_id"] for p in home.store.publications()]
-    assert publications == [*ids, report.snapshot_id]
+    made = [p.snapshot_id for p in home.store.publications()]
+    assert made == [*ids, report.snapshot_id]
 
 
 def test_the_first_publication_killed_before_current_leaves_nothing_published(
@@ -506,7 +506,14 @@ def test_the_first_publication_killed_before_current_leaves_nothing_published(
     assert home.store.publications() == []
     killed_before_current()
     home.store.publish(ids[0], now_ms=2, by="ann")
-    assert [p["published_ms"] for p in home.store.publications()] == [2]
+    assert [p.published_ms for p in home.store.publications()] == [2]
+
+
+def test_a_current_that_was_lost_takes_back_no_publication(home: Home, ids: list[str]) -> None:
+    (home.store.root / "CURRENT").unlink()
+    assert [p.snapshot_id for p in home.store.publications()] == ids  # nothing replaced the third
+    home.store.publish(ids[0], now_ms=9, by="ann")
+    assert [p.snapshot_id for p in home.store.publications()] == [*ids, ids[0]]
 
 
 def test_a_folder_without_manifest_under_the_final_name_is_built_again(

@@ -523,6 +523,6 @@ def test_refreshes_started_together_never_overlap(
     for (_, ended), (started, _) in itertools.pairwise(spans):
         assert started >= ended
     store = Store(home / "snapshots")
-    sequences = [entry["sequence"] for entry in store.publications()]
+    sequences = [entry.sequence for entry in store.publications()]
     assert sequences
     assert sequences == list(range(1, len(sequences) + 1))

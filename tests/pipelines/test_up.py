@@ -184,7 +184,7 @@ def test_up_publishes_by_schedule_and_stops_without_a_trace(
     published = event.asset_materialization.metadata["snapshot"].value
     store = Store(tmp_path / "home" / "snapshots")
     assert store.verify(str(published)) == []
-    assert published in [entry["snapshot_id"] for entry in store.publications()]
+    assert published in [entry.snapshot_id for entry in store.publications()]
     others = [tuple(map(float, line.split())) for line in spans.read_text().splitlines()]
     assert others, "the command line refreshed meanwhile"
     for began, ended in others:
