@@ -11,10 +11,9 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
 
@@ -24,9 +23,6 @@ from features.durable import fsync, replace_file
 from features.durations import DAY_MS
 from features.engines.text import identifier, literal
 from features.publications import Publication
-
-if TYPE_CHECKING:
-    from features.build import Built, Plan  # readers of snapshots need none of its imports
 
 DATABASE = "features.duckdb"
 MANIFEST = "manifest.json"
@@ -47,29 +43,6 @@ class Hold:
     since_ms: int
     by: str
     reason: str
-
-
-def symbol_count(manifest: Mapping[str, Any]) -> int:
-    """Return how many symbols a snapshot holds: those that traded, were asked for or failed."""
-    rows: int = manifest["tables"]["feat_router__effectiveness"]["rows"]
-    return max(rows - 1, 0)  # one row is of all symbols
-
-
-def is_emptied(manifest: Mapping[str, Any], current: Mapping[str, Any]) -> bool:
-    """Tell whether a build holds no symbol where CURRENT does."""
-    return symbol_count(manifest) == 0 < symbol_count(current)
-
-
-def lost_lines(
-    manifest: Mapping[str, Any], current: Mapping[str, Any]
-) -> dict[str, tuple[int, int]]:
-    """Return the raw tables that had more rows under CURRENT than now: rows before, rows now."""
-    now = {name: source["rows"] for name, source in manifest["inputs"].items()}
-    return {
-        name: (source["rows"], now.get(name, 0))
-        for name, source in current["inputs"].items()
-        if name.startswith("raw_") and source["rows"] > now.get(name, 0)
-    }
 
 
 class Store:
@@ -563,87 +536,6 @@ def open_snapshot(database: Path) -> duckdb.DuckDBPyConnection:
         raise damaged(database, error) from error
     con.execute("SET TimeZone = 'UTC'")
     return con
-
-
-def manifest_of(
-    plan: "Plan",
-    built: "Built",
-    *,
-    snapshot_id: str,
-    sequence: int,
-    now_ms: int,
-    origin: str,
-    account: str,
-    operator: str,
-    previous: str | None,
-    lake_root: Path,
-    sql_sha256: str,
-    params_sha256: str,
-    grains: Mapping[str, tuple[str, ...]],
-) -> dict[str, Any]:
-    """Write down everything a number of this build came from."""
-    from features.memory import PREVIOUS, PREVIOUS_ALERTS
-
-    return {
-        "snapshot_id": snapshot_id,
-        "sequence": sequence,
-        "as_of_ms": plan.as_of_ms,
-        "created_ms": now_ms,
-        "origin": origin,
-        "environment": plan.environment,
-        "account": account,
-        "operator": operator,
-        "code": plan.code,
-        "sql_sha256": sql_sha256,
-        "window_days": plan.window_days,
-        "params": plan.parameters(),
-        "params_sha256": params_sha256,
-        "previous": previous,
-        PREVIOUS: {
-            "state": plan.before.state,
-            "snapshot_id": plan.before.snapshot_id,
-            "rows": plan.before.rows.num_rows,
-            "sha256": plan.before.digest,
-            "problem": plan.before.problem,
-        },
-        PREVIOUS_ALERTS: {
-            "rows": plan.before.alerts.num_rows,
-            "sha256": plan.before.alerts_digest,
-        },
-        "lake_root": str(lake_root),
-        "inputs": {
-            name: {
-                "version": source.version,
-                "rows": source.rows,
-                "digest": source.digest,
-                "files": [file.path for file in source.files],
-            }
-            for name, source in plan.inputs.items()
-        },
-        "tables": {
-            name: {"rows": rows, "sha256": built.digests[name], "grain": list(grains[name])}
-            for name, rows in built.rows.items()
-        },
-        "left_out": built.left_out,
-        "checks": [
-            {
-                "name": check.name,
-                "severity": check.severity,
-                "rows": check.rows,
-                "cause": check.cause,
-                "examples": list(check.examples),
-            }
-            for check in built.checks
-        ],
-        "failed_checks": [check.name for check in built.failed],
-        "held_checks": [check.name for check in built.held],
-    }
-
-
-def snapshot_name(plan: "Plan") -> str:
-    """Return the id of a plan's snapshot: as-of and the digest of all that decides its rows."""
-    moment = dt.datetime.fromtimestamp(plan.as_of_ms / 1000, tz=dt.UTC)
-    return f"{moment:%Y%m%dT%H%M%SZ}-{plan.identity}"
 
 
 def named_ms(snapshot_id: str) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import duckdb
 
-from features import build, catalog, history_store, live_lines, params, snapshot
+from features import build, catalog, history_store, live_lines, manifest, params, snapshot
 from features.before import before
 from features.build import Built, Plan
 from features.durations import DAY_MS
@@ -165,7 +165,7 @@ class Refresh:
             self.plan = build.plan_build(
                 self.lake, self.settings, RAW_TABLES, self.as_of_ms, before=self._before
             )
-            self.report.snapshot_id = snapshot.snapshot_name(self.plan)
+            self.report.snapshot_id = manifest.snapshot_name(self.plan)
         return self.plan
 
     @property
@@ -176,7 +176,7 @@ class Refresh:
     @property
     def stands(self) -> bool:
         """Tell whether this very snapshot stands whole on disk."""
-        name = snapshot.snapshot_name(self.make_plan())
+        name = manifest.snapshot_name(self.make_plan())
         return (self.store.path(name) / snapshot.MANIFEST).exists()
 
     def build_features(self, names: set[str] | None = None) -> Built:
@@ -218,7 +218,7 @@ class Refresh:
         outcome, as RefreshReport names it.
         """
         plan = self.make_plan()
-        name = snapshot.snapshot_name(plan)
+        name = manifest.snapshot_name(plan)
         if not self.stands:
             self._finish(plan, name)
         if self.report.built.failed:
@@ -267,23 +267,17 @@ class Refresh:
             (folder / live_lines.FILE).write_bytes(lines)
             self._con.execute(f"DETACH {build.SNAPSHOT}")
             self._disconnect()
-            manifest = snapshot.manifest_of(
+            told = manifest.manifest_of(
                 plan,
                 self.report.built,
-                snapshot_id=name,
+                self.settings,
                 sequence=self.store.next_sequence(),
                 now_ms=self.now_ms,
-                origin=self.settings.origin,
-                account=self.settings.account,
                 operator=operator(),
                 previous=self.store.current(),
-                lake_root=self.settings.lake_root,
-                sql_sha256=catalog.code_digest(),
-                params_sha256=params.digest(plan.params),
-                grains={t.name: t.grain for t in catalog.computed()},
             )
             self.listen(Event("publish.before_finish", table=name))
-            self.store.finish(folder, manifest)
+            self.store.finish(folder, told)
             self._folder = None  # it has its own name now
             self.listen(Event("publish.finished", table=name))
 
@@ -297,18 +291,18 @@ class Refresh:
         if current is None or self.publish_older:
             return False
         try:
-            manifest = self.store.manifest(current)
+            published = self.store.manifest(current)
         except snapshot.SnapshotError:
             return False  # CURRENT is damaged or gone: any whole snapshot is better
-        if manifest["environment"] != plan.environment:
-            self.report.other_environment = manifest["environment"]
+        if published["environment"] != plan.environment:
+            self.report.other_environment = published["environment"]
             return True
-        published_as_of_ms: int = manifest["as_of_ms"]
+        published_as_of_ms: int = published["as_of_ms"]
         if plan.as_of_ms < published_as_of_ms:
             return True
         mine = self.store.manifest(name)
-        self.report.is_emptied = snapshot.is_emptied(mine, manifest)
-        self.report.lost = snapshot.lost_lines(mine, manifest)
+        self.report.is_emptied = manifest.is_emptied(mine, published)
+        self.report.lost = manifest.lost_lines(mine, published)
         return self.report.doubt is not None
 
     def _engine(self) -> duckdb.DuckDBPyConnection:

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 
 def snapshot(settings: "Settings", store: "Store", found: Findings) -> None:
-    from features.snapshot import SnapshotError, is_emptied, lost_lines
+    from features.manifest import is_emptied, lost_lines
+    from features.snapshot import SnapshotError
 
     hold = store.hold()
     is_held = hold is not None

@@ -175,7 +175,7 @@ def _tell_hold(report: "RefreshReport", settings: "Settings") -> None:
 
 def _tell_emptiness(report: "RefreshReport", settings: "Settings") -> None:
     """Say that a published snapshot holds no symbol, how to see older lines, how to go back."""
-    from features.snapshot import symbol_count
+    from features.manifest import symbol_count
 
     store = common.open_store(settings)
     # Not from the report: of a build that stood before this run it has no rows.
@@ -229,7 +229,8 @@ def _newest_router_ms(settings: "Settings") -> int | None:
 
 def _held_before(store: "Store") -> dict[str, Any] | None:
     """Return the manifest of what was CURRENT before, or None when that held no symbol either."""
-    from features.snapshot import SnapshotError, symbol_count
+    from features.manifest import symbol_count
+    from features.snapshot import SnapshotError
 
     published = store.publications()
     if len(published) < 2:

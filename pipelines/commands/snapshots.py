@@ -221,7 +221,7 @@ def rollback(
 
 def _tell_content(manifest: dict[str, Any]) -> None:
     """Say how much a snapshot holds: one may have been published before the first order."""
-    from features.snapshot import symbol_count
+    from features.manifest import symbol_count
 
     tables = manifest["tables"]
     row_n = sum(table["rows"] for table in tables.values())
