@@ -52,7 +52,7 @@ class Wanted:
     symbols: tuple[str, ...]
     strategies: tuple[str, ...]
     bars: Path
-    begin: str | None
+    start: str | None
     end: str | None
     interval: str | None
     seed: int
@@ -107,7 +107,7 @@ def _run(wanted: Wanted, folder: Path, symbol: str, strategy: str) -> Job:
     words += ["--symbols", symbol, "--strategy", strategy, "--bars", str(wanted.bars)]
     words += ["--seed", str(wanted.seed), "--output-dir", str(home), "--log-level", "WARNING"]
     for flag, value in (
-        ("--start", wanted.begin),
+        ("--start", wanted.start),
         ("--end", wanted.end),
         ("--interval", wanted.interval),
     ):
@@ -160,7 +160,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
         description="Backtest symbols and strategies in parallel processes and sum up how often "
         "each was right and what that earned. One that fails does not stop the others.",
         epilog=f"example:\n  {prog} --symbols BTCUSDT ETHUSDT --strategies intraday swing "
-        "--bars bars --from 2025-05-05 --to 2025-06-01",
+        "--bars bars --start 2025-05-05 --end 2025-06-01",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = flags.add_argument
@@ -174,10 +174,10 @@ def parser(prog: str) -> argparse.ArgumentParser:
     )
     add("--bars", type=Path, required=True, metavar="DIR", help="folder of bars, as of backtest")
     add("--interval", help="which bars, such as 15m (default: the finest)")
-    add("--from", dest="begin", metavar="TIME", help="leave out earlier bars, ISO 8601, UTC")
-    add("--to", dest="end", metavar="TIME", help="leave out later bars")
+    add("--start", metavar="TIME", help="leave out earlier bars, ISO 8601, UTC")
+    add("--end", metavar="TIME", help="leave out later bars")
     add(
-        "--out",
+        "--output-dir",
         type=Path,
         metavar="DIR",
         help="folder of logs, traces and audit.json "
@@ -203,7 +203,7 @@ def main(argv: Sequence[str], prog: str = "execintel audit") -> int:
 
     args = parser(prog).parse_args(argv)
     settings = common.load_settings()
-    for name in ("begin", "end"):
+    for name in ("start", "end"):
         if getattr(args, name):
             common.parse_time(getattr(args, name))
     if args.jobs < 1 or args.timeout <= 0:
@@ -214,18 +214,18 @@ def main(argv: Sequence[str], prog: str = "execintel audit") -> int:
         symbols=tuple(dict.fromkeys(args.symbols)),
         strategies=tuple(dict.fromkeys(args.strategies)),
         bars=args.bars.absolute(),
-        begin=args.begin,
+        start=args.start,
         end=args.end,
         interval=args.interval,
         seed=args.seed,
         timeout_s=args.timeout,
     )
     stamp = dt.datetime.fromtimestamp(common.now_ms() / 1000, dt.UTC).strftime("%Y%m%d_%H%M%S")
-    folder = (args.out or settings.home / "analytics" / f"audit_{stamp}").absolute()
+    folder = (args.output_dir or settings.home / "analytics" / f"audit_{stamp}").absolute()
     if folder.exists() and any(folder.iterdir()):
         raise common.CommandError(
-            f"--out {folder} is not empty, and traces that stand there would count as well: name "
-            "an empty folder"
+            f"--output-dir {folder} is not empty, and traces that stand there would count as "
+            "well: name an empty folder"
         )
     total = len(wanted.symbols) * len(wanted.strategies)
     ended: list[Job] = []

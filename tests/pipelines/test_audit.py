@@ -31,7 +31,7 @@ def test_audit_goes_on_past_failures_and_writes_one_summary(
     out = tmp_path / "audit"
     words = ["audit", "--symbols", "BTCUSDT", "BADUSDT", "--strategies", "intraday"]
     result = CliRunner().invoke(
-        app, [*words, "--bars", str(bars), "--out", str(out), "--jobs", "2"]
+        app, [*words, "--bars", str(bars), "--output-dir", str(out), "--jobs", "2"]
     )
     assert result.exit_code == 1, result.output  # one failed
     assert "BADUSDT intraday failed: error: " in result.output
@@ -49,8 +49,8 @@ def test_audit_goes_on_past_failures_and_writes_one_summary(
     assert isinstance(metrics, dict)
     assert (row["n"], row["hit_ratio"]) == (len(traces), metrics["intraday"].hit_ratio)
 
-    words += ["--bars", str(bars), "--from", "2025-05-06"]
-    again = CliRunner().invoke(app, [*words, "--out", str(out)])
+    words += ["--bars", str(bars), "--start", "2025-05-06"]
+    again = CliRunner().invoke(app, [*words, "--output-dir", str(out)])
     assert again.exit_code == 1
     assert "is not empty" in again.output  # the traces of both would be summed up as one audit
 
@@ -61,5 +61,5 @@ def test_what_cannot_be_audited_is_said(tmp_path: Path, monkeypatch: pytest.Monk
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 1
     assert "there is no such folder" in result.output
-    result = CliRunner().invoke(app, [*words[:-1], str(tmp_path), "--from", "yesterday"])
+    result = CliRunner().invoke(app, [*words[:-1], str(tmp_path), "--start", "yesterday"])
     assert "'yesterday' is no ISO 8601 time" in result.output
