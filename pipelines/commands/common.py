@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from features.snapshot import Store
 
 __all__ = [
+    "MAKER_FIRST",
     "UNKNOWN",
     "CommandError",
     "PlainGroup",
@@ -77,6 +78,7 @@ __all__ = [
     "with_n",
 ]
 
+MAKER_FIRST = {True: "yes", False: "no", None: "strategy"}  # as tables write it
 _PIPE_WIDTH = 2000  # columns where no terminal says its own: lines stay whole for grep
 
 

@@ -105,7 +105,6 @@ def _known(source: "FirestoreSource", symbol: str) -> str:
 def _all(read: "Read", symbols: Iterable[str]) -> None:
     from live.snapshot.records import Router
     from live.v510 import of_reading
-    from pipelines.commands.show import MAKER_FIRST
 
     rows: list[tuple[Any, ...]] = []
     for symbol in sorted(symbols):
@@ -123,7 +122,7 @@ def _all(read: "Read", symbols: Iterable[str]) -> None:
                 with_n(acting.size_factor, of_reading.size(reading).n),
                 number(low) if low == high else interval(low, high),
                 f"{acting.quality} ({router.n - router.unknown_n:,} of {router.n:,})",
-                MAKER_FIRST[acting.maker_first],
+                common.MAKER_FIRST[acting.maker_first],
                 acting.taker_bias,
                 reading.status,
             )
@@ -132,7 +131,7 @@ def _all(read: "Read", symbols: Iterable[str]) -> None:
         "Acting. size: factor of the target, n round trips; router: label of its quality, which"
         " rests on the attempts whose end is known; offset: bps from mid over the hours",
         ("symbol", "attempts", "score", "size (n)", "offset", "router (known of n)", "maker first",
-         "leans", "status"),
+         "taker bias", "status"),
         rows,
         has_words=True,
     )  # fmt: skip

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from features.settings import Settings
     from features.snapshot import Store
 
-MAKER_FIRST = {True: "yes", False: "no", None: "strategy"}
-
 _ROUTING = """
 SELECT e.symbol, e.n, e.fill_n, e.unknown_n, e.inferred_fill_n, e.fill_ratio, e.fill_known_n,
     s.slip_bps_q25, s.slip_bps_q50, s.slip_bps_q75, COALESCE(s.n, 0)
@@ -303,7 +301,7 @@ def _acting(con: "duckdb.DuckDBPyConnection") -> None:
                 with_n(size, trips),
                 offsets,
                 f"{quality or common.UNKNOWN} ({number(known, 0)} of {number(n, 0)})",
-                MAKER_FIRST[first],
+                common.MAKER_FIRST[first],
                 bias,
                 guards.replace(",", ", "),
             )
@@ -317,7 +315,7 @@ def _acting(con: "duckdb.DuckDBPyConnection") -> None:
             "offset",
             "router (known of n)",
             "maker first",
-            "leans",
+            "taker bias",
             "size limited by",
         ),
         rows,
