@@ -121,7 +121,7 @@ def _seen(file: DataFile, column: str) -> list[str | int | None]:
 def _stamp(path: str) -> tuple[int, int]:
     try:
         stat = Path(path).stat()
-    except FileNotFoundError:
+    except OSError:  # gone, or of a data root that was copied and is no longer ours to read
         return -1, -1
     return stat.st_size, stat.st_mtime_ns
 

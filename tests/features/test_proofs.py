@@ -15,7 +15,7 @@ import pytest
 from features.build import CheckResult
 from features.engines import duckdb as engine
 from features.lake import Lake, data_files
-from features.proofs import DATED_BY, HOURLY, ORDERS, OUTCOMES, Proofs, Scope
+from features.proofs import DATED_BY, HOURLY, ORDERS, OUTCOMES, Proofs, Scope, Seen
 from features.settings import Settings
 from pipelines.refresh import Refresh, RefreshReport
 from pipelines.upkeep import upkeep
@@ -405,3 +405,9 @@ def test_closes_of_one_attempt_on_both_sides_of_a_limit_are_no_fault(tmp_path: P
     append(tmp_path / "logs", lines)
     for as_of_ms in (TWICE_MS + 18 * HOUR_MS + 3 * DAY_MS, TWICE_MS - 15 * HOUR_MS // 2):
         assert checked(settings, as_of_ms) == (set(), False)
+
+
+def test_a_file_of_a_root_that_may_not_be_entered_is_no_longer_the_same(tmp_path: Path) -> None:
+    root = tmp_path / "copied_from"
+    root.write_text("no folder")  # refused to root, too
+    assert not Seen(str(root / "a.parquet"), 10, 10, 0, 1).is_same
