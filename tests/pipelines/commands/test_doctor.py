@@ -133,7 +133,7 @@ def test_what_execintel_writes_itself_beside_its_logs_is_not_noted(
     commands = [
         ("backtest", "--symbols", "btcusdt", *bars, "--end", "2025-05-05", "--seed", "7",
          "--log-level", "ERROR"),
-        ("audit", "--symbols", "BTCUSDT", "--strategies", "intraday", *bars, "--to", "2025-05-05"),
+        ("audit", "--symbols", "BTCUSDT", "--strategies", "intraday", *bars, "--end", "2025-05-05"),
     ]  # fmt: skip
     program = (
         "from pipelines.cli import app; from typer.testing import CliRunner;"
