@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from features import catalog, snapshot
+from features import catalog, manifest, snapshot
 from features.confined import open_confined, select_only
 from features.diff import differences
 from features.digest import file_digest
@@ -67,7 +67,7 @@ class Home:
         now_ms = AS_OF_MS + DAY_MS
         run = Refresh(settings, as_of_ms=AS_OF_MS + step * STEP_MS, now_ms=now_ms)
         try:
-            return snapshot.snapshot_name(run.make_plan())
+            return manifest.snapshot_name(run.make_plan())
         finally:
             run.close()
 
