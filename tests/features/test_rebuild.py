@@ -249,6 +249,15 @@ def test_stories_told_in_pieces_give_the_rows_of_one_refresh(tmp_path: Path) -> 
     assert lake_digests(tmp_path / "pieces") == lake_digests(tmp_path / "whole")
 
 
+def test_a_story_told_alone_is_rebuilt_as_far_as_its_id_reaches(tmp_path: Path) -> None:
+    """Beside other stories, lines of theirs touch the hours that this one must reach itself."""
+    for piece in ARRIVALS["a later line that frees a close from its attempt"]:
+        append(tmp_path / "logs", piece)
+        rebuilt(tmp_path / "logs", tmp_path / "pieces")
+    rebuilt(tmp_path / "logs", tmp_path / "whole")
+    assert lake_digests(tmp_path / "pieces") == lake_digests(tmp_path / "whole")
+
+
 def test_days_that_outgrow_their_partition_become_hours_with_the_same_rows(
     tmp_path: Path, whole: Whole, monkeypatch: pytest.MonkeyPatch
 ) -> None:
