@@ -156,11 +156,7 @@ def readable(desk: Desk, name: str) -> list[dict[str, Any]]:
     return found
 
 
-# What one batch must have met is every fault and a kill a schedule; the soak meets them more often.
-@pytest.mark.parametrize(
-    "batch",
-    [0, 1, 2, *(pytest.param(n, marks=pytest.mark.soak) for n in range(3, SCHEDULES // BATCH))],
-)
+@pytest.mark.parametrize("batch", range(SCHEDULES // BATCH))
 def test_no_fault_doubles_or_enlarges_an_order(
     batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
