@@ -62,14 +62,18 @@ def in_force(root: Path, *, after: int = 0) -> list[Publication]:
 
     One whose predecessor stood still when the next line was written, or is CURRENT, did not.
     """
-    current = current_of(root)  # before the log: a publication meanwhile is left out whole
-    entries = logged(root, after=after)
+    current, entries = current_of(root), logged(root, after=after)
+    while current != (now := current_of(root)):  # a publication meanwhile
+        current, entries = now, logged(root, after=after)
     followed_by = [*(entry.previous for entry in entries[1:]), current]
-    return [
-        entry
-        for entry, then in zip(entries, followed_by[: len(entries)], strict=True)
-        if then in (entry.snapshot_id, _UNKNOWN) or then != entry.previous
-    ]
+    found: list[Publication] = []
+    for entry, then in zip(entries, followed_by[: len(entries)], strict=True):
+        before = entry.previous
+        if before == _UNKNOWN:
+            before = found[-1].snapshot_id if found else None
+        if then in (entry.snapshot_id, _UNKNOWN) or then != before:
+            found.append(entry)
+    return found
 
 
 def current_of(root: Path) -> str | None:

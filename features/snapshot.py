@@ -232,7 +232,14 @@ class Store:
         return final
 
     def publish(self, snapshot_id: str, *, now_ms: int, by: str) -> None:
-        """Make a whole snapshot the one that readers use."""
+        """Make a whole snapshot the one that readers use.
+
+        A CURRENT that was lost is written anew first: of a line that replaced nothing nobody could
+        tell whether a run was killed before CURRENT moved.
+        """
+        made = self.publications() if self.current() is None else []
+        if made:
+            replace_file(self.root / "CURRENT", made[-1].snapshot_id + "\n")
         entry = {
             "snapshot_id": snapshot_id,
             "sequence": self.manifest(snapshot_id)["sequence"],

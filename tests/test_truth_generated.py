@@ -311,9 +311,8 @@ def test_without_exports_the_coverage_and_every_jump_are_shown(planted: Planted)
 # --------------------------------------------------------------------------------- random omissions
 
 
-# One loss shows the rule; the others look for one that breaks it.
 @pytest.mark.parametrize(
-    "seed", [1, *(pytest.param(n, marks=pytest.mark.soak) for n in range(2, 40))]
+    "seed", [1, 2, *(pytest.param(n, marks=pytest.mark.soak) for n in range(3, 40))]
 )
 def test_losing_lines_lowers_coverage_and_raises_no_size(
     complete: Told, tmp_path: Path, seed: int

@@ -106,11 +106,11 @@ def refreshed(settings: Settings, as_of_ms: int) -> tuple[RefreshReport, bool]:
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Publish four days, so that every check has passed over them; keep them aside.
 
-    On the second of them each fault has a symbol of its own.
+    Each fault has a symbol of its own, on the day of its table.
     """
     root = tmp_path_factory.mktemp("published")
     append(root / "desk" / "logs", [x for day in range(4) for x in day_lines(day)])
-    append(root / "desk" / "logs", [x for symbol in FAULTS for x in day_lines(1, symbol)])
+    append(root / "desk" / "logs", faulty_lines())
     made = settings_over(root / "desk" / "logs", root / "desk" / "home")
     assert refreshed(made, END_MS)[0].outcome == "published"
     keep_aside(root / "desk")
@@ -210,7 +210,9 @@ def tamper(settings: Settings, name: str, day: str, sql: str) -> None:
     lake.replace(table, rows, [part or ""], {})
 
 
+# The second day and the third: what changed in one table makes nobody look where the other did.
 DAY = "2025-11-04"
+DAYS = {OUTCOMES: (1, DAY), HOURLY: (2, "2025-11-05")}
 
 
 # A symbol for each fault: in which table, what is made of its rows, and how many rows of each check
@@ -259,6 +261,12 @@ FAULTS: dict[str, tuple[str, str, dict[str, int]]] = {
 }
 
 
+def faulty_lines() -> list[Line]:
+    """Return the lines of each fault's symbol."""
+    days = {symbol: DAYS[table][0] for symbol, (table, _, _) in FAULTS.items()}
+    return [line for symbol, day in days.items() for line in day_lines(day, symbol)]
+
+
 def accused(checks: Iterable[CheckResult]) -> dict[str, tuple[int, list[str]]]:
     """Return how many rows each failed check found, and the symbols of those it shows."""
     return {
@@ -279,7 +287,7 @@ def accused(checks: Iterable[CheckResult]) -> dict[str, tuple[int, list[str]]]:
 def test_faults_in_an_old_partition_are_found_beside_new_lines(settings: Settings) -> None:
     memory = (settings.home / "cache" / "checks.json").read_text()
     for table, sql, _ in FAULTS.values():
-        tamper(settings, table, DAY, sql)
+        tamper(settings, table, DAYS[table][1], sql)
     add(settings, *day_lines(4))
     found = {
         name: [symbol for symbol, (_, _, by) in FAULTS.items() for _ in range(by.get(name, 0))]

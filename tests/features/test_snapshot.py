@@ -514,6 +514,23 @@ def test_a_current_that_was_lost_takes_back_no_publication(home: Home, ids: list
     assert [p.snapshot_id for p in home.store.publications()] == ids  # nothing replaced the third
     home.store.publish(ids[0], now_ms=9, by="ann")
     assert [p.snapshot_id for p in home.store.publications()] == [*ids, ids[0]]
+    (home.store.root / "CURRENT").unlink()  # and once more
+    home.store.publish(ids[1], now_ms=10, by="ann")
+    assert [p.snapshot_id for p in home.store.publications()] == [*ids, ids[0], ids[1]]
+
+
+def test_lines_of_before_previous_was_written_count_unless_current_stayed(
+    home: Home, ids: list[str]
+) -> None:
+    log = home.store.root / "published.jsonl"
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    older = [{k: v for k, v in entry.items() if k != "previous"} for entry in entries]
+    log.write_text("".join(json.dumps(entry) + "\n" for entry in older))
+    assert [p.snapshot_id for p in home.store.publications()] == ids
+    (home.store.root / "CURRENT").write_text(ids[1] + "\n")  # the last was killed before it moved
+    assert [p.snapshot_id for p in home.store.publications()] == ids[:2]
+    home.store.publish(ids[0], now_ms=9, by="ann")
+    assert [p.snapshot_id for p in home.store.publications()] == [*ids[:2], ids[0]]
 
 
 def test_a_folder_without_manifest_under_the_final_name_is_built_again(
