@@ -31,6 +31,7 @@ help: ## this list
 	@echo "The first command makes .venv (one to three minutes). After that the program itself is $(BIN)/execintel --help"
 
 demo: $(READY) ## trade a simulated week on paper, compute every table of it, publish a snapshot, show it
+	@$(if $(filter command,$(firstword $(origin logs))),$(error LOGS is written in capitals: make demo LOGS=$(logs)))
 	@$(BIN)/execintel demo $(if $(LOGS),--logs "$(LOGS)")
 
 test: lint ## what CI runs: ruff, format, mypy, import directions, then pytest with warnings as errors

@@ -132,12 +132,16 @@ def _demo_of_logs(logs: Path) -> None:
 def _renew(root: Path, marker: dict[str, str], *, always: bool) -> None:
     """Make an empty root, or keep one that holds the same logs; only a demo's root is removed."""
     note = root / _MARKER
+    doomed = root.with_name(f".{root.name}-removed")
+    if doomed.exists():  # an earlier run was interrupted
+        shutil.rmtree(doomed)
     if note.exists():
         if not always and json.loads(note.read_text()) == marker:
             return
         held = ", ".join(sorted(path.name for path in root.iterdir() if path.name != _MARKER))
         common.say(f"removing {root}, made by an earlier demo, with its {held or 'nothing'}")
-        shutil.rmtree(root)
+        root.rename(doomed)  # interrupted, it leaves no half root that looks whole
+        shutil.rmtree(doomed)
     elif root.exists() and any(root.iterdir()):
         raise common.CommandError(
             f"{root} was not made by a demo: move it away, or set EXECINTEL_HOME to another folder"

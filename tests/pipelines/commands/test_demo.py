@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.commands import demo
 from pipelines.commands.demo import generated_settings
 from tests.pipelines.commands.desk import Desk
 
@@ -100,3 +101,22 @@ def test_a_missing_folder_of_logs_is_told(desk: Desk) -> None:
     result = desk.run("demo", "--logs", "nowhere")
     assert result.exit_code == 1
     assert "there is no such folder" in result.stderr
+
+
+def test_a_removal_that_is_interrupted_leaves_no_half_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "demo"
+    demo._renew(root, {"logs": "one"}, always=False)
+    (root / "lake").mkdir()
+
+    def interrupt(path: Path) -> None:
+        raise KeyboardInterrupt("stopped")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", interrupt)
+        with pytest.raises(KeyboardInterrupt, match="stopped"):
+            demo._renew(root, {"logs": "other"}, always=False)
+    assert not root.exists()
+    demo._renew(root, {"logs": "other"}, always=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["demo"]
