@@ -8,7 +8,8 @@ import json
 import random
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from features.lake import Lake
 from features.settings import Settings
 from features.snapshot import Store
 from pipelines.intake.kinds import RAW_TABLES
+from pipelines.refresh import Refresh
 
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
@@ -291,6 +293,21 @@ def append(folder: Path, lines: Iterable[Line]) -> None:
 def settings_over(logs: Path, home: Path, **more: object) -> Settings:
     values: dict[str, object] = {"home": home, "log_dir": logs, **more}
     return Settings.model_validate(values)
+
+
+@contextmanager
+def core_up_to_date(
+    settings: Settings, as_of_ms: int, *, now_ms: int | None = None
+) -> Iterator[Refresh]:
+    """Yield a refresh that has read what is new and rebuilt the core tables, and no more."""
+    run = Refresh(settings, as_of_ms=as_of_ms, now_ms=now_ms)
+    try:
+        run.prepare()
+        run.read()
+        run.rebuild_core()
+        yield run
+    finally:
+        run.close()
 
 
 def keep_aside(root: Path) -> None:

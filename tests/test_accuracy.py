@@ -16,10 +16,17 @@ from features import catalog
 from features.lake import Lake
 from features.snapshot import Store, open_snapshot
 from pipelines.accuracy import AccuracyAnalyzer
-from pipelines.refresh import Refresh, refresh
+from pipelines.refresh import refresh
 from tests import independent_accuracy as independent
 from tests.independent_accuracy import DAY_MS, HEADER, Trade
-from tests.loads import all_digests, append, lake_digests, settings_over, tangled_lines
+from tests.loads import (
+    all_digests,
+    append,
+    core_up_to_date,
+    lake_digests,
+    settings_over,
+    tangled_lines,
+)
 
 MINUTE_MS = 60_000
 GRAIN = ("environment", "strategy", "symbol", "day_ms", "confidence_decile")
@@ -111,16 +118,10 @@ def computed(
 
     Returns digests of all tables of traces, or nothing of the core alone.
     """
-    run = Refresh(settings_over(logs, home), as_of_ms=as_of_ms, now_ms=now_ms)
-    try:
-        run.prepare()
-        run.read()
-        run.rebuild_core()
+    with core_up_to_date(settings_over(logs, home), as_of_ms, now_ms=now_ms) as run:
         if is_core_alone:
             return {}
         features = run.build_features({name for name in catalog.tables() if of_traces(name)})
-    finally:
-        run.close()
     digests = lake_digests(home) | features.digests
     return {name: digest for name, digest in digests.items() if of_traces(name)}
 

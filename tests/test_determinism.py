@@ -11,7 +11,7 @@ from features.lake import Lake, data_files
 from features.settings import Settings
 from features.snapshot import Store
 from pipelines.intake.kinds import RAW_TABLES
-from pipelines.refresh import Refresh, refresh
+from pipelines.refresh import refresh
 from tests.loads import (
     DAY_MS,
     HOUR_MS,
@@ -19,6 +19,7 @@ from tests.loads import (
     all_digests,
     append,
     bulk_load,
+    core_up_to_date,
     keep_aside,
     lake_digests,
     put_back,
@@ -41,13 +42,8 @@ def build(settings: Settings, *, as_of_ms: int = AS_OF_MS) -> dict[str, str]:
 
 def bring_up_to_date(settings: Settings) -> None:
     """Read new lines into the raw tables and rebuild the core tables, as a refresh begins."""
-    run = Refresh(settings, as_of_ms=AS_OF_MS, now_ms=AS_OF_MS)
-    try:
-        run.prepare()
-        run.read()
-        run.rebuild_core()
-    finally:
-        run.close()
+    with core_up_to_date(settings, AS_OF_MS, now_ms=AS_OF_MS):
+        pass
 
 
 def compact(home: Path) -> None:

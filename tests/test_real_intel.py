@@ -21,10 +21,10 @@ from features.lake import Lake
 from features.memory import MEMORY, NOTHING, Before
 from features.settings import Settings
 from pipelines.intake.kinds import RAW_TABLES
-from pipelines.refresh import Refresh
 from tests import independent as ind
 from tests import independent_intel as intel
 from tests.independent import Row
+from tests.loads import core_up_to_date
 from tests.test_real_logs import AS_OFS, DAY_END, LATER, at, differences, fetch
 
 Build = Callable[..., duckdb.DuckDBPyConnection]
@@ -56,14 +56,8 @@ def read(home: Path, *folders: Path) -> Settings:
     """Read folders of one environment into a new home and build its core tables."""
     logs = [{"path": folder, "environment": "testnet"} for folder in folders]
     settings = Settings.model_validate({"home": home, "environment": "testnet", "logs": logs})
-    run = Refresh(settings, as_of_ms=at(DAY_END))
-    try:
-        run.prepare()
-        run.read()
-        run.rebuild_core()
-    finally:
-        run.close()
-    return settings
+    with core_up_to_date(settings, at(DAY_END)):
+        return settings
 
 
 def builder(settings: Settings, root: Path) -> Build:

@@ -187,7 +187,6 @@ def _require_known(store: "Store", moment_ms: int, head: Row) -> None:
 
 
 def _beginning(store: "Store", moment_ms: int) -> str:
-
     first = next(iter(store.publications()), None)
     if first is None:
         return f"nothing is published under {store.root}: run `execintel refresh` first"

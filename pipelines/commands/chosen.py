@@ -37,7 +37,6 @@ def _collected(settings: "Settings", store: "Store", name: str) -> str | None:
 
     None where ``name`` is the beginning of a snapshot that stands, or nothing of it is kept.
     """
-
     if any(path.name.startswith(name) for path in store.root.glob("[0-9]*")):
         return None
     made = {each.snapshot_id: each for each in store.publications()}

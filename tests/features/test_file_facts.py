@@ -18,6 +18,7 @@ from tests.loads import (
     all_digests,
     append,
     close_line,
+    core_up_to_date,
     intent_line,
     lake_digests,
     order_line,
@@ -49,15 +50,9 @@ def pieces() -> list[list[Line]]:
 
 def computed(settings: Settings, as_of_ms: int, *, with_features: bool = True) -> dict[str, str]:
     """Read new lines, compute every table and publish none; returns digests of feature tables."""
-    run = Refresh(settings, as_of_ms=as_of_ms, now_ms=AS_OFS[-1])
-    try:
-        run.prepare()
-        run.read()
-        run.rebuild_core()
+    with core_up_to_date(settings, as_of_ms, now_ms=AS_OFS[-1]) as run:
         if with_features:
             run.build_features()
-    finally:
-        run.close()
     return run.report.built.digests
 
 

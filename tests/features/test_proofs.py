@@ -26,6 +26,7 @@ from tests.loads import (
     Line,
     append,
     close_line,
+    core_up_to_date,
     fill_line,
     keep_aside,
     line,
@@ -60,24 +61,18 @@ def day_lines(day: int, symbol: str = "BTCUSDT") -> list[Line]:
 @contextmanager
 def built(settings: Settings, as_of_ms: int) -> Iterator[tuple[Refresh, list[bool]]]:
     """Yield a refresh that is ready to be checked; for each look whether it was at changes only."""
-    run = Refresh(settings, as_of_ms=as_of_ms, now_ms=as_of_ms)
     asked: list[bool] = []
-    changes = run.proofs.changes
+    with core_up_to_date(settings, as_of_ms, now_ms=as_of_ms) as run:
+        changes = run.proofs.changes
 
-    def noted(scope: object) -> object:
-        found = changes(scope)  # type: ignore[arg-type]
-        asked.append(found is not None)
-        return found
+        def noted(scope: object) -> object:
+            found = changes(scope)  # type: ignore[arg-type]
+            asked.append(found is not None)
+            return found
 
-    run.proofs.changes = noted  # type: ignore[method-assign, assignment]
-    try:
-        run.prepare()
-        run.read()
-        run.rebuild_core()
+        run.proofs.changes = noted  # type: ignore[method-assign, assignment]
         run.build_features()
         yield run, asked
-    finally:
-        run.close()
 
 
 def failed(run: Refresh) -> set[str]:

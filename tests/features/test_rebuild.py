@@ -14,7 +14,7 @@ from features import catalog, rebuild
 from features.engines import duckdb as engine
 from features.lake import Lake, data_files, utc_day
 from features.snapshot import Store, open_snapshot
-from pipelines.refresh import Refresh, RefreshReport, refresh
+from pipelines.refresh import RefreshReport, refresh
 from tests.loads import (
     DAY_MS,
     HOUR_MS,
@@ -23,6 +23,7 @@ from tests.loads import (
     all_digests,
     append,
     close_line,
+    core_up_to_date,
     feature_digests,
     fill_line,
     intent_line,
@@ -51,16 +52,10 @@ def rebuilt(
     With features, compute and check these too; returns their digests.
     """
     settings = settings_over(logs, home, **more)
-    steps = Refresh(settings, as_of_ms=AS_OF_MS, now_ms=AS_OF_MS + HOUR_MS)
-    try:
-        steps.prepare()
-        steps.read()
-        steps.rebuild_core()
+    with core_up_to_date(settings, AS_OF_MS, now_ms=AS_OF_MS + HOUR_MS) as steps:
         if with_features:
             steps.build_features()
             assert [check.examples for check in steps.check() if check.is_failed] == []
-    finally:
-        steps.close()
     return steps.report.built.digests
 
 
